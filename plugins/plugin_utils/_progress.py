@@ -1,0 +1,181 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""Run a long module in the background on its host and show on the terminal what it is doing.
+
+The module goes on when the connection drops, as Ansible's own ``async`` does; this side asks again until it answers.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+from ansible_collections.private_llm.fleet.plugins.module_utils._progress import progress_path
+
+JOB_LIMIT = 7 * 24 * 3600  # seconds; the modules have time-outs of their own, this only ends what nobody waits for
+FIRST_POLL = 0.3  # seconds; a run that changes nothing should not wait
+LONGEST_POLL = 3.0
+LOST_CONNECTION_LIMIT = 600  # seconds without an answer from the host before the play gives up
+TERMINAL_INTERVAL = 5.0  # seconds between two lines that differ only in their numbers
+LOG_INTERVAL = 60.0
+
+UNITS = ("B", "kB", "MB", "GB", "TB")
+
+display = Display()
+
+
+def human_bytes(number: float) -> str:
+    """``number`` of bytes with three digits or so, in powers of 1000 as disks and networks are sold."""
+    power = 0
+    while number >= 1000 and power < len(UNITS) - 1:
+        number, power = number / 1000, power + 1
+    return f"{number:.0f} {UNITS[power]}" if power == 0 or number >= 100 else f"{number:.1f} {UNITS[power]}"
+
+
+def human_seconds(seconds: float) -> str:
+    """A rough duration: the larger two units that matter."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min" if minutes >= 10 else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def describe(state: t.Mapping[str, t.Any], first: t.Mapping[str, t.Any]) -> str:
+    """One line on what the module is doing; ``first`` is the earliest state seen with bytes, from which the rate follows."""
+    line = str(state["text"])
+    done, total = state.get("done"), state.get("total")
+    if not total or done is None:
+        return line
+    line += f", {100 * done // total} %, {human_bytes(done)} of {human_bytes(total)}"
+    elapsed = state["at"] - first["at"]
+    fetched = done - (first.get("done") or 0)
+    if elapsed > 1 and fetched > 0:
+        rate = fetched / elapsed
+        line += f", {human_bytes(rate)}/s, {human_seconds((total - done) / rate)} left"
+    return line
+
+
+class Reporter:
+    """Decides which states become lines: every new text, and the same text with other numbers now and then."""
+
+    def __init__(self, show: t.Callable[[str], None], interval: float) -> None:
+        self._show = show
+        self._interval = interval
+        self._first: t.Optional[t.Mapping[str, t.Any]] = None
+        self._text = ""
+        self._line = ""
+        self._shown_at = 0.0
+
+    def see(self, state: t.Mapping[str, t.Any], now: float) -> None:
+        """Take note of ``state`` at the time ``now`` (seconds) and show it when it is due."""
+        if self._first is None and state.get("total"):
+            self._first = state
+        line = describe(state, self._first or state)
+        if line == self._line or (state["text"] == self._text and now - self._shown_at < self._interval):
+            return
+        self._text, self._line, self._shown_at = state["text"], line, now
+        self._show(line)
+
+
+class ProgressAction(ActionBase):
+    """Base of the action plugins whose modules report progress; a subclass says what the work is called."""
+
+    _supports_check_mode = True
+    _supports_async = True
+    TRANSFERS_FILES = False
+    KIND = ""
+    # Options (with their defaults) whose values, joined by slashes, name the piece of work for the module's progress file.
+    IDENTITY: t.ClassVar[t.Mapping[str, str]] = {}
+
+    def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[dict[str, t.Any]] = None) -> dict[str, t.Any]:
+        """Run the module; in the background with progress, unless nothing will be done or the user polls himself."""
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        if self._task.check_mode or self._task.async_val:
+            result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
+            return result
+
+        self._task.async_val = JOB_LIMIT
+        try:
+            job = self._execute_module(task_vars=task_vars, wrap_async=True)
+        finally:
+            # The executor would wait for the job by itself, in silence.
+            self._task.async_val = 0
+        if job.get("failed") or not job.get("ansible_job_id"):
+            result.update(job)
+            return result
+
+        self._wait(job, task_vars or {})
+        result.update(self._job_status(job, "status", task_vars))
+        self._job_status(job, "cleanup", task_vars)
+        for key in ("ansible_job_id", "finished", "started", "results_file"):
+            result.pop(key, None)
+        return result
+
+    def _job_status(self, job: t.Mapping[str, t.Any], mode: str, task_vars: t.Optional[dict[str, t.Any]]) -> dict[str, t.Any]:
+        arguments = {
+            "jid": job["ansible_job_id"],
+            "mode": mode,
+            "_async_dir": self.get_shell_option("async_dir", default="~/.ansible_async"),
+        }
+        status: dict[str, t.Any] = self._execute_module(
+            module_name="ansible.legacy.async_status", module_args=arguments, task_vars=task_vars
+        )
+        return status
+
+    def _wait(self, job: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> None:
+        """Return when the job has ended, showing its progress until then."""
+        host = task_vars.get("inventory_hostname", "")
+        reporter = Reporter(
+            lambda line: display.display(f"  {host}: {line}"),
+            TERMINAL_INTERVAL if sys.stdout.isatty() else LOG_INTERVAL,
+        )
+        identity = "/".join(str(self._task.args.get(option, default)) for option, default in self.IDENTITY.items())
+        progress_file = progress_path(self.KIND, identity)
+        look = " ; ".join(f"cat {shlex.quote(path)}; echo" for path in (job["results_file"], progress_file))
+        pause, silent_since = FIRST_POLL, 0.0
+        while True:
+            time.sleep(pause)
+            pause = min(pause * 1.5, LONGEST_POLL)
+            try:
+                output = self._low_level_execute_command(f"( {look} ) 2>/dev/null")
+            except AnsibleConnectionFailure as error:
+                silent_since = silent_since or time.monotonic()
+                if time.monotonic() - silent_since > LOST_CONNECTION_LIMIT:
+                    raise
+                display.vvv(f"{host}: no answer ({error}); the work goes on there, asking again")
+                self._reset_connection()
+                continue
+            silent_since = 0.0
+            results, _newline, progress = output.get("stdout", "").partition("\n")
+            job_state = _parsed(results)
+            if job_state and "started" not in job_state:  # the wrapper has replaced its own note by the module's result
+                return
+            state = _parsed(progress)
+            if state:
+                reporter.see(state, time.monotonic())
+
+    def _reset_connection(self) -> None:
+        try:
+            self._connection.reset()
+        except AttributeError:
+            pass  # not every connection has something to reset
+
+
+def _parsed(text: str) -> dict[str, t.Any]:
+    """The JSON object in ``text``, or an empty one while the file is missing or half-written."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
