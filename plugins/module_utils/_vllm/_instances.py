@@ -1,0 +1,571 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""What `vllm_server_instances` of one host may say: all problems at once, and one normal form with defaults filled.
+
+The role, the plan and the whole-site playbook all use the normal form, so that none understands a host differently.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import name_problem, normal_name
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import did_you_mean, kind
+
+VARIABLE = "vllm_server_instances"
+SECRETS_ROOT = "/etc/private_llm/vllm_server"
+
+# An instance says only what differs from these; the role's variables of the same meaning come in between.
+DEFAULTS: dict[str, t.Any] = {
+    "image": "vllm/vllm-openai:v0.32.0",
+    "models_root": "/srv/models",
+    "source": "modelscope",
+    "revision": "",
+    "gpus": [],
+    "bind": "0.0.0.0",  # noqa: S104 - a server of a fleet is there to be reached; it has a key by default
+    "engine": {},
+    "env": {},
+    "volumes": [],
+    "shm_size": "",
+    "ipc": "private",
+    "restart_policy": "unless-stopped",
+    "state": "started",
+}
+
+KEYS = (
+    "name",
+    "model",
+    "source",
+    "revision",
+    "image",
+    "gpus",
+    "port",
+    "bind",
+    "engine",
+    "served_model_names",
+    "api_keys",
+    "env",
+    "volumes",
+    "shm_size",
+    "ipc",
+    "restart_policy",
+    "state",
+)
+
+CHOICES = {
+    "source": ("modelscope", "huggingface", "git_lfs"),
+    "ipc": ("private", "shareable", "host"),
+    "restart_policy": ("no", "always", "on-failure", "unless-stopped"),
+    "state": ("started", "stopped", "absent"),
+}
+
+# Environment variables that would quietly fight with a key of the instance.
+_OWNED_ENV = {
+    "VLLM_API_KEY": "api_keys",
+    "NVIDIA_VISIBLE_DEVICES": "gpus",
+    "CUDA_VISIBLE_DEVICES": "gpus",
+    "VLLM_PORT": "port",
+}
+
+PREVIOUS_SUFFIX = ".previous"
+
+_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,99}$")
+_HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")
+_GPU_ID = re.compile(r"^(?:\d+|GPU-[0-9A-Fa-f-]+|MIG-(?:GPU-)?[0-9A-Fa-f-]+(?:/\d+/\d+)?)$")
+_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_SIZE = re.compile(r"^\d+(?:\.\d+)?\s*[bkmgt]?(?:i?b)?$", re.IGNORECASE)
+_IMAGE = re.compile(r"^[a-z0-9][\w.\-:/@]*$")
+
+Instance = t.Mapping[str, t.Any]
+
+
+class InstanceError(ValueError):
+    """Instances that have no normal form, because they are wrong."""
+
+
+def is_path(model: str) -> bool:
+    """A model that begins with a slash lies on the host already; anything else is a hub's ``organization/name``."""
+    return model.startswith("/")
+
+
+def model_path(model: str, models_root: str) -> str:
+    """Where the model lies, or will lie, on the host: the path itself, or the store's link to the release in use."""
+    return model if is_path(model) else f"{models_root.rstrip('/')}/{model}/current"
+
+
+def secrets_directory(name: str) -> str:
+    return f"{SECRETS_ROOT}/{name}"
+
+
+def is_loopback(bind: str) -> bool:
+    try:
+        return ipaddress.ip_address(bind).is_loopback
+    except ValueError:
+        return False
+
+
+def normal_instances(
+    instances: t.Sequence[Instance], defaults: t.Mapping[str, t.Any] | None = None
+) -> list[dict[str, t.Any]]:
+    """The same instances with every key present, and `model_path`, `model_repo` and `key_file`, which follow from them.
+
+    `engine` and `env` are laid over those of ``defaults`` key by key and `volumes` are appended; any other key replaces
+    its default. `api_keys` stays null when it was left out: one key is then made on the host.
+    """
+    problems = defaults_problems(defaults)
+    if not isinstance(instances, (list, tuple)):
+        problems.append(f"{VARIABLE}: must be a list, not {kind(instances)}")
+    elif any(not isinstance(instance, t.Mapping) for instance in instances):
+        problems.append(f"{VARIABLE}: every entry must be a mapping")
+    if problems:
+        raise InstanceError("; ".join(problems))
+    base = _plain({**DEFAULTS, **(defaults or {})})
+    return [_normal(instance, base) for instance in instances]
+
+
+def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    given = {str(key): _plain(value) for key, value in instance.items() if value is not None}
+    name = str(given.get("name", ""))
+    model = str(given.get("model", ""))
+    result = {key: given.get(key, base.get(key)) for key in KEYS}
+    result["name"] = name
+    result["model"] = model
+    for key in ("engine", "env"):
+        result[key] = {**base[key], **given.get(key, {})}
+    result["volumes"] = list(base["volumes"]) + list(given.get("volumes", []))
+    result["served_model_names"] = given.get("served_model_names") or ([name] if name else [])
+    result["restart_policy"] = _restart_policy(result["restart_policy"])
+    if _is_port(given.get("port")):
+        result["port"] = int(given["port"])
+    result["shm_size"] = str(result["shm_size"])
+    if isinstance(result["gpus"], list):
+        result["gpus"] = [str(gpu) for gpu in result["gpus"]]
+    result["model_repo"] = "" if is_path(model) else model
+    result["model_path"] = model_path(model, str(base["models_root"])) if model else ""
+    result["key_file"] = f"{secrets_directory(name)}/api_keys"
+    return result
+
+
+def defaults_problems(defaults: t.Mapping[str, t.Any] | None) -> list[str]:
+    """What is wrong with a set of defaults laid over ours."""
+    if defaults is None:
+        return []
+    if not isinstance(defaults, t.Mapping):
+        return [f"the defaults must be a mapping, not {kind(defaults)}"]
+    return [
+        f"the defaults hold {key}, which is none of {', '.join(sorted(DEFAULTS))}{did_you_mean(str(key), DEFAULTS)}"
+        for key in defaults
+        if key not in DEFAULTS
+    ]
+
+
+def instance_problems(
+    instances: object,
+    host: str = "",
+    allow_unauthenticated: t.Sequence[str] = (),
+    defaults: t.Mapping[str, t.Any] | None = None,
+) -> list[str]:
+    """Everything that is wrong with the instances of one host, each in one sentence that names the key to change."""
+    prefix = f"{host}: " if host else ""
+    return [prefix + problem for problem in _problems(instances, allow_unauthenticated, defaults)]
+
+
+def _problems(
+    instances: object, allow_unauthenticated: t.Sequence[str], defaults: t.Mapping[str, t.Any] | None
+) -> list[str]:
+    problems = defaults_problems(defaults)
+    if problems:
+        return problems
+    if not isinstance(instances, (list, tuple)):
+        return [f"{VARIABLE}: must be a list, not {kind(instances)}"]
+    usable: dict[int, dict[str, t.Any]] = {}
+    base = _plain({**DEFAULTS, **(defaults or {})})
+    for index, instance in enumerate(instances):
+        where = f"{VARIABLE}[{index}]"
+        if not isinstance(instance, t.Mapping):
+            problems.append(f"{where}: must be a mapping, not {kind(instance)}")
+            continue
+        own = _own_problems(where, instance)
+        if not own:
+            usable[index] = _normal(instance, base)
+            own = _meaning_problems(where, instance, usable[index], allow_unauthenticated)
+        problems.extend(own)
+    problems.extend(_between_problems(usable))
+    return problems
+
+
+# --- one key at a time ------------------------------------------------------------------------------------------------
+
+
+def _own_problems(where: str, instance: Instance) -> list[str]:
+    required = ("name",) if instance.get("state") == "absent" else ("name", "model", "port")
+    problems = [
+        f"{where}.{key}: is not a key of an instance{did_you_mean(str(key), KEYS)}"
+        for key in instance
+        if key not in KEYS
+    ]
+    problems.extend(f"{where}.{key}: is required" for key in required if instance.get(key) is None)
+    for key, check in _CHECKS.items():
+        if instance.get(key) is not None:
+            problems.extend(f"{where}.{key}{text}" for text in check(instance[key]))
+    return problems
+
+
+def _check_name(value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f": must be a string, not {kind(value)}"]
+    if not _NAME.match(value):
+        return [f": {value!r} cannot name a container; use 2 to 100 letters, digits, dots, dashes or underscores"]
+    if value.endswith(PREVIOUS_SUFFIX):
+        return [f": {value!r} ends in {PREVIOUS_SUFFIX}, which is kept for a container that is being replaced"]
+    return []
+
+
+def _check_model(value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f": must be a string, not {kind(value)}"]
+    if is_path(value) or _HUB_ID.match(value):
+        return []
+    return [f": {value!r} is neither a hub id (organization/name) nor an absolute path on the host"]
+
+
+def _check_image(value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f": must be a string, not {kind(value)}"]
+    return [] if _IMAGE.match(value) else [f": {value!r} is not an image reference"]
+
+
+def _check_text(value: object) -> list[str]:
+    return [] if isinstance(value, str) else [f": must be a string, not {kind(value)}"]
+
+
+def _check_choice(key: str) -> t.Callable[[object], list[str]]:
+    def check(value: object) -> list[str]:
+        if key == "restart_policy":
+            value = _restart_policy(value)
+        if isinstance(value, str) and value in CHOICES[key]:
+            return []
+        hint = did_you_mean(value, CHOICES[key]) if isinstance(value, str) else ""
+        return [f": {value!r} is none of {', '.join(CHOICES[key])}{hint}"]
+
+    return check
+
+
+def _check_gpus(value: object) -> list[str]:
+    if isinstance(value, bool) or not isinstance(value, (int, list, tuple)):
+        return [f": must be a list of indices or UUIDs, or a count, not {kind(value)}; [] is CPU"]
+    if isinstance(value, int):
+        return [] if value >= 0 else [f": {value} is no count of GPUs"]
+    problems = []
+    seen: set[str] = set()
+    for index, gpu in enumerate(value):
+        if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _GPU_ID.match(str(gpu)):
+            problems.append(f"[{index}]: {gpu!r} is no GPU index, no GPU-… UUID and no MIG-… UUID")
+        elif str(gpu) in seen:
+            problems.append(f"[{index}]: {gpu} is named twice")
+        seen.add(str(gpu))
+    return problems
+
+
+def _is_port(value: object) -> bool:
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, str):
+        return value.isdigit() and 1 <= int(value) <= 65535
+    return isinstance(value, int) and 1 <= value <= 65535
+
+
+def _check_port(value: object) -> list[str]:
+    return [] if _is_port(value) else [f": {value!r} is not a TCP port (1 to 65535)"]
+
+
+def _check_bind(value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f": must be a string, not {kind(value)}"]
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return [f": {value!r} is not an IP address of the host (0.0.0.0 is all of them)"]
+    return []
+
+
+def _check_engine(value: object) -> list[str]:
+    if not isinstance(value, t.Mapping):
+        return [f": must be a mapping of vLLM's option names to values, not {kind(value)}"]
+    problems = []
+    for name in value:
+        problem = name_problem(name)
+        if problem:
+            problems.append(f".{name}: {problem}")
+    return problems
+
+
+def _check_names(value: object) -> list[str]:
+    if not isinstance(value, (list, tuple)):
+        return [f": must be a list, not {kind(value)}"]
+    problems = []
+    for index, name in enumerate(value):
+        if not isinstance(name, str) or not name.strip() or name.startswith("-"):
+            problems.append(f"[{index}]: {name!r} is not a served model name")
+        elif name in value[:index]:
+            problems.append(f"[{index}]: {name!r} is named twice")
+    return problems
+
+
+def key_problem(key: object) -> str | None:
+    """Why this is no API key, never quoting it; None when it is one."""
+    if not isinstance(key, str):
+        return f"must be a string, not {kind(key)}"
+    if not key:
+        return "is empty"
+    if not key.isascii() or not key.isprintable() or " " in key:
+        return "holds a blank or a character that no HTTP header can carry"
+    if key.startswith("-"):
+        return "begins with a dash; vLLM would take it for an option"
+    return None
+
+
+def _check_api_keys(value: object) -> list[str]:
+    if not isinstance(value, (list, tuple)):
+        return [f": must be a list, not {kind(value)}; leave it out to have one key made on the host"]
+    problems = []
+    for index, key in enumerate(value):
+        problem = key_problem(key)
+        if problem:
+            problems.append(f"[{index}]: {problem}")
+        elif key in value[:index]:
+            problems.append(f"[{index}]: repeats another key")
+    return problems
+
+
+def _check_env(value: object) -> list[str]:
+    if not isinstance(value, t.Mapping):
+        return [f": must be a mapping, not {kind(value)}"]
+    problems = []
+    for name, content in value.items():
+        if not isinstance(name, str) or not _ENV_NAME.match(name):
+            problems.append(f".{name}: is no name of an environment variable")
+        elif name in _OWNED_ENV:
+            problems.append(f".{name}: is not set here; use {_OWNED_ENV[name]}")
+        elif isinstance(content, bool) or not isinstance(content, (str, int, float)):
+            problems.append(f".{name}: must be a string or a number, not {kind(content)}; quote it")
+    return problems
+
+
+def volume_problem(value: object) -> str | None:
+    """Why this is no bind mount in the form ``/on/the/host:/in/the/container[:ro|rw]``, or None."""
+    if not isinstance(value, str):
+        return f"must be a string, not {kind(value)}"
+    parts = value.split(":")
+    if len(parts) not in (2, 3) or not all(part.startswith("/") for part in parts[:2]):
+        return f"{value!r} is not /on/the/host:/in/the/container, with :ro or :rw at the end if you like"
+    if len(parts) == 3 and parts[2] not in ("ro", "rw"):
+        return f"{value!r} ends in {parts[2]!r}, which is neither ro nor rw"
+    return None
+
+
+def _check_volumes(value: object) -> list[str]:
+    if not isinstance(value, (list, tuple)):
+        return [f": must be a list, not {kind(value)}"]
+    found = ((index, volume_problem(volume)) for index, volume in enumerate(value))
+    return [f"[{index}]: {problem}" for index, problem in found if problem]
+
+
+def _check_size(value: object) -> list[str]:
+    if not isinstance(value, bool) and isinstance(value, (str, int)) and (value == "" or _SIZE.match(str(value))):
+        return []
+    return [f": {value!r} is not a size such as 16g"]
+
+
+_CHECKS: dict[str, t.Callable[[object], list[str]]] = {
+    "name": _check_name,
+    "model": _check_model,
+    "source": _check_choice("source"),
+    "revision": _check_text,
+    "image": _check_image,
+    "gpus": _check_gpus,
+    "port": _check_port,
+    "bind": _check_bind,
+    "engine": _check_engine,
+    "served_model_names": _check_names,
+    "api_keys": _check_api_keys,
+    "env": _check_env,
+    "volumes": _check_volumes,
+    "shm_size": _check_size,
+    "ipc": _check_choice("ipc"),
+    "restart_policy": _check_choice("restart_policy"),
+    "state": _check_choice("state"),
+}
+
+
+# --- what keys mean together ------------------------------------------------------------------------------------------
+
+
+def _meaning_problems(
+    where: str, given: Instance, instance: t.Mapping[str, t.Any], allow_unauthenticated: t.Sequence[str]
+) -> list[str]:
+    if instance["state"] == "absent":
+        return []
+    problems = []
+    if is_path(instance["model"]):
+        problems.extend(
+            f"{where}.{key}: has no meaning beside a model that is a path; leave it out"
+            for key in ("source", "revision")
+            if given.get(key)
+        )
+    if (
+        instance["api_keys"] == []
+        and not is_loopback(instance["bind"])
+        and instance["name"] not in allow_unauthenticated
+    ):
+        problems.append(
+            f"{where}.api_keys: is empty, so anyone who reaches {instance['bind']}:{instance['port']} may use the "
+            f"model; leave it out to have a key made, bind to 127.0.0.1, or name {instance['name']} in "
+            "vllm_server_allow_unauthenticated"
+        )
+    if instance["shm_size"] and instance["ipc"] == "host":
+        problems.append(f"{where}.shm_size: has no effect with ipc: host; leave one of the two out")
+    problems.extend(_parallel_problems(where, instance))
+    return problems
+
+
+def gpu_count(gpus: int | t.Sequence[str]) -> int:
+    return gpus if isinstance(gpus, int) else len(gpus)
+
+
+def _parallel_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]:
+    """A server that spreads over more GPUs than it is given."""
+    engine = {normal_name(str(name)): value for name, value in instance["engine"].items()}
+    if engine.get("nnodes") not in (None, 1):
+        return []
+    sizes = {}
+    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+        size = engine.get(name)
+        if size is None:
+            continue
+        if isinstance(size, bool) or not str(size).isdigit() or int(size) < 1:
+            return [f"{where}.engine.{name}: {size!r} is no count of GPUs"]
+        sizes[name] = int(size)
+    wanted = 1
+    for size in sizes.values():
+        wanted *= size
+    given = gpu_count(instance["gpus"])
+    if given and sizes and wanted > given:
+        formula = " x ".join(f"{name} {size}" for name, size in sizes.items())
+        return [f"{where}.gpus: gives {given} GPU(s), but {formula} needs {wanted}"]
+    return []
+
+
+# --- two instances of one host ----------------------------------------------------------------------------------------
+
+
+def _between_problems(usable: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[str]:
+    problems = []
+    names: dict[str, int] = {}
+    for index, instance in usable.items():
+        first = names.setdefault(instance["name"], index)
+        if first != index:
+            problems.append(
+                f"{VARIABLE}[{index}].name: {instance['name']} is already the name of {VARIABLE}[{first}]; "
+                "a name is a container of the host"
+            )
+    present = {index: instance for index, instance in usable.items() if instance["state"] != "absent"}
+    running = [index for index, instance in present.items() if instance["state"] == "started"]
+    for position, second in enumerate(running):
+        for first in running[:position]:
+            problems.extend(_port_problems(first, second, present))
+    problems.extend(_revision_problems(present))
+    problems.extend(_gpu_problems(running, present))
+    return problems
+
+
+def _port_problems(first: int, second: int, usable: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[str]:
+    one, two = usable[first], usable[second]
+    if one["port"] != two["port"] or not _addresses_meet(one["bind"], two["bind"]):
+        return []
+    return [
+        (
+            f"{VARIABLE}[{second}].port: {two['port']} is already the port of {VARIABLE}[{first}] ({one['name']}); "
+            "change one of the two"
+        )
+    ]
+
+
+def _addresses_meet(one: str, two: str) -> bool:
+    return one == two or any(ipaddress.ip_address(address).is_unspecified for address in (one, two))
+
+
+def _revision_problems(present: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[str]:
+    problems = []
+    seen: dict[str, int] = {}
+    for index, instance in present.items():
+        if not instance["model_repo"]:
+            continue
+        first = seen.setdefault(instance["model_repo"], index)
+        problems.extend(
+            f"{VARIABLE}[{index}].{key}: {instance[key]!r} differs from {VARIABLE}[{first}], which serves the same "
+            f"model {instance['model_repo']}; a host keeps one release of a model in use"
+            for key in ("source", "revision")
+            if instance[key] != present[first][key]
+        )
+    return problems
+
+
+def memory_share(instance: t.Mapping[str, t.Any]) -> float | None:
+    """The part of each of its GPUs that a server takes; None when that is not a share, or not known before it runs."""
+    engine = instance["engine"]
+    if engine.get("kv_cache_memory_bytes") is not None:
+        return None
+    stated = engine.get("gpu_memory_utilization", engine.get("device_memory_utilization"))
+    if stated is not None:
+        try:
+            return float(stated)
+        except (TypeError, ValueError):
+            return None
+    release = release_of(instance["image"])
+    return 0.9 if release is not None and release < (0, 20, 0) else 0.92
+
+
+def _gpu_problems(running: t.Sequence[int], usable: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[str]:
+    users: dict[str, list[int]] = {}
+    for index in running:
+        if isinstance(usable[index]["gpus"], list):
+            for gpu in usable[index]["gpus"]:
+                users.setdefault(gpu, []).append(index)
+    problems = []
+    for gpu, indices in users.items():
+        shares = [memory_share(usable[index]) for index in indices]
+        total = sum(share for share in shares if share is not None)
+        if len(indices) > 1 and total > 1.0:
+            names = " and ".join(
+                f"{usable[index]['name']} ({'a fixed amount' if share is None else f'{share:g}'})"
+                for index, share in zip(indices, shares)
+            )
+            problems.append(
+                f"{VARIABLE}[{indices[-1]}].gpus: GPU {gpu} is shared by {names}, together {total:g} of its memory; "
+                "give them different GPUs, or set engine.gpu_memory_utilization of each so that the sum is at most 1"
+            )
+    return problems
+
+
+# --- small helpers ----------------------------------------------------------------------------------------------------
+
+
+def _restart_policy(value: object) -> object:
+    return "no" if value is False else value
+
+
+def _plain(value: t.Any) -> t.Any:
+    """The value made of fresh built-in containers, so that a result never shares structure with its input."""
+    if isinstance(value, t.Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
