@@ -1,0 +1,383 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A small client for Open WebUI's HTTP API, with nothing but the standard library.
+
+What it takes care of, so that a module does not have to: Open WebUI answers an unknown path with its own web page and
+status 200; it limits sign-ins; a sign-in can stop at a second factor; and a proxy in front of it has errors of its own.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import json
+import re
+import socket
+import ssl
+import time
+import typing as t
+import urllib.error
+import urllib.parse
+import urllib.request
+
+# The oldest release whose API these modules were held against.
+MINIMUM_VERSION = (0, 11, 4)
+
+# Pauses before the attempts that follow a refused or broken connection.
+RETRY_PAUSES = (1.0, 2.0, 4.0)
+
+# Open WebUI counts sign-ins in buckets of a minute, looks back three of them, and sends no Retry-After. An attempt that
+# was turned away counts as well, so asking often would keep the door shut.
+RATE_LIMIT_PAUSE = 60.0
+RATE_LIMIT_BUDGET = 300.0
+
+COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "webui_url": {"type": "str", "required": True},
+    "webui_email": {"type": "str"},
+    "webui_password": {"type": "str", "no_log": True},
+    "webui_token": {"type": "str", "no_log": True},
+    "validate_certs": {"type": "bool", "default": True},
+    "timeout": {"type": "int", "default": 30},
+}
+COMMON_RULES: dict[str, t.Any] = {
+    "mutually_exclusive": [("webui_token", "webui_password")],
+    "required_one_of": [("webui_token", "webui_password")],
+    "required_by": {"webui_password": ("webui_email",)},
+}
+
+
+class OpenWebUiError(ValueError):
+    """Something went wrong between this module and Open WebUI; the text is meant for the user."""
+
+
+class UnreachableError(OpenWebUiError):
+    """No answer came back."""
+
+
+class SignInError(OpenWebUiError):
+    """Open WebUI does not let these credentials do what is asked."""
+
+
+class ApiError(OpenWebUiError):
+    """Open WebUI answered with an error."""
+
+    def __init__(self, message: str, status: int, detail: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.detail = detail
+
+
+class Reply(t.NamedTuple):
+    """One HTTP answer, whatever its status."""
+
+    status: int
+    content_type: str
+    body: bytes
+    retry_after: str | None
+    location: str | None
+
+    @property
+    def is_json(self) -> bool:
+        media_type = self.content_type.split(";", 1)[0].strip().lower()
+        return media_type == "application/json" or media_type.endswith("+json")
+
+    def json(self) -> t.Any:
+        """The decoded body; ValueError when it is not JSON."""
+        return json.loads(self.body.decode("utf-8"))
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Hands a redirect to the caller: following one would turn a POST into a GET and carry the token elsewhere."""
+
+    def redirect_request(self, *args: t.Any, **kwargs: t.Any) -> None:
+        return None
+
+
+def normalize_webui_url(url: str) -> str:
+    """The address of an Open WebUI without trailing slashes; ValueError when it cannot be one.
+
+    >>> normalize_webui_url(" http://gpu-01:3000/ ")
+    'http://gpu-01:3000'
+    """
+    cleaned = url.strip().rstrip("/")
+    parts = urllib.parse.urlsplit(cleaned)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise OpenWebUiError(f"webui_url {url!r} is not an address: write http://host:port or https://host")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise OpenWebUiError(
+            "webui_url must be scheme, host and port only: credentials belong in webui_email and webui_password"
+        )
+    return cleaned
+
+
+def parse_version(text: str) -> tuple[int, ...] | None:
+    """The numbers at the start of a version, or None when there are none.
+
+    >>> parse_version("0.12.4-dev")
+    (0, 12, 4)
+    """
+    found = re.match(r"v?(\d+(?:\.\d+)*)", text.strip())
+    return tuple(int(part) for part in found.group(1).split(".")) if found else None
+
+
+def retry_after_seconds(header: str | None, now: float) -> float | None:
+    """What a Retry-After header asks for, in seconds from now; it may be a number or a date."""
+    if not header:
+        return None
+    if header.strip().isdigit():
+        return float(header.strip())
+    try:
+        moment = email.utils.parsedate_to_datetime(header)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, moment.timestamp() - now)
+
+
+def error_detail(reply: Reply) -> str:
+    """The words of an error answer: Open WebUI's own, an upstream server's, or a proxy's page shortened."""
+    try:
+        data = reply.json()
+    except ValueError:
+        text = re.sub(r"<[^>]*>", " ", reply.body.decode("utf-8", "replace"))
+        return " ".join(text.split())[:200]
+    if isinstance(data, dict):
+        for key in ("detail", "error", "message"):
+            value = data.get(key)
+            if isinstance(value, dict):
+                value = value.get("message") or json.dumps(value)
+            if isinstance(value, list):
+                value = "; ".join(_validation_text(entry) for entry in value)
+            if value:
+                return str(value)
+    return json.dumps(data)[:200]
+
+
+def _validation_text(entry: t.Any) -> str:
+    if isinstance(entry, dict) and "msg" in entry:
+        where = ".".join(str(part) for part in entry.get("loc", ()) if part != "body")
+        return f"{where}: {entry['msg']}" if where else str(entry["msg"])
+    return str(entry)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name means this machine, where no proxy can help."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+def connection_trouble(error: BaseException) -> str:
+    """The reason inside urllib's wrappers, in plain words."""
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, (socket.timeout, TimeoutError)):
+        return "no answer in time"
+    if isinstance(reason, ConnectionRefusedError):
+        return "connection refused"
+    if isinstance(reason, socket.gaierror):
+        return "the host name cannot be resolved"
+    if isinstance(reason, http.client.RemoteDisconnected):
+        return "the connection was closed without an answer"
+    return str(reason) or type(reason).__name__
+
+
+class Client:
+    """One conversation with one Open WebUI. Sign in once, then call."""
+
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 30,
+        validate_certs: bool = True,
+        sleep: t.Callable[[float], None] = time.sleep,
+        now: t.Callable[[], float] = time.time,
+    ) -> None:
+        self.url = normalize_webui_url(url)
+        self.timeout = timeout
+        self.version = ""
+        self._token: str | None = None
+        self._email: str | None = None
+        self._sleep = sleep
+        self._now = now
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        if is_loopback(urllib.parse.urlsplit(self.url).hostname or ""):
+            handlers.append(urllib.request.ProxyHandler({}))
+        if self.url.startswith("https:"):
+            context = ssl.create_default_context()
+            if not validate_certs:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            handlers.append(urllib.request.HTTPSHandler(context=context))
+        self._opener = urllib.request.build_opener(*handlers)
+
+    # -- signing in ----------------------------------------------------------------------------------------------------
+
+    def check_version(self) -> str:
+        """Ask for the version and turn away a server too old to understand what would be sent to it."""
+        data = self.get("/api/version")
+        self.version = str(data.get("version", "")) if isinstance(data, dict) else ""
+        numbers = parse_version(self.version)
+        if not numbers:
+            raise OpenWebUiError(f"{self.url} answers /api/version without a version: is webui_url an Open WebUI?")
+        if numbers < MINIMUM_VERSION:
+            oldest = ".".join(str(part) for part in MINIMUM_VERSION)
+            raise OpenWebUiError(
+                f"Open WebUI at {self.url} is version {self.version}; these modules need {oldest} or newer: upgrade it"
+            )
+        return self.version
+
+    def use_token(self, token: str) -> None:
+        """Go on with a token or an API key that the user already has."""
+        self._token = token
+        self._email = None
+
+    def sign_in(self, email_address: str, password: str, admin: bool = True) -> None:
+        """Trade e-mail and password for a token; every way in which that fails has its own sentence."""
+        reply = self.exchange(
+            "POST", "/api/v1/auths/signin", {"email": email_address, "password": password}, wait_for_limit=True
+        )
+        if reply.status == 400:
+            raise SignInError(
+                f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {error_detail(reply)} "
+                "A password given to the container after its first start is ignored by Open WebUI; give the one in use"
+            )
+        if reply.status == 403:
+            raise SignInError(
+                f"Open WebUI at {self.url} has password sign-in switched off: {error_detail(reply)} "
+                "Give webui_token with an administrator's API key instead of webui_email and webui_password"
+            )
+        if reply.status == 429:
+            raise SignInError(
+                f"Open WebUI at {self.url} still limits sign-ins for {email_address} after "
+                f"{int(RATE_LIMIT_BUDGET)} seconds of waiting: sign in once and use webui_token, or find out who else signs in"
+            )
+        data = self._decode("POST", "/api/v1/auths/signin", reply, (200,))
+        if isinstance(data, dict) and data.get("next_step"):
+            raise SignInError(
+                f"{email_address} needs a second factor at {self.url} ({data['next_step']}), which an unattended run "
+                "cannot give: use webui_token with an administrator's API key"
+            )
+        token = data.get("token") if isinstance(data, dict) else None
+        if not token:
+            raise SignInError(f"Open WebUI at {self.url} accepted the sign-in of {email_address} but sent no token")
+        role = str(data.get("role", ""))
+        if admin and role != "admin":
+            raise SignInError(
+                f"{email_address} is signed in at {self.url} with the role {role!r}; this needs an administrator"
+            )
+        self._token = str(token)
+        self._email = email_address
+
+    # -- calling -------------------------------------------------------------------------------------------------------
+
+    def get(self, path: str, timeout: float | None = None) -> t.Any:
+        """The decoded answer to a GET."""
+        return self._decode("GET", path, self.exchange("GET", path, timeout=timeout), (200,))
+
+    def post(self, path: str, body: t.Any, timeout: float | None = None) -> t.Any:
+        """The decoded answer to a POST."""
+        return self._decode("POST", path, self.exchange("POST", path, body, timeout=timeout), (200,))
+
+    def exchange(
+        self,
+        method: str,
+        path: str,
+        body: t.Any = None,
+        timeout: float | None = None,
+        wait_for_limit: bool = False,
+    ) -> Reply:
+        """One answer of any status. Retries what cannot have reached the server, and waits out a rate limit."""
+        waited = 0.0
+        failures = 0
+        while True:
+            try:
+                reply = self._send(method, path, body, timeout or self.timeout)
+            except (OSError, http.client.HTTPException) as error:
+                failures = self._after_failure(method, path, error, failures)
+                continue
+            if reply.status == 429 and (reply.retry_after or wait_for_limit):
+                pause = retry_after_seconds(reply.retry_after, self._now())
+                pause = RATE_LIMIT_PAUSE if pause is None else max(pause, 1.0)
+                if waited + pause <= RATE_LIMIT_BUDGET:
+                    self._sleep(pause)
+                    waited += pause
+                    continue
+            if method == "GET" and reply.status in (502, 504) and failures < len(RETRY_PAUSES):
+                self._sleep(RETRY_PAUSES[failures])
+                failures += 1
+                continue
+            return reply
+
+    def _after_failure(self, method: str, path: str, error: BaseException, failures: int) -> int:
+        """Pause before another attempt, or give up with the reason; the new number of failures."""
+        trouble = connection_trouble(error)
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, ssl.SSLError):
+            raise UnreachableError(
+                f"the TLS connection to {self.url} failed: {trouble}. Install the certificate authority on this host, "
+                "or set validate_certs to false for a self-signed certificate"
+            ) from error
+        timed_out = isinstance(reason, (socket.timeout, TimeoutError))
+        if failures >= len(RETRY_PAUSES) or (timed_out and method != "GET"):
+            attempts = "1 attempt" if failures == 0 else f"{failures + 1} attempts"
+            raise UnreachableError(
+                f"Open WebUI at {self.url} does not answer {method} {path}: {trouble} ({attempts}). "
+                "Check webui_url, and that the container runs and its port is open from this host"
+            ) from error
+        self._sleep(RETRY_PAUSES[failures])
+        return failures + 1
+
+    def _send(self, method: str, path: str, body: t.Any, timeout: float) -> Reply:
+        headers = {"Accept": "application/json", "User-Agent": "private_llm.fleet"}
+        data = None
+        if body is not None:
+            data = json.dumps(body).encode("utf-8")
+            headers["Content-Type"] = "application/json"
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        try:
+            with self._opener.open(request, timeout=timeout) as response:
+                return _reply(response.status, response.headers, response.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return _reply(error.code, error.headers, error.read())
+
+    def _decode(self, method: str, path: str, reply: Reply, expect: tuple[int, ...]) -> t.Any:
+        call = f"{method} {path}"
+        if 300 <= reply.status < 400:
+            raise OpenWebUiError(f"{self.url} redirects to {reply.location}: set webui_url to the address it redirects to")
+        if reply.status not in expect:
+            detail = error_detail(reply)
+            if reply.status in (401, 403) and self._token and self._email is None:
+                raise SignInError(
+                    f"Open WebUI at {self.url} refuses webui_token for {call}: {detail}. The token may be wrong, expired, "
+                    "not an administrator's, or an API key while API keys are switched off (ENABLE_API_KEYS)"
+                )
+            raise ApiError(
+                f"Open WebUI at {self.url} answers {call} with {reply.status}: {detail}", reply.status, detail
+            )
+        if not reply.is_json:
+            kind = reply.content_type.split(";", 1)[0] or "no content type"
+            raise OpenWebUiError(
+                f"{self.url} answers {call} with a page ({kind}) where the API answers in JSON: webui_url does not lead "
+                "to Open WebUI itself, or this release has no such call"
+            )
+        try:
+            return reply.json()
+        except ValueError as error:
+            raise OpenWebUiError(f"{self.url} answers {call} with broken JSON: {error}") from error
+
+
+def _reply(status: int, headers: t.Any, body: bytes) -> Reply:
+    return Reply(status, headers.get("Content-Type") or "", body, headers.get("Retry-After"), headers.get("Location"))
+
+
+def connect(params: t.Mapping[str, t.Any], admin: bool = True) -> Client:
+    """A client that is signed in, from a module's common options."""
+    client = Client(params["webui_url"], timeout=params["timeout"], validate_certs=params["validate_certs"])
+    client.check_version()
+    if params["webui_token"]:
+        client.use_token(params["webui_token"])
+    else:
+        client.sign_in(params["webui_email"], params["webui_password"], admin=admin)
+    return client
