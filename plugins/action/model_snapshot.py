@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._progress import ProgressAction
 
 
@@ -11,4 +13,4 @@ class ActionModule(ProgressAction):
     """Download a model and show how far it is."""
 
     KIND = "model_snapshot"
-    IDENTITY = {"root": "/srv/models", "repo": ""}
+    IDENTITY: t.ClassVar[t.Mapping[str, str]] = {"root": "/srv/models", "repo": ""}

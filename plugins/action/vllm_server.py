@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._progress import ProgressAction
 
 
@@ -11,4 +13,4 @@ class ActionModule(ProgressAction):
     """Bring a vLLM server to its state and show what it is doing until it is ready."""
 
     KIND = "vllm_server"
-    IDENTITY = {"name": ""}
+    IDENTITY: t.ClassVar[t.Mapping[str, str]] = {"name": ""}

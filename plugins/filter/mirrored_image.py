@@ -13,7 +13,8 @@ version_added: "0.1.0"
 author:
   - private_llm.fleet contributors
 description:
-  - Replaces the registry in an image's reference by a mirror, as C(host[:port][/prefix]). An empty mirror leaves the reference as it is.
+  - Replaces the registry in an image's reference by a mirror, as C(host[:port][/prefix]).
+  - An empty mirror leaves the reference as it is.
   - Docker Hub's short names are written out, as mirrors want them. V(alpine) is V(library/alpine) there.
 positional: _input, mirror
 options:

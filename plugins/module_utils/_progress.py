@@ -11,11 +11,11 @@ Progress is a courtesy. Whatever goes wrong with the file, the work itself goes 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import time
-import typing as t
 
 DIRECTORY = "/run/private_llm/progress"
 MIN_INTERVAL = 1.0  # seconds between two writes
@@ -42,7 +42,7 @@ class Progress:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
-    def update(self, text: str, done: t.Optional[int] = None, total: t.Optional[int] = None) -> None:
+    def update(self, text: str, done: int | None = None, total: int | None = None) -> None:
         """Say what is going on; ``done`` of ``total`` are bytes and let the reader compute a rate and the time left."""
         now = time.monotonic()
         if text == self._last_text and now - self._last_write < MIN_INTERVAL:
@@ -60,7 +60,5 @@ class Progress:
 
     def close(self) -> None:
         """Remove the file: the work has ended, well or not."""
-        try:
+        with contextlib.suppress(OSError):
             os.unlink(self._path)
-        except OSError:
-            pass

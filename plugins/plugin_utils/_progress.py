@@ -11,6 +11,7 @@ The module goes on when the connection drops, as Ansible's own ``async`` does; t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sys
@@ -20,6 +21,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import progress_path
 
 JOB_LIMIT = 7 * 24 * 3600  # seconds; the modules have time-outs of their own, this only ends what nobody waits for
@@ -52,7 +54,7 @@ def human_seconds(seconds: float) -> str:
 
 
 def describe(state: t.Mapping[str, t.Any], first: t.Mapping[str, t.Any]) -> str:
-    """One line on what the module is doing; ``first`` is the earliest state seen with bytes, from which the rate follows."""
+    """One line on what the module is doing, with the rate since ``first``."""
     line = str(state["text"])
     done, total = state.get("done"), state.get("total")
     if not total or done is None:
@@ -72,7 +74,7 @@ class Reporter:
     def __init__(self, show: t.Callable[[str], None], interval: float) -> None:
         self._show = show
         self._interval = interval
-        self._first: t.Optional[t.Mapping[str, t.Any]] = None
+        self._first: t.Mapping[str, t.Any] | None = None
         self._text = ""
         self._line = ""
         self._shown_at = 0.0
@@ -98,7 +100,7 @@ class ProgressAction(ActionBase):
     # Options (with their defaults) whose values, joined by slashes, name the piece of work for the module's progress file.
     IDENTITY: t.ClassVar[t.Mapping[str, str]] = {}
 
-    def run(self, tmp: t.Optional[str] = None, task_vars: t.Optional[dict[str, t.Any]] = None) -> dict[str, t.Any]:
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module; in the background with progress, unless nothing will be done or the user polls himself."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         if self._task.check_mode or self._task.async_val:
@@ -122,7 +124,9 @@ class ProgressAction(ActionBase):
             result.pop(key, None)
         return result
 
-    def _job_status(self, job: t.Mapping[str, t.Any], mode: str, task_vars: t.Optional[dict[str, t.Any]]) -> dict[str, t.Any]:
+    def _job_status(
+        self, job: t.Mapping[str, t.Any], mode: str, task_vars: dict[str, t.Any] | None
+    ) -> dict[str, t.Any]:
         arguments = {
             "jid": job["ansible_job_id"],
             "mode": mode,
@@ -166,10 +170,8 @@ class ProgressAction(ActionBase):
                 reporter.see(state, time.monotonic())
 
     def _reset_connection(self) -> None:
-        try:
+        with contextlib.suppress(AttributeError):  # not every connection has something to reset
             self._connection.reset()
-        except AttributeError:
-            pass  # not every connection has something to reset
 
 
 def _parsed(text: str) -> dict[str, t.Any]:

@@ -1,0 +1,62 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+DOCUMENTATION = r"""
+name: failure_messages
+short_description: Why a task failed, one message for each item
+version_added: "0.1.0"
+author:
+  - private_llm.fleet contributors
+description:
+  - Takes the result of a failed task, as a rescue section finds it in C(ansible_failed_result).
+  - A task with a loop gives one message for each item that failed. A censored result says so.
+options:
+  _input:
+    description: The result of a failed task.
+    type: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Do something and tell why it failed
+  block:
+    - name: Fail
+      ansible.builtin.fail:
+        msg: it is Monday
+  rescue:
+    - name: Tell why
+      ansible.builtin.debug:
+        msg: "{{ ansible_failed_result | private_llm.fleet.failure_messages }}"
+"""
+
+RETURN = r"""
+_value:
+  description: One text for each thing that failed.
+  type: list
+  elements: str
+"""
+
+
+def failure_messages(result: t.Mapping[str, t.Any]) -> list[str]:
+    """Why a task failed, one message for each item of its loop that did."""
+    items = [item for item in result.get("results") or [] if item.get("failed")]
+    return [_message(item) for item in items or [result]]
+
+
+def _message(result: t.Mapping[str, t.Any]) -> str:
+    if result.get("censored"):
+        return "the reason is hidden, as the task handles secrets; set the role's ..._secure_logging to false to see it"
+    return str(result.get("msg") or result.get("module_stderr") or "failed without a message").strip()
+
+
+class FilterModule:
+    """The filter, as Ansible finds it."""
+
+    def filters(self) -> dict[str, t.Callable[[t.Mapping[str, t.Any]], list[str]]]:
+        """Names to functions."""
+        return {"failure_messages": failure_messages}

@@ -1,0 +1,84 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.plugin_utils import _fleet
+
+
+def endpoint(**changes: t.Any) -> dict[str, t.Any]:
+    return {
+        "name": "alpha",
+        "where": "vllm_server_instances[0]",
+        "address": "192.0.2.11",
+        "bind": "0.0.0.0",
+        "port": 18005,
+        "state": "started",
+        "served_model_names": ["alpha"],
+        "key_file": "/etc/private_llm/vllm_server/alpha/api_keys",
+        **changes,
+    }
+
+
+def test_models_are_listed_once_and_only_with_what_the_instances_say() -> None:
+    instances = [
+        {"name": "a", "model": "Qwen/Qwen3-8B"},
+        {"name": "b", "model": "Qwen/Qwen3-8B", "revision": "v1"},
+        {"name": "c", "model": "/srv/mine"},
+        {"name": "d", "model": "Qwen/Qwen3-0.6B", "source": "git_lfs"},
+        {"name": "e", "model": "Qwen/Gone", "state": "absent"},
+        {"name": "f"},
+    ]
+    assert _fleet.instance_models(instances) == [
+        {"repo": "Qwen/Qwen3-8B", "revision": "v1"},
+        {"repo": "Qwen/Qwen3-0.6B", "source": "git_lfs"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("bind", "address", "server_host", "expected"),
+    [
+        ("0.0.0.0", "192.0.2.11", "gpu", "http://192.0.2.11:18005/v1"),
+        ("0.0.0.0", "192.0.2.11", "web", "http://host.docker.internal:18005/v1"),
+        ("198.51.100.7", "192.0.2.11", "gpu", "http://198.51.100.7:18005/v1"),
+        ("198.51.100.7", "192.0.2.11", "web", "http://198.51.100.7:18005/v1"),
+        ("::", "2001:db8::11", "gpu", "http://[2001:db8::11]:18005/v1"),
+        ("0.0.0.0", "gpu.example.com", "gpu", "http://gpu.example.com:18005/v1"),
+    ],
+)
+def test_server_url(bind: str, address: str, server_host: str, expected: str) -> None:
+    assert _fleet.server_url(endpoint(bind=bind, address=address), server_host, "web") == expected
+
+
+def test_a_server_bound_to_loopback_is_a_problem_for_every_web_host() -> None:
+    problems = _fleet.connection_problems({"gpu": [endpoint(bind="127.0.0.1"), endpoint()]}, ["web", "web-2"])
+    assert len(problems) == 2
+    assert "gpu: vllm_server_instances[0].bind: 127.0.0.1 can be reached from gpu alone" in problems[0]
+    assert "Open WebUI on web-2 cannot connect" in problems[1]
+
+
+def test_connections_leave_out_servers_that_do_not_run() -> None:
+    found = _fleet.connections({"gpu": [endpoint(), endpoint(name="beta", state="stopped")]}, "web")
+    assert [(entry["host"], entry["server"], entry["prefix_id"]) for entry in found] == [("gpu", "alpha", "")]
+    assert found[0]["models"] == ["alpha"]
+
+
+def test_servers_of_one_model_are_told_apart_by_a_prefix() -> None:
+    found = _fleet.connections(
+        {"gpu-01": [endpoint()], "gpu-02": [endpoint(), endpoint(name="beta", served_model_names=["beta"])]}, "web"
+    )
+    assert [(entry["prefix_id"], entry["models"]) for entry in found] == [
+        ("gpu-01", ["gpu-01.alpha"]),
+        ("gpu-02", ["gpu-02.alpha"]),
+        ("", ["beta"]),
+    ]
+
+
+def test_table_aligns_and_marks_what_is_missing() -> None:
+    rows = [{"host": "gpu-01", "state": "ready"}, {"host": "g2", "state": ""}, {"state": "failed"}]
+    assert _fleet.table(rows, ["host", "state"]) == ["host    state", "gpu-01  ready", "g2      -", "-       failed"]
