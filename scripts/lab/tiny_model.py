@@ -108,7 +108,9 @@ def split_sentence(sentence: str, limit: int, taken: set[str]) -> list[str]:
             current = ""
     while current and (to_token(current) in taken or current in pieces or len(pieces) >= limit):
         if not pieces:
-            raise TinyModelError(f"the sentence {sentence!r} is a token that prompts use too; give a longer one with --says")
+            raise TinyModelError(
+                f"the sentence {sentence!r} is a token that prompts use too; give a longer one with --says"
+            )
         current = pieces.pop() + current
     if current:
         pieces.append(current)
