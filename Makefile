@@ -1,0 +1,98 @@
+# What there is to do with a checkout. `make` alone says it; the two that matter are `make demo` and `make test`.
+
+SHELL = /bin/sh
+.DEFAULT_GOAL = help
+.NOTPARALLEL:
+
+PYTHON ?= python3
+VENV = .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.made-from-requirements-dev
+export MAKE
+export PYTHONUNBUFFERED = 1
+
+# One scenario of molecule/ (S=vllm_server), one target of tests/integration/targets/ (T=gpu_info); empty means all.
+S ?=
+T ?=
+
+PACKAGES = ansible_collections.private_llm.fleet.plugins
+
+.PHONY: help
+help:  ## say what there is to do
+	@awk 'BEGIN { FS = ":.*##" } \
+	  /^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo "  S=NAME names one molecule scenario, T=NAME one integration target, for example: make molecule S=vllm_server"
+
+.PHONY: demo
+demo: tools machine  ## a private chat on this machine, no GPU needed: engine, model, vLLM, Open WebUI, and a chat in a browser
+	$(BIN)/python scripts/demo.py
+
+.PHONY: demo-clean
+demo-clean: tools  ## remove all that `make demo` made
+	$(BIN)/python scripts/demo.py --clean
+
+.PHONY: test
+test: tools machine  ## everything below, quick ones first, with the time that each took
+	@$(BIN)/python scripts/run_stages.py lint unit sanity build integration molecule
+
+.PHONY: lint
+lint: lint-python lint-types lint-roles lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
+
+.PHONY: lint-python lint-types lint-roles lint-yaml lint-shell lint-ansible
+lint-python: tools
+	$(BIN)/ruff check --quiet .
+
+lint-types: tools
+	MYPYPATH=.collections $(BIN)/mypy --no-error-summary -p $(PACKAGES)
+	MYPYPATH=.collections:scripts $(BIN)/mypy --no-error-summary scripts
+
+lint-roles: tools
+	$(BIN)/python scripts/check_roles.py
+
+lint-yaml: tools
+	$(BIN)/yamllint --strict .
+
+lint-shell: tools
+	$(BIN)/shellcheck .ci/run scripts/*.sh
+
+lint-ansible: tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --quiet
+
+.PHONY: unit
+unit: tools  ## unit tests
+	$(BIN)/python -m pytest -q -n auto --junitxml=.cache/results/unit.xml
+
+.PHONY: sanity
+sanity: tools  ## ansible-test sanity, without containers
+	$(BIN)/python scripts/run_sanity.py
+
+.PHONY: build
+build: tools  ## the collection's archive in build/, checked and installed into an empty folder
+	$(BIN)/python scripts/build.py
+
+.PHONY: integration
+integration: tools machine  ## every module against the real thing on this machine; T=NAME for one
+	$(BIN)/python scripts/run_integration.py $(T)
+
+.PHONY: molecule
+molecule: tools machine  ## every role, and the whole site, on hosts made for it; S=NAME for one
+	$(BIN)/python scripts/run_molecule.py $(S)
+
+.PHONY: bench
+bench: tools machine  ## measure what this collection does against what one does by hand
+	$(BIN)/python benchmarks/second_run.py
+
+.PHONY: tools
+tools: $(STAMP)  ## the tools, in .venv; made once, and again when requirements-dev.txt changes
+
+$(STAMP): requirements-dev.txt
+	@sh scripts/setup_machine.sh tools
+	@echo "installing the tools into $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --timeout 60 -r requirements-dev.txt
+	@touch $@
+
+.PHONY: machine
+machine:  ## the packages that the lab needs (Debian, Ubuntu), and a Docker engine that answers
+	@sh scripts/setup_machine.sh lab

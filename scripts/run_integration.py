@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the integration targets in tests/integration/targets on this machine, each in a play of its own."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, write_junit
+
+TARGETS = ROOT / "tests" / "integration" / "targets"
+
+# No target needs more; one that hangs must not take the others' time.
+LIMIT_SECONDS = 600.0
+
+
+def find_targets(folder: Path) -> list[str]:
+    """Name the targets: folders with tasks, less what others only build upon (setup_*)."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if (path / "tasks" / "main.yml").is_file() and not path.name.startswith("setup_")
+    )
+
+
+def run_target(name: str, show: bool) -> Case:
+    """Run one target and say how it went."""
+    log = ARTIFACTS / "integration" / f"{name}.log"
+    argv = [
+        shutil.which("ansible-playbook", path=str(Path(sys.executable).parent)) or "ansible-playbook",
+        "tests/integration/run.yml",
+        "--inventory",
+        "localhost,",
+        "--extra-vars",
+        f"target={name}",
+    ]
+    color = {"ANSIBLE_FORCE_COLOR": "1"} if show and sys.stdout.isatty() else {"ANSIBLE_NOCOLOR": "1"}
+    status, seconds = run_logged(argv, log, LIMIT_SECONDS, color, show)
+    print(f"{'ok    ' if status == 0 else 'FAILED'} {name} ({duration(seconds)})", flush=True)
+    if status == 0:
+        return Case(name, seconds)
+    if not show:
+        print(tail(log), flush=True)
+    print(f"its log: {log.relative_to(ROOT)}; to run it again: make integration T={name}", flush=True)
+    return Case(name, seconds, f"exit status {status}\n{tail(log)}")
+
+
+def main() -> int:
+    """Run the targets named, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("targets", nargs="*", help="folders of tests/integration/targets; none named means all")
+    wanted = parser.parse_args().targets
+    known = find_targets(TARGETS)
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        print(f"no such integration target: {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    if not known:
+        print(f"no integration target in {TARGETS.relative_to(ROOT)}", file=sys.stderr)
+        return 1
+    cases = [run_target(name, show=len(wanted) == 1) for name in wanted or known]
+    write_junit(RESULTS / "integration.xml", "integration", cases)
+    failed = [case.name for case in cases if case.failure]
+    print(f"integration: {len(cases) - len(failed)} of {len(cases)} targets passed", flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

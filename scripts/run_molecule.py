@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the scenarios in molecule/ one after the other, and stop at the first that fails."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, write_junit
+
+SCENARIOS = ROOT / "molecule"
+
+# The longest scenario builds images and starts a model server; one that hangs must not take all the time there is.
+LIMIT_SECONDS = 1500.0
+
+
+def find_scenarios(folder: Path) -> list[str]:
+    """Name the scenarios; what they share is no scenario."""
+    return sorted(path.parent.name for path in folder.glob("*/molecule.yml") if path.parent.name != "shared")
+
+
+def run_scenario(name: str, show: bool) -> Case:
+    """Run one scenario's whole sequence and say how it went."""
+    tools = str(Path(sys.executable).parent)
+    log = ARTIFACTS / "molecule" / f"{name}.log"
+    junit = RESULTS / "molecule" / f"{name}-verify.xml"
+    junit.unlink(missing_ok=True)
+    env = {
+        "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
+        # The verifier is pytest; its tests are counted one by one.
+        "PYTEST_ADDOPTS": f"--junitxml={junit} -o junit_suite_name=molecule-{name} -p no:cacheprovider",
+    }
+    if not (show and sys.stdout.isatty()):
+        env |= {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0"}
+    argv = [shutil.which("molecule", path=tools) or "molecule", "test", "--scenario-name", name]
+    status, seconds = run_logged(argv, log, LIMIT_SECONDS, env, show)
+    print(f"{'ok    ' if status == 0 else 'FAILED'} {name} ({duration(seconds)})", flush=True)
+    if status == 0:
+        return Case(name, seconds)
+    if not show:
+        print(tail(log), flush=True)
+    print(
+        f"scenario {name} failed; its log: {log.relative_to(ROOT)}; to run it again: make molecule S={name}", flush=True
+    )
+    return Case(name, seconds, f"exit status {status}\n{tail(log)}")
+
+
+def main() -> int:
+    """Run the scenarios named, or all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenarios", nargs="*", help="folders of molecule/; none named means all")
+    wanted = parser.parse_args().scenarios
+    known = find_scenarios(SCENARIOS)
+    unknown = sorted(set(wanted) - set(known))
+    if unknown:
+        print(f"no such scenario: {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+        return 2
+    if not known:
+        print(f"no scenario in {SCENARIOS.relative_to(ROOT)}", file=sys.stderr)
+        return 1
+    names = wanted or known
+    cases: list[Case] = []
+    for name in names:
+        cases.append(run_scenario(name, show=len(wanted) == 1))
+        write_junit(RESULTS / "molecule" / "scenarios.xml", "molecule", cases)
+        if cases[-1].failure:
+            break
+    passed = sum(1 for case in cases if not case.failure)
+    print(f"molecule: {passed} of {len(names)} scenarios passed", flush=True)
+    return 0 if passed == len(names) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
