@@ -28,11 +28,16 @@ def instance_models(instances: t.Sequence[Mapping]) -> list[dict[str, t.Any]]:
     return list(models.values())
 
 
+def wants_gpus(instances: t.Sequence[Mapping]) -> bool:
+    """Whether any server of a host is to run on GPUs."""
+    return any(instance.get("gpus") and instance.get("state") != "absent" for instance in instances)
+
+
 def server_url(endpoint: Mapping, server_host: str, web_host: str) -> str:
     """Base URL of a server's API as Open WebUI's container on ``web_host`` reaches it.
 
-    A server bound to one address is reached there; one bound to all, by the address of its host, or through the gateway
-    to the host when both containers run on one machine.
+    A server bound to one address is reached there. One bound to all is reached by its host's address, or through the
+    gateway to the host when both containers run on one machine.
     """
     bind = ipaddress.ip_address(str(endpoint["bind"]))
     if not bind.is_unspecified and not bind.is_loopback:

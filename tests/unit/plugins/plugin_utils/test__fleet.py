@@ -82,3 +82,12 @@ def test_servers_of_one_model_are_told_apart_by_a_prefix() -> None:
 def test_table_aligns_and_marks_what_is_missing() -> None:
     rows = [{"host": "gpu-01", "state": "ready"}, {"host": "g2", "state": ""}, {"state": "failed"}]
     assert _fleet.table(rows, ["host", "state"]) == ["host    state", "gpu-01  ready", "g2      -", "-       failed"]
+
+
+@pytest.mark.parametrize(
+    ("instance", "expected"),
+    [({}, False), ({"gpus": []}, False), ({"gpus": 0}, False), ({"gpus": [0]}, True), ({"gpus": 2}, True)],
+)
+def test_wants_gpus(instance: dict[str, t.Any], expected: bool) -> None:
+    assert _fleet.wants_gpus([{"name": "cpu"}, instance]) is expected
+    assert _fleet.wants_gpus([{**instance, "state": "absent"}]) is False
