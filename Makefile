@@ -57,7 +57,7 @@ lint-shell: tools
 	$(BIN)/shellcheck .ci/run scripts/*.sh
 
 lint-ansible: tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --quiet
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q
 
 .PHONY: unit
 unit: tools  ## unit tests
