@@ -22,9 +22,9 @@ def describe_gpus(gpus: t.Sequence[t.Mapping[str, t.Any]]) -> str:
         return "this host has no usable GPU"
     parts = []
     for gpu in gpus:
-        text = "%s %s (%s)" % (gpu.get("index"), gpu.get("name"), gpu.get("uuid"))
+        text = "{} {} ({})".format(gpu.get("index"), gpu.get("name"), gpu.get("uuid"))
         if in_mig_mode(gpu):
-            devices = ["%s %s" % (device.get("profile"), device.get("uuid")) for device in mig_devices(gpu)]
+            devices = ["{} {}".format(device.get("profile"), device.get("uuid")) for device in mig_devices(gpu)]
             text += " in MIG mode with %s" % (", ".join(devices) if devices else "no MIG devices")
         parts.append(text)
     return "this host has " + "; ".join(parts)
@@ -45,14 +45,14 @@ def select_gpus(
 ) -> list[str]:
     """The UUIDs of the wanted GPUs, in the wanted order.
 
-    ``wanted`` is a list of indices, GPU UUIDs and MIG UUIDs, or a count; ``gpus`` is what gpu_info returns. A count takes the
-    first whole GPUs by index and passes over those in MIG mode and those in ``taken`` (UUIDs already given to others). A list is
-    taken at its word. An empty list, 0 or None is no GPU.
+    ``wanted`` is a list of indices, GPU UUIDs and MIG UUIDs, or a count; ``gpus`` is what gpu_info returns. A count
+    takes the first whole GPUs by index and passes over those in MIG mode and those in ``taken`` (UUIDs already given to
+    others). A list is taken at its word. An empty list, 0 or None is no GPU.
     """
     if wanted is None:
         return []
     if isinstance(wanted, bool) or not isinstance(wanted, (int, list, tuple)):
-        raise GpuSelectionError("gpus must be a list of indices and UUIDs, or a count, not %r" % (wanted,))
+        raise GpuSelectionError(f"gpus must be a list of indices and UUIDs, or a count, not {wanted!r}")
     if isinstance(wanted, int):
         return _first_free(wanted, gpus, frozenset(taken))
 
@@ -62,8 +62,8 @@ def select_gpus(
         uuid = _find(item, gpus)
         if uuid in named_by:
             first = named_by[uuid]
-            how = "twice, as %s and as %s" % (first, item) if str(first) != str(item) else "twice"
-            raise GpuSelectionError("GPU %s is named %s; name it once" % (uuid, how))
+            how = f"twice, as {first} and as {item}" if str(first) != str(item) else "twice"
+            raise GpuSelectionError(f"GPU {uuid} is named {how}; name it once")
         named_by[uuid] = item
         selected.append(uuid)
     return selected
@@ -71,43 +71,45 @@ def select_gpus(
 
 def _first_free(count: int, gpus: t.Sequence[t.Mapping[str, t.Any]], taken: frozenset[str]) -> list[str]:
     if count < 0:
-        raise GpuSelectionError("a count of GPUs cannot be negative, as %d is" % count)
+        raise GpuSelectionError(f"a count of GPUs cannot be negative, as {count} is")
     whole = sorted((gpu for gpu in gpus if not in_mig_mode(gpu)), key=lambda gpu: int(gpu["index"]))
     free = [str(gpu["uuid"]) for gpu in whole if gpu["uuid"] not in taken]
     if count > len(free):
-        text = "%d GPUs are wanted and %d can be given" % (count, len(free))
+        text = f"{count} GPUs are wanted and {len(free)} can be given"
         if len(free) < len(whole):
-            text += " (%d taken by others)" % (len(whole) - len(free))
-        raise GpuSelectionError("%s: %s" % (text, describe_gpus(gpus)))
+            text += f" ({len(whole) - len(free)} taken by others)"
+        raise GpuSelectionError(f"{text}: {describe_gpus(gpus)}")
     return free[:count]
 
 
 def _find(item: t.Any, gpus: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     if isinstance(item, bool) or not isinstance(item, (int, str)):
-        raise GpuSelectionError("%r names no GPU: give an index, a GPU UUID or a MIG UUID" % (item,))
+        raise GpuSelectionError(f"{item!r} names no GPU: give an index, a GPU UUID or a MIG UUID")
     text = str(item).strip()
     if text.isdigit():
         for gpu in gpus:
             if int(gpu["index"]) == int(text):
-                return _whole(gpu, "GPU %s" % text)
-        raise GpuSelectionError("there is no GPU with index %s: %s" % (text, describe_gpus(gpus)))
+                return _whole(gpu, f"GPU {text}")
+        raise GpuSelectionError(f"there is no GPU with index {text}: {describe_gpus(gpus)}")
     for gpu in gpus:
         if str(gpu["uuid"]).lower() == text.lower():
-            return _whole(gpu, "GPU %s" % text)
+            return _whole(gpu, f"GPU {text}")
         for device in mig_devices(gpu):
             if str(device["uuid"]).lower() == text.lower():
                 return str(device["uuid"])
     if not text.upper().startswith((GPU_PREFIX, MIG_PREFIX)):
         raise GpuSelectionError(
-            "%r names no GPU: give an index, a GPU UUID (GPU-...) or a MIG UUID (MIG-...); %s" % (text, describe_gpus(gpus))
+            f"{text!r} names no GPU: give an index, a GPU UUID (GPU-...) or a MIG UUID (MIG-...); {describe_gpus(gpus)}"
         )
-    raise GpuSelectionError("there is no GPU with UUID %s (only whole UUIDs count): %s" % (text, describe_gpus(gpus)))
+    raise GpuSelectionError(f"there is no GPU with UUID {text} (only whole UUIDs count): {describe_gpus(gpus)}")
 
 
 def _whole(gpu: t.Mapping[str, t.Any], said: str) -> str:
     if not in_mig_mode(gpu):
         return str(gpu["uuid"])
-    devices = ", ".join("%s (%s)" % (device["uuid"], device.get("profile")) for device in mig_devices(gpu))
+    devices = ", ".join("{} ({})".format(device["uuid"], device.get("profile")) for device in mig_devices(gpu))
     if devices:
-        raise GpuSelectionError("%s is in MIG mode and cannot be used whole; name one of its MIG devices: %s" % (said, devices))
-    raise GpuSelectionError("%s is in MIG mode and has no MIG devices yet; make one with nvidia-smi mig -cgi" % said)
+        raise GpuSelectionError(
+            f"{said} is in MIG mode and cannot be used whole; name one of its MIG devices: {devices}"
+        )
+    raise GpuSelectionError(f"{said} is in MIG mode and has no MIG devices yet; make one with nvidia-smi mig -cgi")

@@ -7,10 +7,13 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._select import GpuSelectionError, select_gpus
 
 
-def gpu(index: int, uuid: str, mig: list[dict[str, t.Any]] | None = None, name: str = "NVIDIA L40S") -> dict[str, t.Any]:
+def gpu(
+    index: int, uuid: str, mig: list[dict[str, t.Any]] | None = None, name: str = "NVIDIA L40S"
+) -> dict[str, t.Any]:
     mode = "unsupported" if mig is None else "enabled"
     return {"index": index, "uuid": uuid, "name": name, "mig": {"mode": mode, "devices": mig or []}}
 
@@ -20,7 +23,12 @@ MIG_1, MIG_2, MIG_OLD = "MIG-11111111-0000", "MIG-22222222-0000", "MIG-GPU-ddddd
 THREE = [gpu(0, A), gpu(1, B), gpu(2, C)]
 SHUFFLED = [gpu(2, C), gpu(0, A), gpu(1, B)]
 SPLIT = [
-    gpu(0, "GPU-dddddddd-0000", [{"uuid": MIG_1, "profile": "3g.40gb"}, {"uuid": MIG_2, "profile": "1g.10gb"}], "NVIDIA H100"),
+    gpu(
+        0,
+        "GPU-dddddddd-0000",
+        [{"uuid": MIG_1, "profile": "3g.40gb"}, {"uuid": MIG_2, "profile": "1g.10gb"}],
+        "NVIDIA H100",
+    ),
     gpu(1, B),
     gpu(2, C),
 ]
@@ -29,7 +37,7 @@ EMPTY_SPLIT = [gpu(0, "GPU-dddddddd-0000", [])]
 
 
 @pytest.mark.parametrize(
-    "wanted, gpus, expected",
+    ("wanted", "gpus", "expected"),
     [
         pytest.param(None, THREE, [], id="nothing-said"),
         pytest.param([], THREE, [], id="empty-list-is-cpu"),
@@ -64,19 +72,21 @@ def test_a_list_is_taken_at_its_word_even_when_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    "wanted, gpus, message",
+    ("wanted", "gpus", "message"),
     [
         pytest.param(
             [3],
             THREE[:2],
-            "there is no GPU with index 3: this host has 0 NVIDIA L40S (GPU-aaaaaaaa-0000); 1 NVIDIA L40S (GPU-bbbbbbbb-0000)",
+            "there is no GPU with index 3: this host has 0 NVIDIA L40S (GPU-aaaaaaaa-0000);"
+            " 1 NVIDIA L40S (GPU-bbbbbbbb-0000)",
             id="index-not-there",
         ),
         pytest.param([0], [], "there is no GPU with index 0: this host has no usable GPU", id="no-gpu-at-all"),
         pytest.param(
             ["GPU-aaaa"],
             THREE[:1],
-            "there is no GPU with UUID GPU-aaaa (only whole UUIDs count): this host has 0 NVIDIA L40S (GPU-aaaaaaaa-0000)",
+            "there is no GPU with UUID GPU-aaaa (only whole UUIDs count):"
+            " this host has 0 NVIDIA L40S (GPU-aaaaaaaa-0000)",
             id="prefix",
         ),
         pytest.param(
@@ -120,7 +130,8 @@ def test_a_list_is_taken_at_its_word_even_when_taken() -> None:
         pytest.param(
             1,
             EMPTY_SPLIT,
-            "1 GPUs are wanted and 0 can be given: this host has 0 NVIDIA L40S (GPU-dddddddd-0000) in MIG mode with no MIG devices",
+            "1 GPUs are wanted and 0 can be given:"
+            " this host has 0 NVIDIA L40S (GPU-dddddddd-0000) in MIG mode with no MIG devices",
             id="count-with-only-mig",
         ),
     ],
@@ -132,5 +143,7 @@ def test_select_gpus_errors(wanted: t.Any, gpus: list[dict[str, t.Any]], message
 
 
 def test_error_counts_the_taken() -> None:
-    with pytest.raises(GpuSelectionError, match=r"^2 GPUs are wanted and 1 can be given \(2 taken by others\): this host has "):
+    with pytest.raises(
+        GpuSelectionError, match=r"^2 GPUs are wanted and 1 can be given \(2 taken by others\): this host has "
+    ):
         select_gpus(2, THREE, taken=[A, C])

@@ -1,0 +1,156 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules that edit daemon.json have in common: read it, plan, check, and write it in one step."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_json import DaemonJson, DaemonJsonError
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import (
+    DEFAULT_CONFIG_FILE,
+    VALIDATE_SINCE,
+    config_file_of,
+    flag_conflicts,
+    parse_exec_start,
+    parse_major,
+    running_argv,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_api import EngineApiError, get
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_state import describe_engine, pending
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import NONE, needs_between, strongest
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "path": {"type": "path", "default": DEFAULT_CONFIG_FILE},
+    "backup": {"type": "bool", "default": False},
+    "socket": {"type": "path"},
+}
+
+Plan = t.Callable[[DaemonJson], DaemonJson]
+
+
+def run(module: AnsibleModule, plan: Plan) -> dict[str, t.Any]:
+    """Bring the file to what ``plan`` makes of it; the module's whole result."""
+    path: str = module.params["path"]
+    result: dict[str, t.Any] = {
+        "changed": False,
+        "path": path,
+        "needs": NONE,
+        "pending": [],
+        "backup_file": None,
+        "engine": describe_engine(None),
+        "diff": {"before": "", "after": "", "before_header": path, "after_header": path},
+    }
+    # A link stays a link: what it points to is read and replaced.
+    target = os.path.realpath(path)
+    try:
+        content = _read(target)
+        before = DaemonJson.from_bytes(content)
+        after = plan(before)
+        info = _info(module)
+    except (DaemonJsonError, EngineApiError) as error:
+        module.fail_json(msg=f"{path}: {error}", **result)
+    except OSError as error:
+        module.fail_json(msg=f"{path} cannot be read: {error.strerror or error}", **result)
+
+    wanted = after.to_bytes()
+    result["changed"] = wanted != (content or b"")
+    result["needs"] = needs_between(before.data, after.data)
+    result["diff"].update(before=before.text, after=after.text)
+    if info is not None:
+        late = pending(after.data, info, os.path.realpath)
+        result["engine"] = describe_engine(info)
+        result["pending"] = sorted(late)
+        result["needs"] = strongest(result["needs"], *late.values())
+
+    if result["changed"]:
+        _refuse_flag_conflicts(module, before, after, result)
+        _write(module, target, wanted, content, result)
+    return result
+
+
+def _read(target: str) -> bytes | None:
+    try:
+        with open(target, "rb") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return None
+
+
+def _info(module: AnsibleModule) -> dict[str, t.Any] | None:
+    """The engine's own words, when a socket is named and an engine is behind it. A socket that hangs is an error."""
+    socket_path = module.params["socket"]
+    if not socket_path:
+        return None
+    try:
+        info: dict[str, t.Any] = get(socket_path, "/info")
+    except EngineApiError as error:
+        if isinstance(error.__cause__, (FileNotFoundError, ConnectionRefusedError)):
+            return None
+        raise
+    return info
+
+
+def _refuse_flag_conflicts(
+    module: AnsibleModule, before: DaemonJson, after: DaemonJson, result: dict[str, t.Any]
+) -> None:
+    """dockerd does not start when a key of the file is also a flag of its command line."""
+    argv = running_argv()
+    if not argv:
+        systemctl = module.get_bin_path("systemctl")
+        if systemctl:
+            rc, shown, _errors = module.run_command([systemctl, "show", "--property=ExecStart", "docker.service"])
+            argv = parse_exec_start(shown) if rc == 0 else []
+    if not argv or os.path.realpath(config_file_of(argv)) != os.path.realpath(module.params["path"]):
+        return
+    conflicts = flag_conflicts(argv, set(after.data) - set(before.data))
+    if conflicts:
+        listed = ", ".join(f'"{key}" ({argument})' for key, argument in conflicts)
+        module.fail_json(
+            msg=(
+                f"dockerd's command line already sets {listed}; with the same key in {module.params['path']} it would "
+                f"not start. Take the flag out of its unit first: {' '.join(argv)}"
+            ),
+            **dict(result, changed=False),
+        )
+
+
+def _write(module: AnsibleModule, target: str, wanted: bytes, content: bytes | None, result: dict[str, t.Any]) -> None:
+    handle, temporary = tempfile.mkstemp(prefix="daemon-", suffix=".json", dir=module.tmpdir)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(wanted)
+    module.add_cleanup_file(temporary)
+    _validate(module, temporary, result)
+    if module.check_mode:
+        return
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        os.makedirs(folder, mode=0o755)
+    if content is not None and module.params["backup"]:
+        result["backup_file"] = module.backup_local(target)
+    module.atomic_move(temporary, target)
+
+
+def _validate(module: AnsibleModule, temporary: str, result: dict[str, t.Any]) -> None:
+    """Ask dockerd itself, where there is one that can be asked."""
+    dockerd = module.get_bin_path("dockerd")
+    if not dockerd:
+        return
+    rc, version, _errors = module.run_command([dockerd, "--version"])
+    major = parse_major(version) if rc == 0 else None
+    if major is None or major < VALIDATE_SINCE:
+        return
+    rc, output, errors = module.run_command([dockerd, "--validate", "--config-file", temporary])
+    if rc != 0:
+        said = (errors.strip() or output.strip() or "nothing").replace(temporary, result["path"])
+        module.fail_json(
+            msg=f"dockerd refuses what {result['path']} would hold, so it was left as it is. dockerd says: {said}",
+            **dict(result, changed=False),
+        )

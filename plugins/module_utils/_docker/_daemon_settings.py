@@ -1,0 +1,86 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Merge settings into daemon.json key by key, and the one rule that ``dockerd --validate`` does not know."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_json import (
+    DaemonJson,
+    DaemonJsonError,
+    kind_of,
+)
+
+# What dockerd has without being told. It also takes the name of any containerd shim, which has dots in it.
+STOCK_RUNTIME = "runc"
+
+
+def plan_settings(before: DaemonJson, settings: t.Mapping[str, t.Any], absent: t.Sequence[str] = ()) -> DaemonJson:
+    """The wanted state of the file: objects merged, everything else replaced, the keys in ``absent`` gone."""
+    after = before
+    gone = [path_of(key, before) for key in absent]
+    for path in gone:
+        if _declares(settings, path):
+            raise DaemonJsonError("{} is in settings and in absent; decide for one".format(".".join(path)))
+    for key, value in settings.items():
+        after = _merge(after, [str(key)], value)
+    for path in gone:
+        after = after.delete(path)
+    check_default_runtime(after)
+    return after
+
+
+def path_of(key: str, document: DaemonJson) -> list[str]:
+    """A key as it is in the file, or, when there is none, dots leading into objects: log-opts.max-size."""
+    if not key:
+        raise DaemonJsonError("absent holds an empty key")
+    if document.has([key]) or "." not in key:
+        return [key]
+    first, rest = key.split(".", 1)
+    inner = document.get([first])
+    if isinstance(inner, dict) and rest in inner:
+        return [first, rest]
+    return key.split(".")
+
+
+def check_default_runtime(after: DaemonJson) -> None:
+    """dockerd does not start with a default runtime that it does not know, and its own validation does not notice."""
+    default = after.get(["default-runtime"])
+    if default is None or default == "":
+        return
+    where = after.where(["default-runtime"])
+    if not isinstance(default, str):
+        raise DaemonJsonError(
+            f'{where}: "default-runtime" must be a name, not {kind_of(default)}; dockerd would not start'
+        )
+    known = after.object_at(["runtimes"])
+    if default in known or default == STOCK_RUNTIME or ("." in default and "/" not in default):
+        return
+    raise DaemonJsonError(
+        f'{where}: "default-runtime" is {default}, which no entry of "runtimes" defines '
+        f"(there are: {', '.join([STOCK_RUNTIME, *sorted(known)])}); dockerd would not start"
+    )
+
+
+def _declares(settings: t.Mapping[str, t.Any], path: t.Sequence[str]) -> bool:
+    inner: t.Any = settings
+    for key in path:
+        if not isinstance(inner, dict) or key not in inner:
+            return False
+        inner = inner[key]
+    return True
+
+
+def _merge(document: DaemonJson, path: list[str], value: t.Any) -> DaemonJson:
+    if value is None:
+        raise DaemonJsonError("{} is null; to take a key out, list it in absent".format(".".join(path)))
+    if not isinstance(value, dict) or not value or not isinstance(document.get(path), dict):
+        if value == {} and isinstance(document.get(path), dict):
+            return document
+        return document.set(path, value)
+    for key, inner in value.items():
+        document = _merge(document, [*path, str(key)], inner)
+    return document
