@@ -430,6 +430,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """The body of the request."""
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
+    def chunked_body(self) -> bytes:
+        """The body of a request that comes in chunks."""
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
     def send_json(self, value: t.Any, status: int = 200, headers: t.Mapping[str, str] | None = None) -> None:
         """Answer with a JSON document."""
         self.send_blob(
