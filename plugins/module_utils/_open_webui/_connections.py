@@ -378,9 +378,10 @@ def _key_word(connection: Connection, earlier: Settings | None) -> str:
     if not connection.key:
         return "none"
     if earlier is not None:
-        same_place = [one for one in earlier.connections if one.identity() == connection.identity() and one.key]
-        if same_place and all(one.key != connection.key for one in same_place):
-            return "set (another one)"
+        for one in earlier.connections:
+            same = one.identity() == connection.identity() and one.setting("prefix_id") == connection.setting("prefix_id")
+            if same and one.key and one.key != connection.key:
+                return "set (another one)"
     return "set"
 
 

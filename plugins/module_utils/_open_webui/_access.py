@@ -1,0 +1,196 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may use a model in Open WebUI, and how the model is shown.
+
+Open WebUI keeps this in a row for a model id, and a model without a row is seen by administrators only. The rights are
+grants: (kind of principal, its id, permission), where the user '*' means everybody who is signed in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+EVERYBODY = ("user", "*", "read")
+
+Grant = t.Tuple[str, str, str]
+
+
+class AccessError(ValueError):
+    """What is asked for cannot be done; the text is meant for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Directory:
+    """The names of groups and users, both ways."""
+
+    groups: tuple[tuple[str, str], ...] = ()
+    users: tuple[tuple[str, str], ...] = ()
+
+    def group_id(self, name: str) -> str:
+        ids = [one for one, called in self.groups if called == name]
+        if not ids:
+            known = ", ".join(sorted(called for _one, called in self.groups)) or "none"
+            raise AccessError(f"Open WebUI has no group {name!r}; it has: {known}")
+        if len(ids) > 1:
+            raise AccessError(f"Open WebUI has {len(ids)} groups called {name!r}; rename one of them")
+        return ids[0]
+
+    def user_id(self, email: str) -> str:
+        for one, address in self.users:
+            if address.lower() == email.strip().lower():
+                return one
+        raise AccessError(f"Open WebUI has no user with the e-mail address {email!r}")
+
+    def group_name(self, group_id: str) -> str:
+        return dict(self.groups).get(group_id, group_id)
+
+    def user_email(self, user_id: str) -> str:
+        return dict(self.users).get(user_id, user_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class Access:
+    """A model as Open WebUI has it; row is what its API gave, None where it has none yet."""
+
+    model: str
+    grants: frozenset[Grant]
+    name: str
+    description: str
+    hidden: bool
+    row: t.Mapping[str, t.Any] | None = None
+
+    def same_as(self, other: Access) -> bool:
+        return self.facts() == other.facts()
+
+    def facts(self) -> tuple[t.Any, ...]:
+        return (self.grants, self.name, self.description, self.hidden)
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What is declared for a model. None means: leave as it is."""
+
+    public: bool | None = None
+    groups: tuple[str, ...] | None = None
+    users: tuple[str, ...] | None = None
+    name: str | None = None
+    description: str | None = None
+    hidden: bool | None = None
+
+
+def directory_from_api(groups: t.Any, users: t.Any) -> Directory:
+    """The names from Open WebUI's list of groups and its list of all users."""
+    people = users.get("users") if isinstance(users, dict) else users
+    return Directory(
+        tuple((str(one["id"]), str(one["name"])) for one in groups or []),
+        tuple((str(one["id"]), str(one["email"])) for one in people or []),
+    )
+
+
+def access_from_api(model: str, row: t.Mapping[str, t.Any] | None) -> Access:
+    """A row of Open WebUI as an object, and the lack of one as what it means."""
+    if row is None:
+        return Access(model, frozenset(), model, "", False)
+    meta = row.get("meta") or {}
+    grants = frozenset(
+        (str(one.get("principal_type")), str(one.get("principal_id")), str(one.get("permission")))
+        for one in row.get("access_grants") or []
+    )
+    return Access(
+        model, grants, str(row.get("name") or model), meta.get("description") or "", bool(meta.get("hidden")), row
+    )
+
+
+def make_plan(before: Access, wanted: Wanted, directory: Directory) -> Access:
+    """What the model shall be like. Rights to write, and kinds of rights that are not declared, stay."""
+    grants = set(before.grants)
+    if wanted.public is not None:
+        grants.discard(EVERYBODY)
+        if wanted.public:
+            grants.add(EVERYBODY)
+    if wanted.groups is not None:
+        grants = {one for one in grants if one[0] != "group" or one[2] != "read"}
+        grants.update(("group", directory.group_id(name), "read") for name in wanted.groups)
+    if wanted.users is not None:
+        grants = {one for one in grants if one[0] != "user" or one[2] != "read" or one == EVERYBODY}
+        grants.update(("user", directory.user_id(email), "read") for email in wanted.users)
+    return dataclasses.replace(
+        before,
+        grants=frozenset(grants),
+        name=before.name if wanted.name is None else wanted.name,
+        description=before.description if wanted.description is None else wanted.description,
+        hidden=before.hidden if wanted.hidden is None else wanted.hidden,
+    )
+
+
+def grants_to_api(access: Access) -> list[dict[str, str]]:
+    """The grants as Open WebUI takes them, in a stable order."""
+    return [
+        {"principal_type": kind, "principal_id": principal, "permission": permission}
+        for kind, principal, permission in sorted(access.grants)
+    ]
+
+
+def row_to_api(access: Access) -> dict[str, t.Any]:
+    """The whole row, with everything this project does not know about kept: Open WebUI replaces what it is sent."""
+    row = access.row or {}
+    meta = dict(row.get("meta") or {})
+    if meta.get("description") or access.description:
+        meta["description"] = access.description
+    if meta.get("hidden") or access.hidden:
+        meta["hidden"] = access.hidden
+    return {
+        "id": access.model,
+        "base_model_id": row.get("base_model_id"),
+        "name": access.name,
+        "meta": meta,
+        "params": dict(row.get("params") or {}),
+        "is_active": row.get("is_active", True),
+    }
+
+
+def needs(before: Access, after: Access) -> list[str]:
+    """The calls that lead from one to the other: create, update, grant; in this order."""
+    if before.same_as(after):
+        return []
+    look = (before.name, before.description, before.hidden) != (after.name, after.description, after.hidden)
+    if before.row is None:
+        # The call that grants makes a plain row itself; it takes a name and nothing else.
+        return ["create"] if look else ["grant"]
+    calls = ["update"] if look else []
+    if before.grants != after.grants:
+        calls.append("grant")
+    return calls
+
+
+def describe(access: Access, directory: Directory) -> dict[str, t.Any]:
+    """A model as the module returns it."""
+    readers = [one for one in access.grants if one[2] == "read" and one != EVERYBODY]
+    return {
+        "model": access.model,
+        "public": EVERYBODY in access.grants,
+        "groups": sorted(directory.group_name(one[1]) for one in readers if one[0] == "group"),
+        "users": sorted(directory.user_email(one[1]) for one in readers if one[0] == "user"),
+        "name": access.name,
+        "description": access.description,
+        "hidden": access.hidden,
+    }
+
+
+def ignored(asked: Access, got: Access) -> list[str]:
+    """What Open WebUI did not take over, in words."""
+    problems = [
+        f"{name} is {theirs!r} instead of {mine!r}"
+        for name, mine, theirs in (
+            ("name", asked.name, got.name),
+            ("description", asked.description, got.description),
+            ("hidden", asked.hidden, got.hidden),
+        )
+        if mine != theirs
+    ]
+    problems += [f"the grant {' '.join(one)} is missing" for one in sorted(asked.grants - got.grants)]
+    problems += [f"the grant {' '.join(one)} is still there" for one in sorted(got.grants - asked.grants)]
+    return problems

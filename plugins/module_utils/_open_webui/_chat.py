@@ -1,0 +1,90 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asking a question through Open WebUI: what to send, and what the answers mean."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class ChatError(ValueError):
+    """No answer, or not the expected one; the text is meant for the user."""
+
+
+def request_body(model: str, question: str, system: str | None, max_tokens: int | None) -> dict[str, t.Any]:
+    """A chat completion in one piece. Without the ids of a chat, Open WebUI stores nothing."""
+    messages = [] if system is None else [{"role": "system", "content": system}]
+    messages.append({"role": "user", "content": question})
+    body: dict[str, t.Any] = {"model": model, "messages": messages, "stream": False}
+    if max_tokens is not None:
+        body["max_tokens"] = max_tokens
+    return body
+
+
+def model_ids(listing: t.Any) -> list[str]:
+    """The ids in Open WebUI's list of models, in its order."""
+    entries = listing.get("data") if isinstance(listing, dict) else None
+    if not isinstance(entries, list):
+        raise ChatError("Open WebUI's list of models has no 'data'; is webui_url an Open WebUI?")
+    return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
+
+
+def not_offered(missing: t.Sequence[str], offered: t.Sequence[str], waited: float, who: str) -> str:
+    """Why a model cannot be asked, and where to look."""
+    names = ", ".join(missing)
+    text = f"Open WebUI offers {who} no model {names} after {waited:.0f} seconds; it offers "
+    text += ", ".join(offered) if offered else "none at all"
+    near = [one for one in offered for wanted in missing if one.endswith(f".{wanted}")]
+    if near:
+        return f"{text}. Did you mean {near[0]}, with the prefix of its connection?"
+    return (
+        f"{text}. Check that its connection is there and enabled and that the server behind it runs "
+        "(open_webui_connection with verify), and for anybody but an administrator that the model is public"
+    )
+
+
+def read_answer(model: str, data: t.Any) -> dict[str, t.Any]:
+    """The answer in a completed chat, as modules return it."""
+    if not isinstance(data, dict):
+        raise ChatError(f"{model} answered with something that is no chat completion: {str(data)[:200]}")
+    error = data.get("error") or data.get("detail")
+    if error:
+        text = error.get("message") if isinstance(error, dict) else error
+        raise ChatError(f"{model} answered with an error: {text}")
+    choices = data.get("choices")
+    message = choices[0].get("message") if isinstance(choices, list) and choices else None
+    if not isinstance(message, dict):
+        raise ChatError(f"{model} answered with something that is no chat completion: {str(data)[:200]}")
+    answer = message.get("content") or ""
+    reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
+    if not answer and not reasoning:
+        reason = choices[0].get("finish_reason")
+        raise ChatError(f"{model} gave an empty answer (finish_reason {reason}); raise max_tokens or change the question")
+    usage = data.get("usage") or {}
+    return {
+        "model": model,
+        "answer": answer,
+        "reasoning": reasoning,
+        "prompt_tokens": usage.get("prompt_tokens"),
+        "completion_tokens": usage.get("completion_tokens"),
+    }
+
+
+def explain_failure(model: str, status: int, detail: str) -> str:
+    """An error of the chat call in words that say whose error it is."""
+    start = f"{model} gave no answer through Open WebUI ({status}: {detail})"
+    if "Server Connection Error" in detail:
+        return f"{start}: Open WebUI cannot reach the server of this model; check that it runs, or the connection's url"
+    if "Model not found" in detail:
+        return f"{start}: the model vanished from Open WebUI's list, or is not public"
+    if status in (401, 403):
+        return f"{start}: the key of the model's connection, or the right to use the model, is missing"
+    return start
+
+
+def check_expectation(model: str, answer: str, expect: str | None) -> None:
+    """Fail when an expected text is not in the answer."""
+    if expect is not None and expect not in answer:
+        raise ChatError(f"{model} answered {answer!r}, which does not contain {expect!r}")

@@ -1,0 +1,256 @@
+#!/usr/bin/python
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: open_webui_model_access
+short_description: Manage who may use a model in Open WebUI
+version_added: "0.1.0"
+author: private_llm.fleet contributors (@private-llm)
+description:
+  - Makes models public, private, or shared with groups and users, and says how they are shown.
+  - In Open WebUI the models of a new connection are seen by administrators only, until somebody shares each of them.
+  - What was written is read back, and the module fails when Open WebUI did not take it over.
+extends_documentation_fragment:
+  - private_llm.fleet.attributes
+  - private_llm.fleet.open_webui
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  model:
+    description: The model's id as Open WebUI shows it, with the prefix of its connection.
+    type: str
+  models:
+    description: Several ids that shall all have the same access, with one sign-in, in place of O(model).
+    type: list
+    elements: str
+  public:
+    description: Whether everybody who is signed in may use the model. Left out, that stays as it is.
+    type: bool
+  groups:
+    description: The names of exactly those groups whose members may use the model. Left out, they stay as they are.
+    type: list
+    elements: str
+  users:
+    description: The e-mail addresses of exactly those users who may use the model. Left out, they stay as they are.
+    type: list
+    elements: str
+  name:
+    description: The name shown for the model. Only with O(model).
+    type: str
+  description:
+    description: The description shown for the model.
+    type: str
+  hidden:
+    description: Whether the model is left out of the menu of models. Who knows its id can still use it.
+    type: bool
+seealso:
+  - module: private_llm.fleet.open_webui_connection
+  - module: private_llm.fleet.open_webui_chat
+notes:
+  - Rights to edit a model, which the page calls write access, are left alone.
+  - The models need not be served at the moment. The module warns when it makes an entry for an id that Open WebUI does not
+    offer, since that may be a mistyped one.
+"""
+
+EXAMPLES = r"""
+- name: Let everybody who is signed in use the models
+  private_llm.fleet.open_webui_model_access:
+    webui_url: http://127.0.0.1:3000
+    webui_email: admin@example.com
+    webui_password: "{{ vault_open_webui_password }}"
+    models: [qwen3-32b, qwen3-8b]
+    public: true
+
+- name: Keep an experiment to one group, under a name that says so
+  private_llm.fleet.open_webui_model_access:
+    webui_url: http://127.0.0.1:3000
+    webui_token: "{{ vault_open_webui_token }}"
+    model: gpu-02.qwen3-32b-lora
+    public: false
+    groups: [research]
+    name: Qwen3 32B (experiment)
+    description: May vanish at any time.
+"""
+
+RETURN = r"""
+models:
+  description: Each model as it is afterwards; in check mode, as it would be.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    model:
+      description: The model's id.
+      type: str
+      sample: qwen3-32b
+    public:
+      description: Whether everybody who is signed in may use it.
+      type: bool
+      sample: true
+    groups:
+      description: The groups whose members may use it.
+      type: list
+      elements: str
+      sample: []
+    users:
+      description: The e-mail addresses of the users who may use it.
+      type: list
+      elements: str
+      sample: []
+    name:
+      description: The name shown.
+      type: str
+      sample: qwen3-32b
+    description:
+      description: The description shown.
+      type: str
+      sample: ""
+    hidden:
+      description: Whether it is left out of the menu of models.
+      type: bool
+      sample: false
+webui_version:
+  description: The version of Open WebUI.
+  returned: success
+  type: str
+  sample: 0.12.4
+"""
+
+import typing as t
+import urllib.parse
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _chat, _client
+
+
+class AccessManager:
+    """Reads everything, plans everything, then writes what differs and reads it back."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.result: dict[str, t.Any] = {
+            "changed": False,
+            "models": [],
+            "webui_version": "",
+            "diff": {"before": {}, "after": {}},
+        }
+
+    def run(self) -> dict[str, t.Any]:
+        params = self.module.params
+        models = list(dict.fromkeys([params["model"]] if params["models"] is None else params["models"]))
+        wanted = _access.Wanted(
+            public=params["public"],
+            groups=None if params["groups"] is None else tuple(params["groups"]),
+            users=None if params["users"] is None else tuple(params["users"]),
+            name=params["name"],
+            description=params["description"],
+            hidden=params["hidden"],
+        )
+        if not models:
+            return self.result
+        client = _client.connect(params)
+        self.result["webui_version"] = client.version
+        directory = _access.directory_from_api(client.get("/api/v1/groups/"), client.get("/api/v1/users/all"))
+        plans = []
+        for model in models:
+            before = self._read(client, model)
+            after = _access.make_plan(before, wanted, directory)
+            plans.append((before, after))
+            self.result["models"].append(_access.describe(after, directory))
+            self.result["diff"]["before"][model] = _access.describe(before, directory)
+            self.result["diff"]["after"][model] = _access.describe(after, directory)
+        self._warn_of_unknown(client, plans)
+        self.result["changed"] = any(_access.needs(before, after) for before, after in plans)
+        if self.module.check_mode:
+            return self.result
+        for before, after in plans:
+            self._write(client, before, after)
+        return self.result
+
+    def _read(self, client: _client.Client, model: str) -> _access.Access:
+        path = f"/api/v1/models/model?{urllib.parse.urlencode({'id': model})}"
+        try:
+            row = client.get(path)
+        except _client.ApiError as error:
+            if error.status != 404:
+                raise
+            row = None
+        return _access.access_from_api(model, row)
+
+    def _warn_of_unknown(
+        self, client: _client.Client, plans: list[tuple[_access.Access, _access.Access]]
+    ) -> None:
+        new = [after.model for before, after in plans if before.row is None and _access.needs(before, after)]
+        if not new:
+            return
+        offered = _chat.model_ids(client.get("/api/models?refresh=true"))
+        unknown = [model for model in new if model not in offered]
+        if unknown:
+            self.module.warn(
+                f"Open WebUI does not offer {', '.join(unknown)} at the moment (it offers {', '.join(offered) or 'nothing'}); "
+                "the access is kept for when it does"
+            )
+
+    def _write(self, client: _client.Client, before: _access.Access, after: _access.Access) -> None:
+        calls = _access.needs(before, after)
+        grants = _access.grants_to_api(after)
+        if "create" in calls:
+            client.post("/api/v1/models/create", {**_access.row_to_api(after), "access_grants": grants})
+        if "update" in calls:
+            client.post("/api/v1/models/model/update", _access.row_to_api(after))
+        if "grant" in calls:
+            body = {"id": after.model, "name": after.name, "access_grants": grants}
+            client.post("/api/v1/models/model/access/update", body)
+        if calls:
+            problems = _access.ignored(after, self._read(client, after.model))
+            if problems:
+                raise _client.OpenWebUiError(
+                    f"Open WebUI at {client.url} took the access of {after.model} but did not keep it: {'; '.join(problems)}"
+                )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_client.COMMON_ARGUMENTS,
+            "model": {"type": "str"},
+            "models": {"type": "list", "elements": "str"},
+            "public": {"type": "bool"},
+            "groups": {"type": "list", "elements": "str"},
+            "users": {"type": "list", "elements": "str"},
+            "name": {"type": "str"},
+            "description": {"type": "str"},
+            "hidden": {"type": "bool"},
+        },
+        mutually_exclusive=[
+            *_client.COMMON_RULES["mutually_exclusive"],
+            ("model", "models"),
+            ("name", "models"),
+        ],
+        required_one_of=[
+            *_client.COMMON_RULES["required_one_of"],
+            ("model", "models"),
+            ("public", "groups", "users", "name", "description", "hidden"),
+        ],
+        required_by=_client.COMMON_RULES["required_by"],
+        supports_check_mode=True,
+    )
+    try:
+        result = AccessManager(module).run()
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,364 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import http.server
+import json
+import socket
+import ssl
+import threading
+import typing as t
+
+import pytest
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client
+
+
+class Answer(t.NamedTuple):
+    status: int
+    body: t.Any
+    content_type: str = "application/json"
+    headers: t.Mapping[str, str] = {}
+
+
+class Scripted:
+    """A real HTTP server on this machine that gives prepared answers and remembers the questions."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, list[Answer]] = {}
+        self.requests: list[tuple[str, str, t.Any, t.Mapping[str, str]]] = []
+        outer = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                outer.requests.append((self.command, self.path, body, dict(self.headers)))
+                queue = outer.answers[f"{self.command} {self.path}"]
+                answer = queue.pop(0) if len(queue) > 1 else queue[0]
+                if answer.status == 0:
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                data = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
+                self.send_response(answer.status)
+                self.send_header("Content-Type", answer.content_type)
+                self.send_header("Content-Length", str(len(data)))
+                for name, value in answer.headers.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_GET = do_POST = _answer
+
+            def log_message(self, *args: t.Any) -> None:
+                return
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def on(self, call: str, *answers: Answer) -> None:
+        self.answers[call] = list(answers)
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def server() -> t.Iterator[Scripted]:
+    scripted = Scripted()
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def pauses() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def client(server: Scripted, pauses: list[float]) -> _client.Client:
+    return _client.Client(server.url, timeout=5, sleep=pauses.append, now=lambda: 1_000_000_000.0)
+
+
+SIGNIN = "POST /api/v1/auths/signin"
+# Open WebUI 0.12.4, shortened to what is read.
+SIGNED_IN = Answer(200, {"token": "jwt", "token_type": "Bearer", "role": "admin", "email": "admin@example.com"})
+LIMITED = Answer(429, {"detail": "API rate limit exceeded"})
+PAGE = Answer(200, b"<!doctype html><html><body>Open WebUI</body></html>", "text/html; charset=utf-8")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("http://gpu-01:3000", "http://gpu-01:3000"),
+        (" https://chat.example.com// ", "https://chat.example.com"),
+        ("http://[::1]:3000/", "http://[::1]:3000"),
+    ],
+)
+def test_normalize_webui_url(given: str, expected: str) -> None:
+    assert _client.normalize_webui_url(given) == expected
+
+
+@pytest.mark.parametrize("given", ["gpu-01:3000", "ftp://gpu-01", "", "http://", "http://me:pw@gpu-01", "http://gpu-01?x=1"])
+def test_normalize_webui_url_refuses(given: str) -> None:
+    with pytest.raises(_client.OpenWebUiError, match="webui_url"):
+        _client.normalize_webui_url(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0.12.4", (0, 12, 4)), ("v0.12", (0, 12)), ("0.12.4-dev1", (0, 12, 4)), ("", None), ("main", None)],
+)
+def test_parse_version(text: str, expected: tuple | None) -> None:
+    assert _client.parse_version(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, None),
+        ("", None),
+        ("7", 7.0),
+        ("Sun, 09 Sep 2001 01:46:50 GMT", 10.0),
+        ("Sun, 09 Sep 2001 01:46:30 GMT", 0.0),
+        ("soon", None),
+    ],
+)
+def test_retry_after_seconds(header: str | None, expected: float | None) -> None:
+    assert _client.retry_after_seconds(header, 1_000_000_000.0) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b'{"detail": "Model not found"}', "Model not found"),
+        (b'{"error": {"message": "Unauthorized", "code": 401}}', "Unauthorized"),
+        (b'{"error": "Unauthorized"}', "Unauthorized"),
+        (b'{"detail": [{"loc": ["body", "email"], "msg": "field required"}]}', "email: field required"),
+        (b"<html><h1>502 Bad Gateway</h1><hr>nginx</html>", "502 Bad Gateway nginx"),
+        (b"", ""),
+        (b"[1, 2]", "[1, 2]"),
+    ],
+)
+def test_error_detail(body: bytes, expected: str) -> None:
+    assert _client.error_detail(_client.Reply(500, "", body, None, None)) == expected
+
+
+def test_sign_in_sends_the_token_from_then_on(server: Scripted, client: _client.Client) -> None:
+    server.on(SIGNIN, SIGNED_IN)
+    server.on("GET /openai/config", Answer(200, {"ok": True}))
+    client.sign_in("admin@example.com", "pw")
+    assert client.get("/openai/config") == {"ok": True}
+    method, path, body, headers = server.requests[0]
+    assert (method, path, body) == ("POST", "/api/v1/auths/signin", {"email": "admin@example.com", "password": "pw"})
+    assert "Authorization" not in headers
+    assert server.requests[1][3]["Authorization"] == "Bearer jwt"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            Answer(400, {"detail": "The email or password provided is incorrect."}),
+            "does not accept webui_password for admin@example.com: The email or password provided is incorrect.",
+        ),
+        (Answer(403, {"detail": "Action prohibited."}), "password sign-in switched off"),
+        (
+            Answer(200, {"next_step": "verify", "challenge_token": "x", "expires_in": 300}),
+            "needs a second factor at http",
+        ),
+        (Answer(200, {"token": "jwt", "role": "user"}), "with the role 'user'; this needs an administrator"),
+        (Answer(200, {"role": "admin"}), "sent no token"),
+    ],
+    ids=["wrong password", "no passwords", "second factor", "not an administrator", "no token"],
+)
+def test_sign_in_says_what_is_wrong(server: Scripted, client: _client.Client, answer: Answer, words: str) -> None:
+    server.on(SIGNIN, answer)
+    with pytest.raises(_client.SignInError) as caught:
+        client.sign_in("admin@example.com", "hunter2")
+    assert words in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    assert len(server.requests) == 1
+
+
+def test_anybody_may_sign_in_where_no_administrator_is_needed(server: Scripted, client: _client.Client) -> None:
+    server.on(SIGNIN, Answer(200, {"token": "jwt", "role": "user"}))
+    server.on("GET /api/models", Answer(200, {"data": []}))
+    client.sign_in("user@example.com", "pw", admin=False)
+    client.get("/api/models")
+    assert server.requests[1][3]["Authorization"] == "Bearer jwt"
+
+
+def test_a_sign_in_limit_is_waited_out_without_knocking_too_often(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
+    server.on(SIGNIN, LIMITED, LIMITED, SIGNED_IN)
+    client.sign_in("admin@example.com", "pw")
+    assert pauses == [60.0, 60.0]
+
+
+def test_a_sign_in_limit_that_stays_is_an_error(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+    server.on(SIGNIN, LIMITED)
+    with pytest.raises(_client.SignInError, match="still limits sign-ins for admin@example.com after 300 seconds"):
+        client.sign_in("admin@example.com", "pw")
+    assert sum(pauses) == 300
+
+
+def test_retry_after_is_obeyed(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+    server.on("GET /x", Answer(429, {}, headers={"Retry-After": "9"}), Answer(200, {"ok": 1}))
+    assert client.get("/x") == {"ok": 1}
+    assert pauses == [9.0]
+
+
+def test_a_limit_without_retry_after_is_an_error_elsewhere(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
+    server.on("GET /x", LIMITED)
+    with pytest.raises(_client.ApiError, match="answers GET /x with 429: API rate limit exceeded") as caught:
+        client.get("/x")
+    assert caught.value.status == 429
+    assert pauses == []
+
+
+def test_a_retry_after_beyond_patience_is_an_error(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+    server.on("GET /x", Answer(429, {"detail": "later"}, headers={"Retry-After": "3600"}))
+    with pytest.raises(_client.ApiError, match="429"):
+        client.get("/x")
+    assert pauses == []
+
+
+def test_a_page_with_status_200_is_an_error(server: Scripted, client: _client.Client) -> None:
+    server.on("GET /api/v1/typo", PAGE)
+    with pytest.raises(_client.OpenWebUiError) as caught:
+        client.get("/api/v1/typo")
+    assert "answers GET /api/v1/typo with a page (text/html) where the API answers in JSON" in str(caught.value)
+
+
+def test_broken_json_is_an_error(server: Scripted, client: _client.Client) -> None:
+    server.on("GET /x", Answer(200, b'{"half": '))
+    with pytest.raises(_client.OpenWebUiError, match="broken JSON"):
+        client.get("/x")
+
+
+def test_a_redirect_is_not_followed(server: Scripted, client: _client.Client) -> None:
+    client.use_token("t")
+    server.on("POST /x", Answer(301, b"", headers={"Location": "https://chat.example.com/x"}))
+    with pytest.raises(_client.OpenWebUiError, match="redirects to https://chat.example.com/x: set webui_url"):
+        client.post("/x", {})
+    assert [request[1] for request in server.requests] == ["/x"]
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_that_does_not_work(server: Scripted, client: _client.Client, status: int) -> None:
+    server.on("GET /openai/config", Answer(status, {"detail": "401 Unauthorized"}))
+    client.use_token("sk-wrong")
+    with pytest.raises(_client.SignInError, match="refuses webui_token for GET /openai/config: 401 Unauthorized") as caught:
+        client.get("/openai/config")
+    assert "sk-wrong" not in str(caught.value)
+
+
+def test_a_closed_connection_is_tried_again(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+    server.on("POST /x", Answer(0, None), Answer(0, None), Answer(200, {"ok": 1}))
+    assert client.post("/x", {"a": 1}) == {"ok": 1}
+    assert pauses == [1.0, 2.0]
+
+
+def test_a_gateway_that_is_not_ready_is_asked_again(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+    server.on("GET /x", Answer(502, b"<html>", "text/html"), Answer(200, {"ok": 1}))
+    assert client.get("/x") == {"ok": 1}
+    assert pauses == [1.0]
+
+
+def test_nobody_there(pauses: list[float]) -> None:
+    with socket.socket() as placeholder:
+        placeholder.bind(("127.0.0.1", 0))
+        port = placeholder.getsockname()[1]
+    client = _client.Client(f"http://127.0.0.1:{port}", timeout=5, sleep=pauses.append)
+    with pytest.raises(_client.UnreachableError) as caught:
+        client.check_version()
+    assert str(caught.value).startswith(
+        f"Open WebUI at http://127.0.0.1:{port} does not answer GET /api/version: connection refused (4 attempts)."
+    )
+    assert pauses == [1.0, 2.0, 4.0]
+
+
+def test_a_name_that_does_not_resolve(pauses: list[float]) -> None:
+    client = _client.Client("http://no-such-host.invalid:3000", timeout=5, sleep=pauses.append)
+    with pytest.raises(_client.UnreachableError, match="the host name cannot be resolved"):
+        client.get("/x")
+
+
+def test_a_question_that_takes_too_long_is_not_asked_twice(pauses: list[float]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client = _client.Client(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout=0.2, sleep=pauses.append)
+        with pytest.raises(_client.UnreachableError, match=r"POST /chat: no answer in time \(1 attempt\)"):
+            client.post("/chat", {})
+    assert pauses == []
+
+
+def test_not_tls_at_all(server: Scripted, pauses: list[float]) -> None:
+    client = _client.Client(server.url.replace("http:", "https:"), timeout=5, sleep=pauses.append)
+    with pytest.raises(_client.UnreachableError, match="the TLS connection to https://127.0.0.1:.* failed"):
+        client.get("/x")
+    assert pauses == []
+
+
+def test_a_proxy_of_the_environment_is_not_asked_about_this_host(
+    server: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    monkeypatch.delenv("no_proxy", raising=False)
+    server.on("GET /x", Answer(200, {"ok": 1}))
+    assert _client.Client(server.url, timeout=5).get("/x") == {"ok": 1}
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (Answer(200, {"version": "0.6.5"}), "is version 0.6.5; these modules need 0.11.4 or newer"),
+        (Answer(200, {"version": ""}), "answers /api/version without a version"),
+        (Answer(200, ["something else"]), "answers /api/version without a version"),
+        (Answer(404, b"not here", "text/plain"), "answers GET /api/version with 404: not here"),
+        (PAGE, "with a page (text/html)"),
+    ],
+)
+def test_what_is_not_an_open_webui_of_today(server: Scripted, client: _client.Client, answer: Answer, words: str) -> None:
+    server.on("GET /api/version", answer)
+    with pytest.raises(_client.OpenWebUiError) as caught:
+        client.check_version()
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("credentials", "asked"),
+    [
+        ({"webui_token": "sk-x", "webui_email": None, "webui_password": None}, ["/api/version"]),
+        (
+            {"webui_token": None, "webui_email": "admin@example.com", "webui_password": "pw"},
+            ["/api/version", "/api/v1/auths/signin"],
+        ),
+    ],
+)
+def test_connect(server: Scripted, credentials: dict, asked: list[str]) -> None:
+    server.on("GET /api/version", Answer(200, {"version": "0.12.4", "deployment_id": ""}))
+    server.on(SIGNIN, SIGNED_IN)
+    connected = _client.connect({"webui_url": server.url, "timeout": 5, "validate_certs": True, **credentials})
+    assert connected.version == "0.12.4"
+    assert [request[1] for request in server.requests] == asked
+
+
+def test_certificates_are_checked_unless_told_otherwise() -> None:
+    strict = _https_context(_client.Client("https://chat.example.com"))
+    lax = _https_context(_client.Client("https://chat.example.com", validate_certs=False))
+    assert strict.verify_mode == ssl.CERT_REQUIRED
+    assert strict.check_hostname
+    assert lax.verify_mode == ssl.CERT_NONE
+
+
+def _https_context(client: _client.Client) -> ssl.SSLContext:
+    contexts = [vars(handler)["_context"] for handler in client._opener.handlers if "_context" in vars(handler)]
+    assert len(contexts) == 1
+    return contexts[0]
