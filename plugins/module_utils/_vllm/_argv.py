@@ -33,7 +33,7 @@ OWNED = {
 # Lists that vLLM reads in a way of its own; every other list is several values after one option.
 _JSON_LISTS = frozenset(("allowed_headers", "allowed_methods", "allowed_origins"))
 _COMMA_LISTS = frozenset(("device_ids", "disable_access_log_for_endpoints"))
-_REPEATED = frozenset(("middleware",))
+REPEATED = frozenset(("middleware",))
 # Plain switches: they can be turned on, and have no negative form.
 _SWITCHES = frozenset(
     ("aggregate_engine_logging", "data_parallel_multi_port_external_lb", "disable_log_stats", "grpc", "headless")
@@ -105,7 +105,7 @@ def _list(name: str, flag: str, values: t.Sequence[object]) -> list[str]:
     ]
     if name in _COMMA_LISTS:
         return _with_value(flag, ",".join(texts))
-    if name in _REPEATED:
+    if name in REPEATED:
         return [argument for text in texts for argument in _with_value(flag, text)]
     for text in texts:
         if text.startswith("-"):

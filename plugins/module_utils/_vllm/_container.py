@@ -1,0 +1,449 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""What container a server wants to be, what container it is, and the difference between the two in vLLM's terms.
+
+``ServerSpec`` is the one normal form. ``desired_spec`` makes it from a declaration, ``create_body`` turns it into what the
+Docker Engine takes, and ``spec_of`` reads it back from what the engine says, so that a container made from a
+declaration always compares equal to it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _keys
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import ENTRYPOINT, REPEATED, serve_arguments
+
+LABEL_MANAGED_BY = "private_llm.fleet.managed-by"
+LABEL_NAME = "private_llm.fleet.name"
+LABEL_CONFIG = "private_llm.fleet.config"
+MANAGED_BY = "private_llm.fleet"
+# Other containers of the collection carry the same managed-by label; this one says which of them are vLLM servers.
+LABEL_KIND = "private_llm.fleet.kind"
+KIND = "vllm_server"
+
+CONTAINER_PORT = 8000
+CACHE_MOUNT = "/var/cache/vllm"
+STOP_GRACE = 15  # seconds beyond vLLM's own shutdown timeout, for everything that is not draining
+
+MEBIBYTE = 1024 * 1024
+GIBIBYTE = 1024 * MEBIBYTE
+
+# Compiled graphs and kernels survive the container; weights are on the host and are never looked for elsewhere.
+BASE_ENV = {
+    "DO_NOT_TRACK": "1",
+    "FLASHINFER_WORKSPACE_BASE": f"{CACHE_MOUNT}/flashinfer",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "TRITON_CACHE_DIR": f"{CACHE_MOUNT}/triton",
+    "VLLM_CACHE_ROOT": CACHE_MOUNT,
+    "VLLM_NO_USAGE_STATS": "1",
+}
+
+_SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
+_SECRET_ENV = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY", re.IGNORECASE)
+
+
+class SpecError(ValueError):
+    """A declaration that cannot become a container."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerSpec:
+    """A vLLM server as a container."""
+
+    name: str
+    image: str
+    model: str
+    served_model_names: tuple[str, ...]
+    port: int
+    bind: str
+    engine: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    keys: str = _keys.NONE
+    env: dict[str, str] = dataclasses.field(default_factory=dict)
+    volumes: tuple[str, ...] = ()
+    gpus: tuple[str, ...] = ()
+    gpu_driver: str = "nvidia"
+    shm_size: int = 0
+    ipc: str = "private"
+    restart_policy: str = "unless-stopped"
+    init: bool = True
+    nofile: int = 0
+    capabilities: tuple[str, ...] = ()
+    stop_timeout: int = STOP_GRACE
+    network: str = "bridge"
+
+
+# --- from a declaration -----------------------------------------------------------------------------------------------
+
+
+def desired_spec(
+    options: t.Mapping[str, t.Any],
+    model: str,
+    gpus: t.Sequence[str],
+    keys: str,
+    secrets_directory: str,
+    cache_directory: str,
+    gpu_driver: str = "nvidia",
+    nofile: int = 0,
+    image_env: t.Mapping[str, str] | None = None,
+) -> ServerSpec:
+    """What ``options`` (an instance in its normal form) ask for.
+
+    ``model`` is the resolved release, ``gpus`` are UUIDs, ``keys`` is how keys are delivered and ``nofile`` the limit on
+    open files, 0 for the engine's own. Variables that the image sets to the same value are no part of the specification.
+    """
+    engine = with_parallel_size(options["engine"], len(gpus))
+    volumes = [f"{model}:{model}:ro", f"{cache_directory}:{CACHE_MOUNT}:rw"]
+    if keys != _keys.NONE:
+        volumes.append(f"{secrets_directory}:{_keys.MOUNT}:ro")
+    volumes.extend(with_mode(volume) for volume in options["volumes"])
+    env = {**BASE_ENV, **{str(name): as_env(value) for name, value in options["env"].items()}}
+    return ServerSpec(
+        name=options["name"],
+        image=options["image"],
+        model=model,
+        served_model_names=tuple(options["served_model_names"]),
+        port=int(options["port"]),
+        bind=options["bind"],
+        engine=options_in(serve_arguments(engine)),
+        keys=keys,
+        env=without(env, image_env or {}),
+        volumes=tuple(sorted(volumes)),
+        gpus=tuple(gpus),
+        gpu_driver=gpu_driver,
+        shm_size=0 if options["ipc"] == "host" else shared_memory(options["shm_size"], engine, len(gpus)),
+        ipc=options["ipc"],
+        restart_policy=options["restart_policy"],
+        nofile=nofile,
+        # vLLM binds memory and threads to NUMA nodes on CPU, and on GPU when asked to; Docker forbids that otherwise.
+        capabilities=("SYS_NICE",) if not gpus or engine.get("numa_bind") else (),
+        stop_timeout=shutdown_timeout(engine) + STOP_GRACE,
+    )
+
+
+def with_parallel_size(engine: t.Mapping[str, t.Any], gpus: int) -> dict[str, t.Any]:
+    """Several GPUs and no word on how to use them means tensor parallelism over all of them."""
+    spread = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes", "device_ids")
+    if gpus > 1 and not any(engine.get(name) is not None for name in spread):
+        return {**engine, "tensor_parallel_size": gpus}
+    return dict(engine)
+
+
+def shared_memory(stated: str | int, engine: t.Mapping[str, t.Any], gpus: int) -> int:
+    """Bytes of /dev/shm: what was stated, or what vLLM needs for this many workers with some to spare."""
+    if stated not in ("", None):
+        return parse_size(stated)
+    workers = max(1, gpus)
+    offload = 0
+    if engine.get("kv_offloading_size") is not None:
+        try:
+            offload = int(float(engine["kv_offloading_size"]) * GIBIBYTE)
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"engine.kv_offloading_size must be a number of GiB: {error}") from error
+    return (160 + 240 * workers) * MEBIBYTE + offload + GIBIBYTE
+
+
+def shutdown_timeout(engine: t.Mapping[str, t.Any]) -> int:
+    value = engine.get("shutdown_timeout")
+    try:
+        return int(value) if value is not None else 0
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"engine.shutdown_timeout must be a number of seconds: {error}") from error
+
+
+def parse_size(text: str | int) -> int:
+    match = _SIZE.match(str(text))
+    if not match:
+        raise SpecError(f"{text!r} is not a size such as 16g")
+    power = " kmgt".index((match.group(2) or " ").lower().replace("b", " "))
+    return int(float(match.group(1)) * 1024**power)
+
+
+def with_mode(volume: str) -> str:
+    return volume if volume.count(":") == 2 else volume + ":rw"
+
+
+def as_env(value: object) -> str:
+    return str(value)
+
+
+def without(env: t.Mapping[str, str], image_env: t.Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in env.items() if image_env.get(name) != value}
+
+
+# --- arguments and back -----------------------------------------------------------------------------------------------
+
+
+def command(spec: ServerSpec) -> list[str]:
+    """What follows the entrypoint. The configuration file holds keys alone and comes as two tokens, or vLLM ignores it."""
+    arguments = [spec.model]
+    if spec.keys == _keys.CONFIG:
+        arguments += ["--config", f"{_keys.MOUNT}/{_keys.CONFIG_FILE}"]
+    # 0.0.0.0 is inside the container; what is published on the host is spec.bind.
+    arguments += ["--host", "0.0.0.0", "--port", str(CONTAINER_PORT)]  # noqa: S104
+    arguments += ["--served-model-name", *spec.served_model_names]
+    for name, value in sorted(spec.engine.items()):
+        arguments += arguments_of(name, value)
+    return arguments
+
+
+def entrypoint(spec: ServerSpec) -> list[str]:
+    if spec.keys == _keys.ENVIRONMENT:
+        return ["/bin/sh", "-c", _keys.EXPORT_SCRIPT, "vllm-serve"]
+    return list(ENTRYPOINT)
+
+
+def options_in(arguments: t.Sequence[str]) -> dict[str, t.Any]:
+    """Arguments of ``vllm serve`` by option: true, false, one text, or a list of texts. No text begins with a dash."""
+    found: dict[str, t.Any] = {}
+    values: list[str] | None = None
+    for argument in arguments:
+        if argument.startswith("--"):
+            flag, equals, value = argument[2:].partition("=")
+            negative = flag.startswith("no-")
+            name = (flag[3:] if negative else flag).replace("-", "_")
+            values = [value] if equals else []
+            if name in found and isinstance(found[name], list):
+                values = found[name] + values
+            found[name] = False if negative else values
+        elif values is not None:
+            values.append(argument)
+    return {name: _unlisted(value) for name, value in found.items()}
+
+
+def _unlisted(value: t.Any) -> t.Any:
+    if isinstance(value, bool):
+        return value
+    if not value:
+        return True
+    return value[0] if len(value) == 1 else value
+
+
+def arguments_of(name: str, value: t.Any) -> list[str]:
+    """The inverse of `options_in` for one option."""
+    flag = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [flag if value else "--no-" + flag[2:]]
+    if name in REPEATED and isinstance(value, list):
+        return [argument for item in value for argument in (flag, item)]
+    if isinstance(value, list):
+        return [flag, *value]
+    return [f"{flag}={value}"] if value.startswith("-") else [flag, value]
+
+
+# --- what the engine takes --------------------------------------------------------------------------------------------
+
+
+def create_body(spec: ServerSpec) -> dict[str, t.Any]:
+    """The body of the engine's "create a container"."""
+    published = f"{CONTAINER_PORT}/tcp"
+    host: dict[str, t.Any] = {
+        "Binds": list(spec.volumes),
+        "PortBindings": {published: [{"HostIp": spec.bind, "HostPort": str(spec.port)}]},
+        "RestartPolicy": restart_policy_body(spec.restart_policy),
+        "IpcMode": spec.ipc,
+        "Init": spec.init,
+        "NetworkMode": spec.network,
+        "CapAdd": list(spec.capabilities),
+    }
+    if spec.shm_size:
+        host["ShmSize"] = spec.shm_size
+    if spec.nofile:
+        host["Ulimits"] = [{"Name": "nofile", "Soft": spec.nofile, "Hard": spec.nofile}]
+    if spec.gpus:
+        host["DeviceRequests"] = [device_request(spec.gpus, spec.gpu_driver)]
+    return {
+        "Image": spec.image,
+        "Entrypoint": entrypoint(spec),
+        "Cmd": command(spec),
+        "Env": [f"{name}={value}" for name, value in sorted(spec.env.items())],
+        "ExposedPorts": {published: {}},
+        "Labels": labels(spec),
+        "StopTimeout": spec.stop_timeout,
+        "HostConfig": host,
+    }
+
+
+def device_request(gpus: t.Sequence[str], driver: str) -> dict[str, t.Any]:
+    if driver == "cdi":
+        return {"Driver": "cdi", "Count": 0, "DeviceIDs": list(gpus), "Capabilities": [], "Options": {}}
+    return {"Driver": "nvidia", "Count": 0, "DeviceIDs": list(gpus), "Capabilities": [["gpu"]], "Options": {}}
+
+
+def restart_policy_body(policy: str) -> dict[str, t.Any]:
+    return {"Name": policy, "MaximumRetryCount": 0}
+
+
+def labels(spec: ServerSpec) -> dict[str, str]:
+    return {
+        LABEL_MANAGED_BY: MANAGED_BY,
+        LABEL_KIND: KIND,
+        LABEL_NAME: spec.name,
+        LABEL_CONFIG: config_hash(spec),
+    }
+
+
+def config_hash(spec: ServerSpec) -> str:
+    """A fingerprint of the declared configuration, which holds no secret."""
+    text = json.dumps(dataclasses.asdict(spec), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+# --- what the engine says ---------------------------------------------------------------------------------------------
+
+
+def is_managed(inspect: t.Mapping[str, t.Any]) -> bool:
+    """True for a vLLM server that this collection made."""
+    have = (inspect.get("Config") or {}).get("Labels") or {}
+    return have.get(LABEL_MANAGED_BY) == MANAGED_BY and have.get(LABEL_KIND) == KIND
+
+
+def env_of(config: t.Mapping[str, t.Any] | None) -> dict[str, str]:
+    """The environment in a container's or an image's configuration."""
+    pairs = (entry.partition("=") for entry in (config or {}).get("Env") or [])
+    return {name: value for name, _equals, value in pairs}
+
+
+def spec_of(inspect: t.Mapping[str, t.Any], image_env: t.Mapping[str, str] | None = None) -> ServerSpec:
+    """The specification that an existing container of ours embodies."""
+    config = inspect.get("Config") or {}
+    host = inspect.get("HostConfig") or {}
+    arguments = list(config.get("Cmd") or [])
+    model = arguments.pop(0) if arguments and not arguments[0].startswith("-") else ""
+    options = options_in(arguments)
+    in_config = options.pop("config", None) is not None
+    options.pop("host", None)
+    options.pop("port", None)
+    names = options.pop("served_model_name", [])
+    published = (host.get("PortBindings") or {}).get(f"{CONTAINER_PORT}/tcp") or [{}]
+    gpus, driver = _devices(host)
+    ipc = host.get("IpcMode") or "private"
+    limits = {limit["Name"]: int(limit["Hard"]) for limit in host.get("Ulimits") or []}
+    if list(config.get("Entrypoint") or []) == list(ENTRYPOINT):
+        keys = _keys.CONFIG if in_config else _keys.NONE
+    else:
+        keys = _keys.ENVIRONMENT
+    return ServerSpec(
+        name=str(inspect.get("Name") or "").lstrip("/"),
+        image=str(config.get("Image") or ""),
+        model=model,
+        served_model_names=tuple([names] if isinstance(names, str) else names),
+        port=int(published[0].get("HostPort") or 0),
+        bind=published[0].get("HostIp") or "0.0.0.0",  # noqa: S104 - what Docker means by an empty address
+        engine=options,
+        keys=keys,
+        env=without(env_of(config), image_env or {}),
+        volumes=tuple(sorted(with_mode(bind) for bind in host.get("Binds") or [])),
+        gpus=gpus,
+        gpu_driver=driver,
+        shm_size=0 if ipc == "host" else int(host.get("ShmSize") or 0),
+        ipc=ipc,
+        restart_policy=(host.get("RestartPolicy") or {}).get("Name") or "no",
+        init=bool(host.get("Init")),
+        nofile=limits.get("nofile", 0),
+        capabilities=tuple(sorted(name.replace("CAP_", "", 1) for name in host.get("CapAdd") or [])),
+        stop_timeout=int(config.get("StopTimeout") or 10),
+        network=_network(inspect),
+    )
+
+
+def _devices(host: t.Mapping[str, t.Any]) -> tuple[tuple[str, ...], str]:
+    for request in host.get("DeviceRequests") or []:
+        return tuple(request.get("DeviceIDs") or []), "cdi" if request.get("Driver") == "cdi" else "nvidia"
+    return (), "nvidia"
+
+
+def _network(inspect: t.Mapping[str, t.Any]) -> str:
+    """The network it was made with, as long as it is still connected to it."""
+    mode = (inspect.get("HostConfig") or {}).get("NetworkMode") or "default"
+    mode = "bridge" if mode == "default" else mode
+    connected = (inspect.get("NetworkSettings") or {}).get("Networks") or {}
+    return mode if mode in connected else ""
+
+
+# --- the difference ---------------------------------------------------------------------------------------------------
+
+# What the engine can change on a container that goes on running.
+IN_PLACE = frozenset(("restart_policy",))
+
+# Follows from other fields, or is only a way to the same end.
+_DERIVED = frozenset(("name", "engine", "env", "gpus", "gpu_driver"))
+
+
+class Change(t.NamedTuple):
+    """One option that differs."""
+
+    option: str
+    before: t.Any
+    after: t.Any
+
+
+def differences(
+    before: ServerSpec,
+    after: ServerSpec,
+    same_gpu: t.Callable[[str], str] = lambda device: device,
+) -> list[Change]:
+    """What would change, option by option. ``same_gpu`` maps a device name to the UUID of the GPU behind it."""
+    changes = []
+    for field in dataclasses.fields(ServerSpec):
+        if field.name not in _DERIVED:
+            old, new = getattr(before, field.name), getattr(after, field.name)
+            if old != new:
+                changes.append(Change(field.name, _shown(old), _shown(new)))
+    if [same_gpu(gpu) for gpu in before.gpus] != [same_gpu(gpu) for gpu in after.gpus]:
+        changes.append(Change("gpus", list(before.gpus), list(after.gpus)))
+    changes += [Change(name, *pair) for name, pair in _by_key(before.engine, after.engine)]
+    changes += [
+        Change(f"env.{name}", *(_hidden(name, value) for value in pair))
+        for name, pair in _by_key(before.env, after.env)
+    ]
+    return changes
+
+
+def as_options(spec: ServerSpec) -> dict[str, t.Any]:
+    """The whole specification as the options that `differences` speaks of, for a diff."""
+    shown = {
+        field.name: _shown(getattr(spec, field.name))
+        for field in dataclasses.fields(ServerSpec)
+        if field.name not in ("engine", "env")
+    }
+    shown["engine"] = {name: typed(value) for name, value in sorted(spec.engine.items())}
+    shown["env"] = {name: _hidden(name, value) for name, value in sorted(spec.env.items())}
+    return shown
+
+
+def _by_key(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, tuple[t.Any, t.Any]]]:
+    for name in sorted(set(before) | set(after)):
+        if before.get(name) != after.get(name):
+            yield name, (typed(before.get(name)), typed(after.get(name)))
+
+
+def typed(value: t.Any) -> t.Any:
+    """An argument as the YAML value that it came from, as far as its text tells."""
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    if not re.match(r"^(?:-?\d|[\[{])", value):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value
+
+
+def _hidden(name: str, value: t.Any) -> t.Any:
+    return "(hidden)" if value is not None and _SECRET_ENV.search(name) else value
+
+
+def _shown(value: t.Any) -> t.Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,166 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""The Docker Engine as this collection uses it: few verbs, plain data, errors in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import typing as t
+
+if t.TYPE_CHECKING:
+    import docker
+
+T = t.TypeVar("T")
+
+_TIMESTAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$")
+
+
+class EngineError(ValueError):
+    """The engine refused, or is not there."""
+
+
+class ImageMissing(EngineError):
+    """The image is not on this host."""
+
+
+class LogLine(t.NamedTuple):
+    """One line of a container's log and when it was written, in seconds since the epoch."""
+
+    at: float
+    text: str
+
+
+class Engine:
+    """The engine behind a client of the Docker SDK."""
+
+    def __init__(self, client: docker.DockerClient) -> None:
+        self._client = client
+        self._api = client.api
+
+    @classmethod
+    def connect(cls, timeout: int = 60) -> Engine:
+        """The engine that the environment names, else the one on the usual socket."""
+        import docker
+
+        try:
+            client = docker.from_env(timeout=timeout)
+            client.ping()
+        except docker.errors.DockerException as error:
+            raise EngineError(f"the Docker Engine does not answer: {_reason(error)}") from error
+        return cls(client)
+
+    def info(self) -> dict[str, t.Any]:
+        return self._call(self._api.info)
+
+    def inspect(self, name: str) -> dict[str, t.Any] | None:
+        """A container, or None when there is none of this name."""
+        return self._optional(lambda: self._api.inspect_container(name))
+
+    def inspect_image(self, reference: str) -> dict[str, t.Any] | None:
+        """An image, or None when it is not on this host."""
+        return self._optional(lambda: self._api.inspect_image(reference))
+
+    def containers(self, stopped: bool = False) -> list[dict[str, t.Any]]:
+        return self._call(lambda: self._api.containers(all=stopped))
+
+    def create(self, name: str, body: t.Mapping[str, t.Any]) -> str:
+        import docker
+
+        try:
+            return str(self._api.create_container_from_config(dict(body), name)["Id"])
+        except docker.errors.ImageNotFound as error:
+            raise ImageMissing(f"the image {body.get('Image')} is not on this host") from error
+        except docker.errors.DockerException as error:
+            raise EngineError(_reason(error)) from error
+
+    def start(self, name: str) -> None:
+        self._call(lambda: self._api.start(name))
+
+    def unpause(self, name: str) -> None:
+        self._call(lambda: self._api.unpause(name))
+
+    def stop(self, name: str, seconds: int) -> None:
+        """Stop and give it this long before it is killed. The HTTP request must outlive that."""
+        self._call(lambda: self._api.stop(name, timeout=seconds))
+
+    def rename(self, name: str, new_name: str) -> None:
+        self._call(lambda: self._api.rename(name, new_name))
+
+    def remove(self, name: str) -> None:
+        """Remove it with its anonymous volumes, running or not; gone already is well."""
+        self._optional(lambda: self._api.remove_container(name, v=True, force=True))
+
+    def set_restart_policy(self, name: str, policy: t.Mapping[str, t.Any]) -> None:
+        self._call(lambda: self._api.update_container(name, restart_policy=dict(policy)))
+
+    def log(self, name: str, since: float = 0.0) -> list[LogLine]:
+        """Both streams since then, oldest first; empty when the logging driver cannot be read."""
+        options: dict[str, t.Any] = {"stdout": True, "stderr": True, "timestamps": True}
+        if since:
+            options["since"] = datetime.datetime.fromtimestamp(int(since), tz=datetime.timezone.utc).replace(
+                tzinfo=None
+            )
+        raw = self._optional(lambda: self._api.logs(name, **options))
+        return parse_log(raw.decode("utf-8", "replace")) if raw else []
+
+    def _call(self, function: t.Callable[[], T]) -> T:
+        import docker
+        import requests
+
+        try:
+            return function()
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise EngineError(_reason(error)) from error
+
+    def _optional(self, function: t.Callable[[], T]) -> T | None:
+        import docker
+
+        with contextlib.suppress(docker.errors.NotFound):
+            return self._call_through(function)
+        return None
+
+    def _call_through(self, function: t.Callable[[], T]) -> T:
+        """Like `_call`, but lets "not found" pass."""
+        import docker
+        import requests
+
+        try:
+            return function()
+        except docker.errors.NotFound:
+            raise
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+            raise EngineError(_reason(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    """What the engine itself said, without the SDK's frame around it."""
+    explanation = getattr(error, "explanation", None)
+    return " ".join(str(explanation or error).split())
+
+
+def parse_log(text: str) -> list[LogLine]:
+    lines = []
+    for line in text.split("\n"):
+        stamp, _blank, rest = line.partition(" ")
+        at = epoch(stamp)
+        if at:
+            lines.append(LogLine(at, rest))
+        elif line:
+            lines.append(LogLine(lines[-1].at if lines else 0.0, line))
+    return lines
+
+
+def epoch(stamp: str) -> float:
+    """Seconds since the epoch for the engine's timestamps, which have nanoseconds; 0 for none or for "never"."""
+    match = _TIMESTAMP.match(stamp)
+    if not match or stamp.startswith("0001-"):
+        return 0.0
+    zone = "+00:00" if match.group(3) == "Z" else match.group(3)
+    whole = datetime.datetime.fromisoformat(match.group(1) + zone).timestamp()
+    return whole + float(match.group(2) or 0)

@@ -1,0 +1,103 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""What vLLM says in its log while it starts: how far it is, and what it found out."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+# "(EngineCore pid=4182) INFO 11-23 10:31:41 [core.py:133] text", each part present or not.
+_PROCESS = re.compile(r"^\((?P<process>[A-Za-z][\w-]*)(?:[_ ][^()]*)?(?: pid=\d+)?\)\s?")
+_LEVEL = re.compile(r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d\s+\[[^\]]+\]\s?")
+_TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+class Line(t.NamedTuple):
+    """One line of the log, without what vLLM's logging puts in front."""
+
+    level: str
+    text: str
+
+
+def parse_line(raw: str) -> Line:
+    text = _TERMINAL.sub("", raw.rstrip("\r\n"))
+    # A progress bar redraws its line; what counts is what was drawn last.
+    text = text.rsplit("\r", 1)[-1]
+    text = _PROCESS.sub("", text, count=1)
+    match = _LEVEL.match(text)
+    if not match:
+        return Line("", text)
+    return Line(match.group("level"), text[match.end() :])
+
+
+# The first pattern that the newest line matches says what vLLM is doing; braces take the pattern's groups.
+_PHASES = tuple(
+    (re.compile(pattern), words)
+    for pattern, words in (
+        (r"Application startup complete", "answering"),
+        (r"Starting vLLM (?:API )?server", "opening the API"),
+        (r"Capturing CUDA graphs?.*?(\d+)%", "capturing CUDA graphs, {0} %"),
+        (r"Capturing CUDA graph|[Gg]raph capturing", "capturing CUDA graphs"),
+        (r"init engine \(profile", "opening the API"),
+        (r"^(?:Warming up|Starting warmup)", "warming up"),
+        (r"KV cache size: ([\d,]+) tokens", "warming up with a KV cache of {0} tokens"),
+        (r"Available KV cache memory", "sizing the KV cache"),
+        (r"torch\.compile takes?|Dynamo bytecode transform|Compiling a graph|Start compiling", "compiling the model"),
+        (r"Model loading took", "measuring memory"),
+        (r"Loading .*checkpoint shards:.*?(\d+)/(\d+)", "loading weights, file {0} of {1}"),
+        (r"Loading weights took", "measuring memory"),
+        (r"Starting to load model|Loading .*checkpoint", "loading weights"),
+        (r"Initializing a V\d LLM engine", "starting the engine"),
+        (r"Resolved architecture: (\S+)", "reading the model's configuration ({0})"),
+        (r"non-default args|vLLM API server version", "reading options"),
+    )
+)
+
+STARTING = "starting vLLM"
+
+
+def phase(line: str) -> str | None:
+    """What vLLM has just begun to do according to this line; None when the line says nothing about it."""
+    text = parse_line(line).text
+    for pattern, words in _PHASES:
+        match = pattern.search(text)
+        if match:
+            return words.format(*match.groups())
+    return None
+
+
+_FACTS: tuple[tuple[str, re.Pattern[str], t.Callable[[str], t.Any]], ...] = (
+    ("kv_cache_tokens", re.compile(r"KV cache size: ([\d,]+) tokens"), lambda text: int(text.replace(",", ""))),
+    (
+        "max_concurrency",
+        re.compile(r"Maximum concurrency for [\d,]+ tokens per request: ([\d.]+)x"),
+        float,
+    ),
+    (
+        "max_model_len",
+        re.compile(r"Maximum concurrency for ([\d,]+) tokens per request"),
+        lambda text: int(text.replace(",", "")),
+    ),
+    ("kv_cache_gib", re.compile(r"Available KV cache memory: ([\d.]+) GiB"), float),
+    ("weights_gib", re.compile(r"Model loading took ([\d.]+) GiB"), float),
+    ("load_seconds", re.compile(r"Model loading took [\d.]+ GiB(?: memory)? and ([\d.]+) seconds"), float),
+    ("compile_seconds", re.compile(r"torch\.compile (?:took|takes) ([\d.]+) s in total"), float),
+    ("graph_seconds", re.compile(r"Graph capturing finished in ([\d.]+) secs?"), float),
+)
+
+
+def facts(lines: t.Iterable[str]) -> dict[str, t.Any]:
+    """What the log tells about capacity and start-up time. With several starts in one log the last one counts."""
+    found: dict[str, t.Any] = {}
+    for line in lines:
+        text = parse_line(line).text
+        for name, pattern, convert in _FACTS:
+            match = pattern.search(text)
+            if match:
+                found[name] = convert(match.group(1))
+    return found
