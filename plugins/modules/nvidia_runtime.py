@@ -164,6 +164,14 @@ engine:
     containers_running:
       description: How many containers run.
       type: int
+    gpu_containers:
+      description: The names of running containers that have GPUs.
+      type: list
+      elements: str
+    command_line:
+      description: The command line of dockerd.
+      type: list
+      elements: str
     rootless:
       description: Whether it runs without root.
       type: bool

@@ -15,13 +15,19 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd
     DEFAULT_CONFIG_FILE,
     VALIDATE_SINCE,
     config_file_of,
+    dockerd_runs,
     flag_conflicts,
     parse_exec_start,
     parse_major,
     running_argv,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_api import EngineApiError, get
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_state import describe_engine, pending
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_state import (
+    describe_engine,
+    mask,
+    pending,
+    uses_gpu,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import NONE, needs_between, strongest
 
 if t.TYPE_CHECKING:
@@ -54,7 +60,7 @@ def run(module: AnsibleModule, plan: Plan) -> dict[str, t.Any]:
         content = _read(target)
         before = DaemonJson.from_bytes(content)
         after = plan(before)
-        info = _info(module)
+        info, gpu_containers = _ask(module.params["socket"])
     except (DaemonJsonError, EngineApiError) as error:
         module.fail_json(msg=f"{path}: {error}", **result)
     except OSError as error:
@@ -63,10 +69,10 @@ def run(module: AnsibleModule, plan: Plan) -> dict[str, t.Any]:
     wanted = after.to_bytes()
     result["changed"] = wanted != (content or b"")
     result["needs"] = needs_between(before.data, after.data)
-    result["diff"].update(before=before.text, after=after.text)
+    result["diff"].update(before=mask(before.text), after=mask(after.text))
     if info is not None:
         late = pending(after.data, info, os.path.realpath)
-        result["engine"] = describe_engine(info)
+        result["engine"] = describe_engine(info, gpu_containers, running_argv())
         result["pending"] = sorted(late)
         result["needs"] = strongest(result["needs"], *late.values())
 
@@ -84,18 +90,33 @@ def _read(target: str) -> bytes | None:
         return None
 
 
-def _info(module: AnsibleModule) -> dict[str, t.Any] | None:
-    """The engine's own words, when a socket is named and an engine is behind it. A socket that hangs is an error."""
-    socket_path = module.params["socket"]
-    if not socket_path:
-        return None
+def _ask(socket_path: str | None) -> tuple[dict[str, t.Any] | None, list[str]]:
+    """The engine's own words and its containers with GPUs, when a socket is named and an engine runs behind it.
+
+    An engine that does not run is not asked: systemd would start it for the question. One that hangs is an error.
+    """
+    if not socket_path or not dockerd_runs():
+        return None, []
     try:
         info: dict[str, t.Any] = get(socket_path, "/info")
     except EngineApiError as error:
         if isinstance(error.__cause__, (FileNotFoundError, ConnectionRefusedError)):
-            return None
+            return None, []
         raise
-    return info
+    return info, _gpu_containers(socket_path)
+
+
+def _gpu_containers(socket_path: str) -> list[str]:
+    """The names of the running containers with GPUs."""
+    names = []
+    for listed in get(socket_path, "/containers/json"):
+        try:
+            container = get(socket_path, f"/containers/{listed['Id']}/json")
+        except EngineApiError:
+            continue  # it has gone in between
+        if uses_gpu(container):
+            names.append(str(container.get("Name", listed["Id"])).lstrip("/"))
+    return names
 
 
 def _refuse_flag_conflicts(

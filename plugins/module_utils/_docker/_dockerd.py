@@ -109,3 +109,17 @@ def running_argv(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") ->
         if argv and os.path.basename(argv[0]) == "dockerd":
             return argv
     return []
+
+
+def dockerd_runs(proc: str = "/proc") -> bool:
+    """Whether any process of this machine is a dockerd."""
+    for name in os.listdir(proc):
+        if not name.isdigit():
+            continue
+        try:
+            with open(os.path.join(proc, name, "comm"), encoding="utf-8", errors="replace") as stream:
+                if stream.read().strip() == "dockerd":
+                    return True
+        except OSError:
+            continue
+    return False

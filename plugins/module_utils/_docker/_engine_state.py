@@ -8,14 +8,26 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
+import re
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import NONE, RELOAD, RESTART, strongest
 
 Info = t.Mapping[str, t.Any]
 
+_USER_INFO = re.compile(r"://[^/@\s\"]+@")
 
-def describe_engine(info: Info | None) -> dict[str, t.Any]:
+
+def mask(text: str) -> str:
+    """Users and passwords in addresses, such as those of proxies, are nobody's business."""
+    return _USER_INFO.sub("://********@", text)
+
+
+def describe_engine(
+    info: Info | None,
+    gpu_containers: t.Sequence[str] = (),
+    command_line: t.Sequence[str] = (),
+) -> dict[str, t.Any]:
     """The engine as the modules return it; every key is there for an engine that does not run, too."""
     data: Info = info or {}
     security = [str(option) for option in data.get("SecurityOptions") or []]
@@ -30,9 +42,26 @@ def describe_engine(info: Info | None) -> dict[str, t.Any]:
         "data_root": data.get("DockerRootDir"),
         "cdi_spec_dirs": list(data.get("CDISpecDirs") or []),
         "containers_running": int(data.get("ContainersRunning") or 0),
+        "gpu_containers": sorted(gpu_containers),
+        "command_line": [mask(argument) for argument in command_line],
         "rootless": any("name=rootless" in option for option in security),
         "swarm": (data.get("Swarm") or {}).get("LocalNodeState") == "active",
     }
+
+
+def uses_gpu(container: t.Mapping[str, t.Any]) -> bool:
+    """Whether a container, as the engine describes it, was given NVIDIA GPUs, in any of the ways there are."""
+    host = container.get("HostConfig") or {}
+    if str(host.get("Runtime") or "").startswith("nvidia"):
+        return True
+    for request in host.get("DeviceRequests") or []:
+        driver = request.get("Driver") or ""
+        wanted = [capability for group in request.get("Capabilities") or [] for capability in group]
+        if driver.startswith("nvidia") or "gpu" in wanted:
+            return True
+        if any(str(device).startswith("nvidia.com/gpu") for device in request.get("DeviceIDs") or []):
+            return True
+    return any(str(device.get("PathOnHost", "")).startswith("/dev/nvidia") for device in host.get("Devices") or [])
 
 
 def pending(
