@@ -41,11 +41,11 @@ lint: lint-python lint-types lint-roles lint-yaml lint-shell lint-ansible  ## st
 
 .PHONY: lint-python lint-types lint-roles lint-yaml lint-shell lint-ansible
 lint-python: tools
-	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff check --quiet --output-format concise .
 
 lint-types: tools
 	MYPYPATH=.collections $(BIN)/mypy --no-error-summary -p $(PACKAGES)
-	MYPYPATH=.collections:scripts $(BIN)/mypy --no-error-summary scripts
+	MYPYPATH=.collections:scripts:scripts/lab $(BIN)/mypy --no-error-summary scripts
 
 lint-roles: tools
 	$(BIN)/python scripts/check_roles.py
