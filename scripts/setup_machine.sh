@@ -45,9 +45,21 @@ install_packages() {
     command -v apt-get >/dev/null ||
         die "these are missing here: $*. They are named as in Debian; install what your system calls them, and run this again."
     say "installing packages: $*"
-    as_root apt-get -qq -o Acquire::Retries=3 update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
-        install --yes --no-install-recommends "$@" >&2
+    quietly as_root apt-get -o Acquire::Retries=3 update
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3 \
+        install --yes --no-install-recommends "$@"
+}
+
+# Runs a command, and shows what it said only when it fails.
+quietly() {
+    output=$(mktemp)
+    if "$@" >"$output" 2>&1; then
+        rm -f "$output"
+    else
+        cat "$output" >&2
+        rm -f "$output"
+        die "failed: $*"
+    fi
 }
 
 setup_tools() {
