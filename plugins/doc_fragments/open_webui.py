@@ -21,7 +21,8 @@ options:
     type: str
   webui_password:
     description:
-      - The password of O(webui_email). Open WebUI limits sign-ins to 15 in about three minutes for one address; a limit is waited out.
+      - The password of O(webui_email). Open WebUI limits sign-ins to 15 in about three minutes for one address; a
+        limit is waited out.
       - An account with a second factor cannot be used this way; use O(webui_token).
     type: str
   webui_token:
@@ -36,6 +37,7 @@ options:
     type: int
     default: 30
 notes:
-  - Set the common options once for a play with C(module_defaults) and the action group C(group/private_llm.fleet.open_webui).
+  - Set the common options once for a play with C(module_defaults) and the action group
+    C(group/private_llm.fleet.open_webui).
   - Needs no Python package on the host where it runs.
 """

@@ -14,7 +14,8 @@ description:
   - Adds, changes and removes the connections through which Open WebUI reaches vLLM and other OpenAI-compatible servers,
     as its page Settings, Connections does.
   - Takes one connection, or a list of them in O(connections); a list costs one sign-in, one read and at most one write.
-  - Connections that are not declared stay as they are, unless O(purge=true). Settings of a declared connection that this
+  - Connections that are not declared stay as they are, unless O(purge=true). Settings of a declared connection that
+    this
     module has no option for stay as well.
   - What was written is read back, and the module fails when Open WebUI did not take it over.
 extends_documentation_fragment:
@@ -32,9 +33,11 @@ options:
   url:
     description:
       - The base address of the server as Open WebUI reaches it, for example V(http://gpu-01:18005/v1).
-      - Trailing slashes are removed, and C(/v1) is added where there is no path, because Open WebUI shows no models otherwise.
+      - Trailing slashes are removed, and C(/v1) is added where there is no path, because Open WebUI shows no models
+        otherwise.
         A connection that exists in such a form is recognized and put right.
-      - From inside a container V(localhost) is the container itself; the role P(private_llm.fleet.open_webui#role) makes the
+      - From inside a container V(localhost) is the container itself; the role P(private_llm.fleet.open_webui#role)
+        makes the
         host known as V(host.docker.internal).
     type: str
   key:
@@ -44,9 +47,11 @@ options:
     type: str
   prefix_id:
     description:
-      - Put in front of every model id of this connection, with a dot. Needed when two servers serve the same model id, for Open
+      - Put in front of every model id of this connection, with a dot. Needed when two servers serve the same model id,
+        for Open
         WebUI takes the first one only and does not balance load.
-      - When given, the address and the prefix together say which connection is meant; V("") means the one without a prefix. When
+      - When given, the address and the prefix together say which connection is meant; V("") means the one without a
+        prefix. When
         left out, the address alone does, and must be there once.
       - So a new prefix makes a new connection; remove the one with the old prefix by O(state=absent) or O(purge).
     type: str
@@ -105,8 +110,17 @@ options:
     default: false
   verify:
     description:
-      - Before anything is written, let Open WebUI itself reach each declared and enabled server with its key, and fail when it cannot, or
-        when the server does not serve one of the O(model_ids).
+      - Before anything is written, let Open WebUI itself reach each declared and enabled server with its key, and fail
+        when it
+        cannot, or when the server does not serve one of the O(model_ids).
+    type: bool
+    default: false
+  discover:
+    description:
+      - Ask Open WebUI afterwards which models its connections offer, and return them in RV(declared[].models). A
+        server that does
+        not answer offers none, and may delay the task by ten seconds.
+      - In check mode the answer is that of the connections as they are.
     type: bool
     default: false
 seealso:
@@ -114,7 +128,9 @@ seealso:
   - module: private_llm.fleet.open_webui_model_access
 notes:
   - Open WebUI replaces all connections at once and has no locking. Let only one task at a time write to one Open WebUI.
-  - Open WebUI's main switch for OpenAI-compatible servers is switched on as soon as a declared connection is enabled, and otherwise left.
+  - Open WebUI's main switch for OpenAI-compatible servers is switched on as soon as a declared connection is enabled,
+    and
+    otherwise left.
 """
 
 EXAMPLES = r"""
@@ -203,7 +219,8 @@ declared:
     models:
       description:
         - The ids under which Open WebUI offers the models of this connection, with the prefix.
-        - Null when neither O(model_ids) nor O(verify) told them, and for a connection that is absent or switched off.
+        - Null when neither O(model_ids), O(verify) nor O(discover) told them, and for a connection that is absent or
+          switched off.
       type: list
       elements: str
       sample: [gpu-01.qwen3-32b]
@@ -228,6 +245,7 @@ webui_version:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _connections
 
 CONNECTION_ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -286,6 +304,9 @@ class ConnectionManager:
         plan = _connections.make_plan(before, wanted, purge=self.module.params["purge"])
         self._fill(plan)
         if self.module.check_mode:
+            if self.module.params["discover"] and before.enable:
+                listing = _connections.offered(client.get("/openai/models"))
+                self._offer(plan, listing, [one.origin for one in plan.planned])
             return self.result
         if self.module.params["verify"]:
             self._verify(client, plan)
@@ -298,6 +319,9 @@ class ConnectionManager:
                     f"Open WebUI at {client.url} took the connections but did not keep them: {'; '.join(problems)}. "
                     "Something else may be writing its connections at the same time"
                 )
+        if self.module.params["discover"] and plan.after.enable:
+            listing = _connections.offered(client.get("/openai/models"))
+            self._offer(plan, listing, [one.index for one in plan.planned])
         return self.result
 
     def _fill(self, plan: _connections.Plan) -> None:
@@ -313,6 +337,12 @@ class ConnectionManager:
             self.result["declared"].append(
                 {"url": planned.wanted.url, "action": planned.action, "verified": False, "models": models}
             )
+
+    def _offer(self, plan: _connections.Plan, listing: dict[int, list[str]], places: list[int | None]) -> None:
+        for planned, place, entry in zip(plan.planned, places, self.result["declared"]):
+            served = planned.index is not None and plan.after.connections[planned.index].setting("enable")
+            if served and place is not None and entry["models"] is None:
+                entry["models"] = listing.get(place, [])
 
     def _verify(self, client: _client.Client, plan: _connections.Plan) -> None:
         for planned, entry in zip(plan.planned, self.result["declared"]):
@@ -346,6 +376,7 @@ def main() -> None:
             },
             "purge": {"type": "bool", "default": False},
             "verify": {"type": "bool", "default": False},
+            "discover": {"type": "bool", "default": False},
         },
         mutually_exclusive=[
             *_client.COMMON_RULES["mutually_exclusive"],

@@ -57,7 +57,8 @@ seealso:
   - module: private_llm.fleet.open_webui_chat
 notes:
   - Rights to edit a model, which the page calls write access, are left alone.
-  - The models need not be served at the moment. The module warns when it makes an entry for an id that Open WebUI does not
+  - The models need not be served at the moment. The module warns when it makes an entry for an id that Open WebUI does
+    not
     offer, since that may be a mistyped one.
 """
 
@@ -187,9 +188,7 @@ class AccessManager:
             row = None
         return _access.access_from_api(model, row)
 
-    def _warn_of_unknown(
-        self, client: _client.Client, plans: list[tuple[_access.Access, _access.Access]]
-    ) -> None:
+    def _warn_of_unknown(self, client: _client.Client, plans: list[tuple[_access.Access, _access.Access]]) -> None:
         new = [after.model for before, after in plans if before.row is None and _access.needs(before, after)]
         if not new:
             return
@@ -197,8 +196,8 @@ class AccessManager:
         unknown = [model for model in new if model not in offered]
         if unknown:
             self.module.warn(
-                f"Open WebUI does not offer {', '.join(unknown)} at the moment (it offers {', '.join(offered) or 'nothing'}); "
-                "the access is kept for when it does"
+                f"Open WebUI does not offer {', '.join(unknown)} at the moment (it offers "
+                f"{', '.join(offered) or 'nothing'}); the access is kept for when it does"
             )
 
     def _write(self, client: _client.Client, before: _access.Access, after: _access.Access) -> None:
@@ -215,7 +214,8 @@ class AccessManager:
             problems = _access.ignored(after, self._read(client, after.model))
             if problems:
                 raise _client.OpenWebUiError(
-                    f"Open WebUI at {client.url} took the access of {after.model} but did not keep it: {'; '.join(problems)}"
+                    f"Open WebUI at {client.url} took the access of {after.model} but did not keep it: "
+                    f"{'; '.join(problems)}"
                 )
 
 

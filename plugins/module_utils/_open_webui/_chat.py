@@ -54,14 +54,17 @@ def read_answer(model: str, data: t.Any) -> dict[str, t.Any]:
         text = error.get("message") if isinstance(error, dict) else error
         raise ChatError(f"{model} answered with an error: {text}")
     choices = data.get("choices")
-    message = choices[0].get("message") if isinstance(choices, list) and choices else None
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    message = choice.get("message")
     if not isinstance(message, dict):
         raise ChatError(f"{model} answered with something that is no chat completion: {str(data)[:200]}")
     answer = message.get("content") or ""
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
     if not answer and not reasoning:
-        reason = choices[0].get("finish_reason")
-        raise ChatError(f"{model} gave an empty answer (finish_reason {reason}); raise max_tokens or change the question")
+        reason = choice.get("finish_reason")
+        raise ChatError(
+            f"{model} gave an empty answer (finish_reason {reason}); raise max_tokens or change the question"
+        )
     usage = data.get("usage") or {}
     return {
         "model": model,

@@ -161,9 +161,22 @@ def _validation_text(entry: t.Any) -> str:
     return str(entry)
 
 
+def judge_readiness(url: str, reply: Reply) -> tuple[str, str]:
+    """What an answer to GET /ready says: ready, starting or other, and a sentence. An older Open WebUI, without that
+    call, answers with its page; version and API are held against what is needed elsewhere."""
+    if reply.status == 200 and reply.is_json:
+        return "ready", f"Open WebUI at {url} is ready"
+    if reply.status == 503 and reply.is_json:
+        return "starting", f"Open WebUI at {url} is starting: {error_detail(reply)}"
+    if reply.status in (502, 504):
+        return "starting", f"a proxy at {url} has no Open WebUI behind it yet: {reply.status} {error_detail(reply)}"
+    kind = reply.content_type.split(";", 1)[0] or "no content type"
+    return "other", f"what answers at {url} is not an Open WebUI of today: GET /ready gives {reply.status}, {kind}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host name means this machine, where no proxy can help."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def connection_trouble(error: BaseException) -> str:
@@ -190,6 +203,7 @@ class Client:
         validate_certs: bool = True,
         sleep: t.Callable[[float], None] = time.sleep,
         now: t.Callable[[], float] = time.time,
+        retry_pauses: tuple[float, ...] = RETRY_PAUSES,
     ) -> None:
         self.url = normalize_webui_url(url)
         self.timeout = timeout
@@ -198,6 +212,7 @@ class Client:
         self._email: str | None = None
         self._sleep = sleep
         self._now = now
+        self._retry_pauses = retry_pauses
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
         if is_loopback(urllib.parse.urlsplit(self.url).hostname or ""):
             handlers.append(urllib.request.ProxyHandler({}))
@@ -247,8 +262,8 @@ class Client:
             )
         if reply.status == 429:
             raise SignInError(
-                f"Open WebUI at {self.url} still limits sign-ins for {email_address} after "
-                f"{int(RATE_LIMIT_BUDGET)} seconds of waiting: sign in once and use webui_token, or find out who else signs in"
+                f"Open WebUI at {self.url} still limits sign-ins for {email_address} after {int(RATE_LIMIT_BUDGET)} "
+                "seconds of waiting: sign in once and use webui_token, or find out who else signs in"
             )
         data = self._decode("POST", "/api/v1/auths/signin", reply, (200,))
         if isinstance(data, dict) and data.get("next_step"):
@@ -301,8 +316,8 @@ class Client:
                     self._sleep(pause)
                     waited += pause
                     continue
-            if method == "GET" and reply.status in (502, 504) and failures < len(RETRY_PAUSES):
-                self._sleep(RETRY_PAUSES[failures])
+            if method == "GET" and reply.status in (502, 504) and failures < len(self._retry_pauses):
+                self._sleep(self._retry_pauses[failures])
                 failures += 1
                 continue
             return reply
@@ -317,13 +332,13 @@ class Client:
                 "or set validate_certs to false for a self-signed certificate"
             ) from error
         timed_out = isinstance(reason, (socket.timeout, TimeoutError))
-        if failures >= len(RETRY_PAUSES) or (timed_out and method != "GET"):
+        if failures >= len(self._retry_pauses) or (timed_out and method != "GET"):
             attempts = "1 attempt" if failures == 0 else f"{failures + 1} attempts"
             raise UnreachableError(
                 f"Open WebUI at {self.url} does not answer {method} {path}: {trouble} ({attempts}). "
                 "Check webui_url, and that the container runs and its port is open from this host"
             ) from error
-        self._sleep(RETRY_PAUSES[failures])
+        self._sleep(self._retry_pauses[failures])
         return failures + 1
 
     def _send(self, method: str, path: str, body: t.Any, timeout: float) -> Reply:
@@ -345,13 +360,15 @@ class Client:
     def _decode(self, method: str, path: str, reply: Reply, expect: tuple[int, ...]) -> t.Any:
         call = f"{method} {path}"
         if 300 <= reply.status < 400:
-            raise OpenWebUiError(f"{self.url} redirects to {reply.location}: set webui_url to the address it redirects to")
+            raise OpenWebUiError(
+                f"{self.url} redirects to {reply.location}: set webui_url to the address it redirects to"
+            )
         if reply.status not in expect:
             detail = error_detail(reply)
             if reply.status in (401, 403) and self._token and self._email is None:
                 raise SignInError(
-                    f"Open WebUI at {self.url} refuses webui_token for {call}: {detail}. The token may be wrong, expired, "
-                    "not an administrator's, or an API key while API keys are switched off (ENABLE_API_KEYS)"
+                    f"Open WebUI at {self.url} refuses webui_token for {call}: {detail}. The token may be wrong, "
+                    "expired, not an administrator's, or an API key while API keys are switched off (ENABLE_API_KEYS)"
                 )
             raise ApiError(
                 f"Open WebUI at {self.url} answers {call} with {reply.status}: {detail}", reply.status, detail
@@ -359,8 +376,8 @@ class Client:
         if not reply.is_json:
             kind = reply.content_type.split(";", 1)[0] or "no content type"
             raise OpenWebUiError(
-                f"{self.url} answers {call} with a page ({kind}) where the API answers in JSON: webui_url does not lead "
-                "to Open WebUI itself, or this release has no such call"
+                f"{self.url} answers {call} with a page ({kind}) where the API answers in JSON: webui_url does not "
+                "lead to Open WebUI itself, or this release has no such call"
             )
         try:
             return reply.json()

@@ -50,6 +50,9 @@ class Connection:
     def identity(self) -> str:
         return loose_url(self.url)
 
+    def who(self) -> tuple[str, str]:
+        return (self.identity(), str(self.setting("prefix_id")))
+
     def setting(self, name: str) -> t.Any:
         """A setting, or Open WebUI's default when it is missing or null."""
         value = self.settings.get(name)
@@ -57,11 +60,8 @@ class Connection:
 
     def with_settings(self, changes: t.Mapping[str, t.Any]) -> Connection:
         """The same connection with some settings changed; a setting that already means the same stays as it is."""
-        kept = dict(self.settings)
-        for name, value in changes.items():
-            if self.setting(name) != value:
-                kept[name] = value
-        return dataclasses.replace(self, settings=kept)
+        differing = {name: value for name, value in changes.items() if self.setting(name) != value}
+        return dataclasses.replace(self, settings={**self.settings, **differing})
 
     def same_as(self, other: Connection) -> bool:
         names = set(self.settings) | set(other.settings)
@@ -117,9 +117,11 @@ class Wanted:
 
 @dataclasses.dataclass(frozen=True)
 class Planned:
-    """What becomes of one declared connection: its place in the list afterwards (None once absent) and the verb."""
+    """What becomes of one declared connection: its places in the list before and afterwards (None where it is not
+    there), and the verb."""
 
     wanted: Wanted
+    origin: int | None
     index: int | None
     action: str
 
@@ -156,7 +158,7 @@ def normalize_url(url: str) -> str:
     if parts.scheme.lower() not in _DEFAULT_PORTS or not parts.hostname:
         raise ConnectionPlanError(f"url {url!r} is not an address: write http://host:port/v1")
     if parts.username is not None:
-        raise ConnectionPlanError(f"the url of {parts.hostname} carries credentials, which Open WebUI would show: use key")
+        raise ConnectionPlanError(f"the url of {parts.hostname} carries credentials, which Open WebUI shows: use key")
     if parts.query or parts.fragment:
         raise ConnectionPlanError(f"url {url!r} must end with the path, without '?' or '#'")
     path = parts.path.rstrip("/")
@@ -201,8 +203,8 @@ def from_api(payload: t.Mapping[str, t.Any]) -> Settings:
 
 
 def to_api(settings: Settings) -> dict[str, t.Any]:
-    """Objects as Open WebUI's parallel form, indices counted anew. The main switch is always there: left out, Open WebUI
-    stores null and takes it for off."""
+    """Objects as Open WebUI's parallel form, indices counted anew. The main switch is always there: left out, Open
+    WebUI stores null and takes it for off."""
     return {
         "ENABLE_OPENAI_API": bool(settings.enable),
         "OPENAI_API_BASE_URLS": [connection.url for connection in settings.connections],
@@ -232,7 +234,8 @@ def check_declared(wanted: t.Sequence[Wanted]) -> None:
 
 
 def find(connections: t.Sequence[Connection], wanted: Wanted) -> int | None:
-    """The index of the declared connection. With a prefix the pair counts; without, the address, which must be unique."""
+    """The index of the declared connection. With a prefix the pair counts; without, the address alone, which then must
+    be unique."""
     matches = [index for index, one in enumerate(connections) if one.identity() == wanted.url]
     if wanted.prefix_id is not None:
         matches = [index for index in matches if connections[index].setting("prefix_id") == wanted.prefix_id]
@@ -264,7 +267,7 @@ def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False)
         if one.state == "absent":
             if place is not None:
                 kept[place] = None
-            places.append(None)
+            places.append(place)
             actions.append("unchanged" if place is None else "removed")
             continue
         if place is None:
@@ -300,7 +303,12 @@ def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False)
     if after.enable is None and not after.same_as(before):
         after = dataclasses.replace(after, enable=False)
     planned = tuple(
-        Planned(one, None if place is None else numbers[place], action)
+        Planned(
+            one,
+            place if place is not None and place < len(before.connections) else None,
+            None if place is None else numbers.get(place),
+            action,
+        )
         for one, place, action in zip(wanted, places, actions)
     )
     return Plan(before, after, planned, tuple(purged))
@@ -379,7 +387,7 @@ def _key_word(connection: Connection, earlier: Settings | None) -> str:
         return "none"
     if earlier is not None:
         for one in earlier.connections:
-            same = one.identity() == connection.identity() and one.setting("prefix_id") == connection.setting("prefix_id")
+            same = one.who() == connection.who()
             if same and one.key and one.key != connection.key:
                 return "set (another one)"
     return "set"
@@ -396,22 +404,33 @@ def visible_ids(connection: Connection, served: t.Iterable[str] | None) -> list[
     return [f"{prefix}.{one}" if prefix else one for one in ids]
 
 
+def offered(listing: t.Any) -> dict[int, list[str]]:
+    """The model ids in Open WebUI's list, by the index of the connection each comes from."""
+    result: dict[int, list[str]] = {}
+    for entry in listing.get("data") or [] if isinstance(listing, dict) else []:
+        if isinstance(entry, dict) and entry.get("id") and isinstance(entry.get("urlIdx"), int):
+            result.setdefault(entry["urlIdx"], []).append(str(entry["id"]))
+    return result
+
+
 # -- verification ------------------------------------------------------------------------------------------------------
 
 
 def judge_verification(connection: Connection, label: str, status: int, data: t.Any, detail: str) -> list[str]:
-    """What Open WebUI's own attempt to reach a server says: the ids it serves, or a ConnectionPlanError with the reason."""
+    """What Open WebUI's own attempt to reach a server says: the ids it serves, or an error with the reason."""
     if status in (401, 403):
         which = "the key given" if connection.key else "a request without a key"
         raise ConnectionPlanError(f"{label}: {connection.url} refuses {which} ({status}: {detail}); change its key")
     if status == 404:
         raise ConnectionPlanError(
-            f"{label}: {connection.url}/models does not exist ({detail}); the url of an OpenAI-compatible server ends with /v1"
+            f"{label}: {connection.url}/models does not exist ({detail}); "
+            "the url of an OpenAI-compatible server ends with /v1"
         )
     if status != 200:
         raise ConnectionPlanError(
-            f"{label}: Open WebUI cannot reach {connection.url} ({status}: {detail}). From inside its container localhost is "
-            "the container itself: use host.docker.internal or the host's address, and check the server's bind address"
+            f"{label}: Open WebUI cannot reach {connection.url} ({status}: {detail}). From inside its container "
+            "localhost is the container itself: use host.docker.internal or the host's address, and check the address "
+            "that the server is bound to"
         )
     entries = data.get("data") if isinstance(data, dict) else data
     if not isinstance(entries, list):

@@ -12,6 +12,7 @@ import threading
 import typing as t
 
 import pytest
+
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client
 
 
@@ -49,14 +50,18 @@ class Scripted:
                 self.end_headers()
                 self.wfile.write(data)
 
-            do_GET = do_POST = _answer
+            def do_GET(self) -> None:
+                self._answer()
+
+            def do_POST(self) -> None:
+                self._answer()
 
             def log_message(self, *args: t.Any) -> None:
                 return
 
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
 
     def on(self, call: str, *answers: Answer) -> None:
         self.answers[call] = list(answers)
@@ -102,7 +107,9 @@ def test_normalize_webui_url(given: str, expected: str) -> None:
     assert _client.normalize_webui_url(given) == expected
 
 
-@pytest.mark.parametrize("given", ["gpu-01:3000", "ftp://gpu-01", "", "http://", "http://me:pw@gpu-01", "http://gpu-01?x=1"])
+@pytest.mark.parametrize(
+    "given", ["gpu-01:3000", "ftp://gpu-01", "", "http://", "http://me:pw@gpu-01", "http://gpu-01?x=1"]
+)
 def test_normalize_webui_url_refuses(given: str) -> None:
     with pytest.raises(_client.OpenWebUiError, match="webui_url"):
         _client.normalize_webui_url(given)
@@ -202,7 +209,7 @@ def test_a_sign_in_limit_is_waited_out_without_knocking_too_often(
 
 def test_a_sign_in_limit_that_stays_is_an_error(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
     server.on(SIGNIN, LIMITED)
-    with pytest.raises(_client.SignInError, match="still limits sign-ins for admin@example.com after 300 seconds"):
+    with pytest.raises(_client.SignInError, match=r"still limits sign-ins for admin@example\.com after 300 seconds"):
         client.sign_in("admin@example.com", "pw")
     assert sum(pauses) == 300
 
@@ -223,7 +230,9 @@ def test_a_limit_without_retry_after_is_an_error_elsewhere(
     assert pauses == []
 
 
-def test_a_retry_after_beyond_patience_is_an_error(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+def test_a_retry_after_beyond_patience_is_an_error(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
     server.on("GET /x", Answer(429, {"detail": "later"}, headers={"Retry-After": "3600"}))
     with pytest.raises(_client.ApiError, match="429"):
         client.get("/x")
@@ -246,7 +255,7 @@ def test_broken_json_is_an_error(server: Scripted, client: _client.Client) -> No
 def test_a_redirect_is_not_followed(server: Scripted, client: _client.Client) -> None:
     client.use_token("t")
     server.on("POST /x", Answer(301, b"", headers={"Location": "https://chat.example.com/x"}))
-    with pytest.raises(_client.OpenWebUiError, match="redirects to https://chat.example.com/x: set webui_url"):
+    with pytest.raises(_client.OpenWebUiError, match=r"redirects to https://chat\.example\.com/x: set webui_url"):
         client.post("/x", {})
     assert [request[1] for request in server.requests] == ["/x"]
 
@@ -255,7 +264,9 @@ def test_a_redirect_is_not_followed(server: Scripted, client: _client.Client) ->
 def test_a_token_that_does_not_work(server: Scripted, client: _client.Client, status: int) -> None:
     server.on("GET /openai/config", Answer(status, {"detail": "401 Unauthorized"}))
     client.use_token("sk-wrong")
-    with pytest.raises(_client.SignInError, match="refuses webui_token for GET /openai/config: 401 Unauthorized") as caught:
+    with pytest.raises(
+        _client.SignInError, match="refuses webui_token for GET /openai/config: 401 Unauthorized"
+    ) as caught:
         client.get("/openai/config")
     assert "sk-wrong" not in str(caught.value)
 
@@ -266,7 +277,9 @@ def test_a_closed_connection_is_tried_again(server: Scripted, client: _client.Cl
     assert pauses == [1.0, 2.0]
 
 
-def test_a_gateway_that_is_not_ready_is_asked_again(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+def test_a_gateway_that_is_not_ready_is_asked_again(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
     server.on("GET /x", Answer(502, b"<html>", "text/html"), Answer(200, {"ok": 1}))
     assert client.get("/x") == {"ok": 1}
     assert pauses == [1.0]
@@ -301,7 +314,7 @@ def test_a_question_that_takes_too_long_is_not_asked_twice(pauses: list[float]) 
 
 def test_not_tls_at_all(server: Scripted, pauses: list[float]) -> None:
     client = _client.Client(server.url.replace("http:", "https:"), timeout=5, sleep=pauses.append)
-    with pytest.raises(_client.UnreachableError, match="the TLS connection to https://127.0.0.1:.* failed"):
+    with pytest.raises(_client.UnreachableError, match=r"the TLS connection to https://127\.0\.0\.1:\d+ failed"):
         client.get("/x")
     assert pauses == []
 
@@ -325,7 +338,9 @@ def test_a_proxy_of_the_environment_is_not_asked_about_this_host(
         (PAGE, "with a page (text/html)"),
     ],
 )
-def test_what_is_not_an_open_webui_of_today(server: Scripted, client: _client.Client, answer: Answer, words: str) -> None:
+def test_what_is_not_an_open_webui_of_today(
+    server: Scripted, client: _client.Client, answer: Answer, words: str
+) -> None:
     server.on("GET /api/version", answer)
     with pytest.raises(_client.OpenWebUiError) as caught:
         client.check_version()
@@ -348,6 +363,24 @@ def test_connect(server: Scripted, credentials: dict, asked: list[str]) -> None:
     connected = _client.connect({"webui_url": server.url, "timeout": 5, "validate_certs": True, **credentials})
     assert connected.version == "0.12.4"
     assert [request[1] for request in server.requests] == asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "words"),
+    [
+        (Answer(200, {"status": True}), "ready", "is ready"),
+        (Answer(503, {"detail": "Startup not complete"}), "starting", "is starting: Startup not complete"),
+        (Answer(502, b"<h1>Bad Gateway</h1>", "text/html"), "starting", "no Open WebUI behind it yet: 502 Bad Gateway"),
+        (PAGE, "other", "is not an Open WebUI of today: GET /ready gives 200, text/html"),
+        (Answer(404, {"detail": "Not Found"}), "other", "GET /ready gives 404, application/json"),
+    ],
+)
+def test_judge_readiness(server: Scripted, answer: Answer, status: str, words: str) -> None:
+    server.on("GET /ready", answer)
+    reply = _client.Client(server.url, timeout=5, retry_pauses=()).exchange("GET", "/ready")
+    judged, message = _client.judge_readiness(server.url, reply)
+    assert judged == status
+    assert words in message
 
 
 def test_certificates_are_checked_unless_told_otherwise() -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _connections as c
 
 A = "http://gpu-01:18005/v1"
@@ -164,7 +165,11 @@ def test_removing_one_moves_the_settings_of_the_others_along() -> None:
 def test_indices_count_in_the_list_afterwards() -> None:
     before = settings((OPENAI, "", {}), (A, "", {}))
     plan = c.make_plan(before, [c.Wanted(B), c.Wanted(A), c.Wanted(OPENAI, state="absent")])
-    assert [(one.index, one.action) for one in plan.planned] == [(1, "created"), (0, "unchanged"), (None, "removed")]
+    assert [(one.origin, one.index, one.action) for one in plan.planned] == [
+        (None, 1, "created"),
+        (1, 0, "unchanged"),
+        (0, None, "removed"),
+    ]
     assert [one.url for one in plan.after.connections] == [A, B]
 
 
@@ -212,7 +217,8 @@ def test_an_address_alone_must_be_unique() -> None:
     with pytest.raises(c.ConnectionPlanError) as caught:
         c.make_plan(before, [c.Wanted(A, label="connections[3]")])
     assert str(caught.value) == (
-        f"Open WebUI has 2 connections to {A}, with the prefixes '', 'x': say with prefix_id which one connections[3] means"
+        f"Open WebUI has 2 connections to {A}, with the prefixes '', 'x': "
+        "say with prefix_id which one connections[3] means"
     )
 
 
@@ -225,7 +231,11 @@ def test_twins_that_nothing_tells_apart() -> None:
 @pytest.mark.parametrize(
     ("first", "second", "words"),
     [
-        (c.Wanted(A, label="connections[0]"), c.Wanted(A, label="connections[1]"), "connections[0] and connections[1] are both"),
+        (
+            c.Wanted(A, label="connections[0]"),
+            c.Wanted(A, label="connections[1]"),
+            "connections[0] and connections[1] are both",
+        ),
         (c.Wanted(A, prefix_id="x"), c.Wanted(A, prefix_id="x"), "with prefix_id 'x': keep one of them"),
         (c.Wanted(A, prefix_id="x"), c.Wanted(A), "give each its prefix_id, '' for none"),
     ],
@@ -290,7 +300,9 @@ def test_a_changed_key_shows_for_the_right_one_of_two_prefixes() -> None:
 
 
 def test_describe() -> None:
-    connection = c.Connection(A, "k", {"tags": [{"name": "gpu"}], "model_ids": ["m"], "prefix_id": "p", "enable": False})
+    connection = c.Connection(
+        A, "k", {"tags": [{"name": "gpu"}], "model_ids": ["m"], "prefix_id": "p", "enable": False}
+    )
     assert c.describe(connection) == {
         "url": A,
         "prefix_id": "p",
@@ -315,6 +327,14 @@ def test_visible_ids(stored: dict, served: list | None, expected: list | None) -
     assert c.visible_ids(c.Connection(A, "", stored), served) == expected
 
 
+def test_offered_sorts_the_models_by_connection() -> None:
+    listing = {
+        "data": [{"id": "a", "urlIdx": 1}, {"id": "b", "urlIdx": 0}, {"id": "c", "urlIdx": 1}, {"id": "function"}]
+    }
+    assert c.offered(listing) == {0: ["b"], 1: ["a", "c"]}
+    assert c.offered({"data": None}) == {}
+
+
 # Recorded from vLLM 0.32.0, through Open WebUI's /openai/verify.
 VLLM_MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": "vllm", "max_model_len": 1024}]}
 
@@ -327,7 +347,13 @@ def test_verification_tells_the_served_models() -> None:
 @pytest.mark.parametrize(
     ("connection", "status", "data", "detail", "words"),
     [
-        (c.Connection(A, "k", {}), 401, None, "Unauthorized", "refuses the key given (401: Unauthorized); change its key"),
+        (
+            c.Connection(A, "k", {}),
+            401,
+            None,
+            "Unauthorized",
+            "refuses the key given (401: Unauthorized); change its key",
+        ),
         (c.Connection(A, "", {}), 401, None, "Unauthorized", "refuses a request without a key"),
         (c.Connection(A, "k", {}), 404, None, "Not Found", "ends with /v1"),
         (c.Connection(A, "k", {}), 500, None, "Open WebUI: Server Connection Error", "use host.docker.internal"),
@@ -335,7 +361,9 @@ def test_verification_tells_the_served_models() -> None:
         (c.Connection(A, "k", {"model_ids": ["big"]}), 200, VLLM_MODELS, "", "does not serve big; it serves tiny"),
     ],
 )
-def test_verification_says_why_not(connection: c.Connection, status: int, data: object, detail: str, words: str) -> None:
+def test_verification_says_why_not(
+    connection: c.Connection, status: int, data: object, detail: str, words: str
+) -> None:
     with pytest.raises(c.ConnectionPlanError) as caught:
         c.judge_verification(connection, "connections[0]", status, data, detail)
     assert str(caught.value).startswith("connections[0]: ")
