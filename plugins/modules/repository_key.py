@@ -11,8 +11,8 @@ module: repository_key
 short_description: Put a package repository's signing key on a host, checked against a pinned fingerprint
 version_added: "0.1.0"
 description:
-  - Fetches an OpenPGP key file, or takes it as text, and writes it only when every key in it has a pinned fingerprint. So
-    a mirror that the key comes from need not be trusted.
+  - Fetches an OpenPGP key file, or takes it as text, and writes it only when every key in it has a pinned fingerprint.
+    So a mirror that the key comes from need not be trusted.
   - Needs no GnuPG on the host. The file is what C(Signed-By) of apt and C(gpgkey) of dnf take, armored or not.
   - A file that is there with the pinned keys is left as it is and nothing is fetched, unless O(refresh=true).
 extends_documentation_fragment:
