@@ -421,6 +421,14 @@ def as_options(spec: ServerSpec) -> dict[str, t.Any]:
     return shown
 
 
+def declared(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Options as they were given, for a diff on a host that cannot say yet what they will come to."""
+    fields = {field.name for field in dataclasses.fields(ServerSpec)} | {"state"}
+    shown = {key: value for key, value in options.items() if key in fields and value is not None}
+    shown["env"] = {name: _hidden(name, value) for name, value in (options.get("env") or {}).items()}
+    return shown
+
+
 def _by_key(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, tuple[t.Any, t.Any]]]:
     for name in sorted(set(before) | set(after)):
         if before.get(name) != after.get(name):

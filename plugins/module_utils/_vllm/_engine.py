@@ -99,15 +99,29 @@ class Engine:
     def set_restart_policy(self, name: str, policy: t.Mapping[str, t.Any]) -> None:
         self._call(lambda: self._api.update_container(name, restart_policy=dict(policy)))
 
-    def log(self, name: str, since: float = 0.0) -> list[LogLine]:
-        """Both streams since then, oldest first; empty when the logging driver cannot be read."""
-        options: dict[str, t.Any] = {"stdout": True, "stderr": True, "timestamps": True}
-        if since:
-            options["since"] = datetime.datetime.fromtimestamp(int(since), tz=datetime.timezone.utc).replace(
-                tzinfo=None
-            )
-        raw = self._optional(lambda: self._api.logs(name, **options))
-        return parse_log(raw.decode("utf-8", "replace")) if raw else []
+    def log(
+        self, name: str, since: float = 0.0, until: t.Callable[[str], bool] | None = None, limit: int = 50000
+    ) -> list[LogLine]:
+        """Both streams since then, oldest first, no further than the line that ``until`` accepts.
+
+        Reading stops there, so that the start of a server that has logged for weeks costs no more than its start.
+        Empty when there is no such container, or the logging driver cannot be read.
+        """
+        lines: list[LogLine] = []
+
+        def read() -> None:
+            stream = self._api.logs(name, stream=True, follow=False, timestamps=True, since=int(since) or None)
+            try:
+                for line in split_lines(stream):
+                    lines.append(parse_log_line(line, lines[-1].at if lines else since))
+                    if len(lines) >= limit or (until is not None and until(lines[-1].text)):
+                        return
+            finally:
+                stream.close()
+
+        with contextlib.suppress(EngineError):
+            self._optional(read)
+        return lines
 
     def _call(self, function: t.Callable[[], T]) -> T:
         import docker
@@ -144,16 +158,22 @@ def _reason(error: Exception) -> str:
     return " ".join(str(explanation or error).split())
 
 
-def parse_log(text: str) -> list[LogLine]:
-    lines = []
-    for line in text.split("\n"):
-        stamp, _blank, rest = line.partition(" ")
-        at = epoch(stamp)
-        if at:
-            lines.append(LogLine(at, rest))
-        elif line:
-            lines.append(LogLine(lines[-1].at if lines else 0.0, line))
-    return lines
+def split_lines(chunks: t.Iterable[bytes]) -> t.Iterator[str]:
+    """Whole lines out of pieces that may end anywhere."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode("utf-8", "replace")
+    if rest:
+        yield rest.decode("utf-8", "replace")
+
+
+def parse_log_line(line: str, at: float = 0.0) -> LogLine:
+    """A line with the engine's timestamp in front; without one it belongs to the time ``at``."""
+    stamp, _blank, text = line.partition(" ")
+    stamped = epoch(stamp)
+    return LogLine(stamped, text) if stamped else LogLine(at, line)
 
 
 def epoch(stamp: str) -> float:

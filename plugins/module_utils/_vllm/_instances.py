@@ -218,6 +218,17 @@ def _own_problems(where: str, instance: Instance) -> list[str]:
     return problems
 
 
+def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
+    """What is wrong with one server's options by themselves, for a module that was given them as such."""
+    problems = [
+        f"{key}{text}" for key, check in _CHECKS.items() if options.get(key) is not None for text in check(options[key])
+    ]
+    model = options.get("model")
+    if isinstance(model, str) and _HUB_ID.match(model):
+        problems.append(f"model: {model!r} is a hub id; download it first, and name the absolute path on the host")
+    return problems
+
+
 def _check_name(value: object) -> list[str]:
     if not isinstance(value, str):
         return [f": must be a string, not {kind(value)}"]

@@ -1,0 +1,223 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""Waiting for a server: from a started container to a generated token, or to the reason why there is none."""
+
+from __future__ import annotations
+
+import time
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _log
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import Diagnosis, diagnose
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine, epoch
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import (
+    Server,
+    ServerError,
+    capacity,
+    parse_metrics,
+)
+
+if t.TYPE_CHECKING:
+    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import Engine
+
+POLL = 1.0  # seconds
+ATTEMPTS = 3  # at the first token
+LOG_TAIL = 40  # lines handed back when a server fails
+
+_READY_LINE = "Application startup complete"
+
+
+class NotReadyError(ValueError):
+    """The server will not become ready, or has not in time."""
+
+    def __init__(self, diagnosis: Diagnosis, log_tail: t.Sequence[str] = ()) -> None:
+        super().__init__(f"{diagnosis.cause}. vLLM said: {diagnosis.evidence}. What to do: {diagnosis.fix}")
+        self.diagnosis = diagnosis
+        self.log_tail = list(log_tail)
+
+
+class Waiter:
+    """Follows one container until it generates a token."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        server: Server,
+        names: t.Sequence[str],
+        timeout: float,
+        report: t.Callable[[str], None] = lambda text: None,
+        sleep: t.Callable[[float], None] = time.sleep,
+        clock: t.Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._engine = engine
+        self._name = name
+        self._server = server
+        self._names = list(names)
+        self._timeout = timeout
+        self._report = report
+        self._sleep = sleep
+        self._clock = clock
+        self._phase = _log.STARTING
+        self._begun = 0.0
+
+    def wait(self) -> dict[str, t.Any]:
+        """What the ready server measured of itself; NotReadyError as soon as it is clear that it will not be ready."""
+        deadline = self._clock() + self._timeout
+        first = self._inspect()
+        restarts = int(first.get("RestartCount") or 0)
+        self._begun = seen = started_at(first)
+        self._report(self._phase)
+        while True:
+            container = self._inspect()
+            self._check_alive(container, restarts)
+            if self._server.healthy():
+                return self._prove(container, restarts)
+            if self._clock() >= deadline:
+                raise self._timed_out()
+            seen = self._follow(seen)
+            self._sleep(POLL)
+
+    def _inspect(self) -> dict[str, t.Any]:
+        container = self._engine.inspect(self._name)
+        if container is None:
+            raise NotReadyError(
+                Diagnosis(
+                    f"the container {self._name} was removed while it was starting",
+                    "no such container",
+                    "find out who removed it, and run again",
+                    "removed",
+                )
+            )
+        return container
+
+    def _check_alive(self, container: t.Mapping[str, t.Any], restarts: int) -> None:
+        state = container.get("State") or {}
+        restarted = int(container.get("RestartCount") or 0) > restarts
+        if state.get("Running") and not state.get("Restarting") and not restarted:
+            return
+        lines = self._lines()
+        exit_code = state.get("ExitCode")
+        raise NotReadyError(
+            diagnose(
+                [line.text for line in lines],
+                exit_code if exit_code or not restarted else None,
+                bool(state.get("OOMKilled")),
+                self._name,
+            ),
+            tail(lines),
+        )
+
+    def _follow(self, seen: float) -> float:
+        """Report the newest phase in the log; returns up to when the log has been read."""
+        lines = [line for line in self._engine.log(self._name, seen) if line.at >= seen]
+        for line in reversed(lines):
+            phase = _log.phase(line.text)
+            if phase is not None:
+                self._phase = phase
+                break
+        self._report(self._phase)
+        return lines[-1].at if lines else seen
+
+    def _prove(self, container: t.Mapping[str, t.Any], restarts: int) -> dict[str, t.Any]:
+        self._report("generating a first token")
+        problem = ""
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                self._sleep(2 * POLL)
+                self._check_alive(self._inspect(), restarts)
+            try:
+                models = self._server.models()
+                missing = [name for name in self._names if name not in [model["id"] for model in models]]
+                if missing:
+                    raise ServerError(
+                        f"it serves {', '.join(model['id'] for model in models) or 'nothing'} and not {', '.join(missing)}"
+                    )
+                self._server.generate_one_token(self._names[0] if self._names else models[0]["id"])
+                return self._measured(container, models)
+            except ServerError as error:
+                problem = str(error)
+        self._check_alive(self._inspect(), restarts)
+        raise NotReadyError(
+            Diagnosis(
+                "the server is up, but does not do its work",
+                problem,
+                f"read its log: docker logs {self._name}",
+                "not_working",
+            ),
+            tail(self._lines()),
+        )
+
+    def _measured(
+        self, container: t.Mapping[str, t.Any], models: t.Sequence[t.Mapping[str, t.Any]]
+    ) -> dict[str, t.Any]:
+        return measure(self._engine, self._name, container, self._server, models)
+
+    def _lines(self) -> list[LogLine]:
+        """What was logged since the start that is being waited for, over all attempts of the restart policy."""
+        return [line for line in self._engine.log(self._name, self._begun) if line.at >= self._begun]
+
+    def _timed_out(self) -> NotReadyError:
+        lines = self._lines()
+        texts = [line.text for line in lines]
+        known = diagnose(texts, name=self._name)
+        if known.id != "unknown":
+            return NotReadyError(known, tail(lines))
+        last = next((text.strip() for text in reversed(texts) if text.strip()), "nothing yet")
+        return NotReadyError(
+            Diagnosis(
+                f"the server was not ready after {self._timeout:g} seconds; it was {self._phase}",
+                last,
+                "give it more time (timeout, in the role vllm_server_ready_timeout), or read its log: "
+                f"docker logs {self._name}",
+                "timeout",
+            ),
+            tail(lines),
+        )
+
+
+def started_at(container: t.Mapping[str, t.Any]) -> float:
+    return epoch(str((container.get("State") or {}).get("StartedAt") or ""))
+
+
+def tail(lines: t.Sequence[LogLine]) -> list[str]:
+    return [line.text for line in lines[-LOG_TAIL:]]
+
+
+def nothing_measured() -> dict[str, t.Any]:
+    return {"seconds": None, "kv_cache_tokens": None, "max_concurrency": None, "max_model_len": None}
+
+
+def measure(
+    engine: Engine,
+    name: str,
+    container: t.Mapping[str, t.Any],
+    server: Server,
+    models: t.Sequence[t.Mapping[str, t.Any]],
+) -> dict[str, t.Any]:
+    """What a ready server found out about itself: its log says it in full, its metrics and model list in part."""
+    begun = started_at(container)
+    lines = engine.log(name, begun, until=lambda text: _READY_LINE in text)
+    lines = [line for line in lines if line.at >= begun]
+    result = nothing_measured()
+    if lines and _READY_LINE in lines[-1].text:
+        result["seconds"] = round(lines[-1].at - begun, 1)
+    found = _log.facts(line.text for line in lines)
+    for key in ("kv_cache_tokens", "max_concurrency", "max_model_len"):
+        result[key] = found.get(key)
+    if result["kv_cache_tokens"] is None or result["max_concurrency"] is None:
+        try:
+            said = capacity(parse_metrics(server.metrics()))
+        except ServerError:
+            said = {}
+        for key, value in said.items():
+            if result[key] is None:
+                result[key] = value
+    lengths = [model["max_model_len"] for model in models if model.get("max_model_len")]
+    if lengths:
+        result["max_model_len"] = lengths[0]
+    return result
