@@ -1,0 +1,153 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Carry out a plan: put files together in the staging folder, verify every one, publish them at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, total_size
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._hashing import hash_files
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Stamp
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Source
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import (
+    ModelStore,
+    left_over,
+    link_or_copy,
+    put_in_place,
+    write_manifest,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights import problem_of
+
+Report = t.Callable[[str, t.Optional[int], t.Optional[int]], None]
+
+
+class Meter:
+    """Counts bytes that several threads tell of, and reports the sum."""
+
+    def __init__(self, text: str, total: int, report: Report) -> None:
+        self._text = text
+        self._total = total
+        self._report = report
+        self._done = 0
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._report(self._text, max(0, min(self._done, self._total)), self._total)
+
+
+def apply_plan(store: ModelStore, source: Source, target: Target, plan: Plan, report: Report) -> int:
+    """Do what the plan says, under the lock of the model's folder. Returns the bytes that came from the hub."""
+    downloaded = 0
+    if plan.broken or not plan.published:
+        downloaded = _supply(store, source, target, plan.broken, report)
+        report("publishing", None, None)
+        with store.links_changing():
+            if plan.published:
+                _repair(store, target, plan.broken)
+            else:
+                store.publish(target.digest, target.origin, target.entries)
+    if plan.published and (plan.restamp or plan.broken):
+        _restamp(store, target)
+    _note_origin(store, target)
+    if plan.switch:
+        store.switch(target.digest)
+    for digest in plan.prune:
+        release = store.release(digest)
+        if release:
+            store.remove_release(release)
+    store.clear_staging()
+    return downloaded
+
+
+def _supply(store: ModelStore, source: Source, target: Target, entries: t.Sequence[Entry], report: Report) -> int:
+    """Have every entry in the staging folder, verified. Whatever is on this host already is not fetched."""
+    staging = store.staging_path(target.digest)
+    os.makedirs(staging, exist_ok=True)
+    sound = _sound(staging, entries, report)
+    donors, folders = store.donors(), [folder for folder in store.leftovers() if folder != staging]
+    with store.links_changing():
+        for entry in entries:
+            donor = donors.get((entry.sha256, entry.size)) or left_over(folders, entry)
+            if entry not in sound and donor:
+                link_or_copy(donor, os.path.join(staging, entry.path))
+    sound |= _sound(staging, [entry for entry in entries if entry not in sound], report)
+    missing = [entry for entry in entries if entry not in sound]
+    if not missing:
+        return 0
+    parts = sum(_size(os.path.join(staging, f"{entry.path}.incomplete")) for entry in missing)
+    store.check_free_space(max(0, total_size(missing) - parts))
+    text = f"downloading {store.repo}"
+    report(text, 0, total_size(missing))
+    downloaded = source.fetch(target.resolution, missing, staging, Meter(text, total_size(missing), report))
+    broken = {entry.path for entry in missing} - {entry.path for entry in _sound(staging, missing, report)}
+    if broken:
+        raise HubError(
+            f"{', '.join(sorted(broken))} of {store.repo} came from {target.origin.endpoint} with other contents than "
+            "its list of files says, and was thrown away; nothing was published. Run again, or use another endpoint"
+        )
+    return downloaded
+
+
+def _sound(folder: str, entries: t.Sequence[Entry], report: Report) -> set[Entry]:
+    """The entries whose files in the folder have the right content; other files of these names are removed."""
+    present = {}
+    for entry in entries:
+        path = os.path.join(folder, entry.path)
+        stamp = Stamp.of(path)
+        if stamp and stamp.size == entry.size:
+            present[path] = entry
+        elif os.path.lexists(path):
+            os.unlink(path)
+    hashes = hash_files(list(present), Meter("verifying", total_size(present.values()), report))
+    sound = set()
+    for path, entry in present.items():
+        if hashes[path] != entry.sha256:
+            os.unlink(path)
+            continue
+        problem = problem_of(path)
+        if problem:
+            raise HubError(
+                f"{entry.path} is as its hub has it, but cannot be served: {problem}. Nothing was published; "
+                "choose another revision, or leave the file out with exclude"
+            )
+        sound.add(entry)
+    return sound
+
+
+def _repair(store: ModelStore, target: Target, broken: t.Sequence[Entry]) -> None:
+    for entry in broken:
+        put_in_place(
+            os.path.join(store.staging_path(target.digest), entry.path),
+            os.path.join(store.release_path(target.digest), entry.path),
+        )
+
+
+def _restamp(store: ModelStore, target: Target) -> None:
+    """Note how the files of a release look, now that all of them are known to be sound."""
+    release = store.release(target.digest)
+    if release is None or release.manifest is None:
+        return
+    stamps = {entry.path: Stamp.of(os.path.join(release.path, entry.path)) for entry in release.manifest.entries}
+    write_manifest(release.path, release.manifest.with_stamps({p: s for p, s in stamps.items() if s}))
+
+
+def _note_origin(store: ModelStore, target: Target) -> None:
+    """Remember that this release is also what this origin means, so that it is found next time without a list."""
+    release = store.release(target.digest)
+    if release is None or release.manifest is None:
+        return
+    manifest = release.manifest.with_origin(target.origin)
+    if manifest != release.manifest:
+        write_manifest(release.path, manifest)
+
+
+def _size(path: str) -> int:
+    with contextlib.suppress(OSError):
+        return os.path.getsize(path)
+    return 0

@@ -1,0 +1,142 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The files of a model: what a hub lists, which of them are wanted, and the digest that names the lot."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import hashlib
+import re
+import typing as t
+
+# The store keeps its own record of a release under this name.
+MANIFEST_NAME = ".manifest.json"
+
+_CONTROL = re.compile("[\x00-\x1f\x7f\x80-\x9f]")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_REPO = re.compile(r"\w[\w.\-]*/\w[\w.\-]*")
+
+
+class HubError(ValueError):
+    """Something about a model, its hub or its store is not as it must be; the text says what and what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A file as the hub lists it."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def human(size: int) -> str:
+    """A number of bytes as a person writes it."""
+    if size < 1000:
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
+
+
+def check_repo(repo: str) -> str:
+    """Return ``repo`` when it is ``<organization>/<name>`` and safe as two folders; else raise."""
+    if not _REPO.fullmatch(repo) or ".." in repo:
+        raise HubError(f"repo {repo!r} is no <organization>/<name>, such as Qwen/Qwen3-8B")
+    return repo
+
+
+def check_endpoint(endpoint: str) -> str:
+    """Return ``endpoint`` without its last slash when it is a plain http(s) URL; else raise."""
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", endpoint):
+        raise HubError(f"endpoint {endpoint!r} is no URL such as https://hub.example.com")
+    if "@" in endpoint:
+        raise HubError("endpoint holds a user or a password; give the token in the option token, where it stays secret")
+    return endpoint.rstrip("/")
+
+
+def unsafe_because(path: str) -> str:
+    """Why a path from a listing must not be written below a folder; empty when it may be."""
+    parts = path.split("/")
+    if not path:
+        return "it is empty"
+    if path.startswith("/"):
+        return "it is absolute"
+    if "\\" in path:
+        return "it holds a backslash"
+    if _CONTROL.search(path):
+        return "it holds a control character"
+    if ".." in parts:
+        return "it leads out of the folder"
+    if "" in parts or "." in parts:
+        return "it has an empty part"
+    if parts[0] in (MANIFEST_NAME, ".git"):
+        return "the name is reserved"
+    try:
+        too_long = max(len(part.encode("utf-8")) for part in parts) > 255
+    except UnicodeEncodeError:
+        return "it is no valid Unicode text"
+    return "a part of it is longer than a file name may be" if too_long else ""
+
+
+def check_entries(entries: t.Iterable[Entry], where: str) -> list[Entry]:
+    """Return the entries in order of their paths when all of them can be written as they are; else raise."""
+    known: dict[str, Entry] = {}
+    for entry in entries:
+        reason = unsafe_because(entry.path)
+        if reason:
+            raise HubError(
+                f"{where} lists the file {entry.path!r}, which is refused because {reason}; nothing was downloaded"
+            )
+        if entry.size < 0 or not _SHA256.fullmatch(entry.sha256):
+            raise HubError(f"{where} lists {entry.path!r} without a size or a SHA-256, so it cannot be verified")
+        if known.setdefault(entry.path, entry) != entry:
+            raise HubError(f"{where} lists {entry.path!r} twice, with different contents")
+    for path in known:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            if "/".join(parts[:depth]) in known:
+                raise HubError(f"{where} lists {'/'.join(parts[:depth])!r} both as a file and as a folder")
+    if not known:
+        raise HubError(f"{where} lists no file")
+    return [known[path] for path in sorted(known)]
+
+
+def select(entries: t.Sequence[Entry], include: t.Sequence[str], exclude: t.Sequence[str], where: str) -> list[Entry]:
+    """The entries that match any include pattern (all without one) and no exclude pattern; at least one, else raise.
+
+    A pattern is matched against the whole path; ``*`` matches slashes too; one that ends in a slash is a folder.
+    """
+
+    def matches(path: str, patterns: t.Sequence[str]) -> bool:
+        return any(fnmatch.fnmatchcase(path, f"{p}*" if p.endswith("/") else p) for p in patterns)
+
+    chosen = [e for e in entries if (not include or matches(e.path, include)) and not matches(e.path, exclude)]
+    if not chosen:
+        raise HubError(
+            f"include {list(include)} and exclude {list(exclude)} leave none of the {len(entries)} files of {where}; "
+            "patterns are matched against the whole path, such as *.safetensors or onnx/*"
+        )
+    return chosen
+
+
+def digest_of(entries: t.Iterable[Entry]) -> str:
+    """The name of a set of files: SHA-256 over their sorted paths, sizes and contents."""
+    lines = sorted(f"{entry.path}\0{entry.size}\0{entry.sha256}\n" for entry in entries)
+    return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
+
+
+def total_size(entries: t.Iterable[Entry]) -> int:
+    """The bytes of all files together."""
+    return sum(entry.size for entry in entries)
+
+
+def is_commit(revision: str | None) -> bool:
+    """Whether a revision is a full commit id, which can never mean anything else later."""
+    return bool(revision and re.fullmatch("[0-9a-f]{40}", revision))

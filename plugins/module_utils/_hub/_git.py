@@ -1,0 +1,123 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What git servers and git itself say, read without touching either."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, is_commit
+
+REGULAR_MODES = ("100644", "100755")
+
+
+@dataclasses.dataclass(frozen=True)
+class TreeEntry:
+    """A line of git ls-tree: what kind of thing a path is, and which blob holds it."""
+
+    mode: str
+    oid: str
+    size: int
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Refs:
+    """The refs a server advertises: names to commits, and the name of the branch that HEAD is."""
+
+    commits: dict[str, str]
+    head: str | None
+
+
+def refs_url(url: str) -> str:
+    """The URL at which a server advertises its refs."""
+    return f"{url}/info/refs?service=git-upload-pack"
+
+
+def basic_authorization(token: str) -> str:
+    """The value of the header by which git servers take a token; any user name will do."""
+    return "Basic " + base64.b64encode(f"oauth2:{token}".encode()).decode("ascii")
+
+
+def _packets(body: bytes) -> t.Iterator[bytes]:
+    position = 0
+    while position < len(body):
+        try:
+            length = int(body[position : position + 4], 16)
+        except ValueError as error:
+            raise HubError("the answer is not that of a git server; check the endpoint") from error
+        if length > 4:
+            yield body[position + 4 : position + length].rstrip(b"\n")
+        position += max(length, 4)
+
+
+def parse_refs(body: bytes) -> Refs:
+    """The refs in the answer of a server that speaks the smart protocol."""
+    packets = list(_packets(body))
+    if not packets or packets[0] != b"# service=git-upload-pack":
+        raise HubError("the answer is not that of a git server; check the endpoint")
+    commits: dict[str, str] = {}
+    head: str | None = None
+    for packet in packets[1:]:
+        line, _zero, capabilities = packet.partition(b"\0")
+        for capability in capabilities.split(b" "):
+            if capability.startswith(b"symref=HEAD:"):
+                head = capability[len(b"symref=HEAD:") :].decode()
+        oid, _space, name = line.decode("utf-8", "replace").partition(" ")
+        if not is_commit(oid):
+            raise HubError("the git server names its commits in a way this collection does not know")
+        if name != "capabilities^{}":
+            commits[name] = oid
+    return Refs(commits, head)
+
+
+def choose(refs: Refs, revision: str | None) -> tuple[str, str] | None:
+    """The name and the commit that a revision means: a branch, a tag, or with None the default branch."""
+    if revision is None:
+        names = [name for name in (refs.head, "refs/heads/master", "refs/heads/main") if name]
+    else:
+        names = [f"refs/heads/{revision}", f"refs/tags/{revision}", revision]
+    for name in names:
+        commit = refs.commits.get(f"{name}^{{}}") or refs.commits.get(name)
+        if commit:
+            return (name[len("refs/heads/") :] if revision is None else revision), commit
+    return None
+
+
+def short_names(refs: Refs) -> list[str]:
+    """Branches and tags as a person writes them."""
+    return [
+        name[len(kind) :]
+        for kind in ("refs/heads/", "refs/tags/")
+        for name in refs.commits
+        if name.startswith(kind) and not name.endswith("^{}")
+    ]
+
+
+def parse_tree(output: bytes) -> list[TreeEntry]:
+    """The files of git ls-tree -r -l -z; folders are not in it."""
+    entries = []
+    for line in output.split(b"\0"):
+        if not line:
+            continue
+        head, _tab, path = line.partition(b"\t")
+        mode, _kind, oid, size = head.decode("ascii").split()
+        try:
+            text = path.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise HubError(f"the repository holds a path that is no UTF-8 text: {path!r}") from error
+        entries.append(TreeEntry(mode, oid, 0 if size == "-" else int(size), text))
+    return entries
+
+
+def settings(items: t.Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Environment variables by which git takes settings that no process list and no file shows."""
+    environment = {"GIT_CONFIG_COUNT": str(len(items))}
+    for index, (key, value) in enumerate(items):
+        environment[f"GIT_CONFIG_KEY_{index}"] = key
+        environment[f"GIT_CONFIG_VALUE_{index}"] = value
+    return environment

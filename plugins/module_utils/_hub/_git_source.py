@@ -1,0 +1,326 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Models from a git server with LFS, without a work tree.
+
+A commit is fetched into a bare repository, small files are written from its blobs, and git-lfs fetches the objects of a
+tree that holds just the wanted pointers; each object is then renamed into place. So nothing is on disk twice, no filter
+or hook of the repository runs, and no path is written that was not checked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+import threading
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git as git
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, is_commit
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import explain
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+    FETCH_LIMIT,
+    Access,
+    MissingProgram,
+    Resolution,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import link_or_copy, partial_size
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights import POINTER_LIMIT, parse_pointer
+
+DEFAULT_ENDPOINT = "https://www.modelscope.cn"
+LOCAL_LIMIT = 600
+BLOCK = 1024 * 1024
+IDENTITY = {
+    f"GIT_{role}_{what}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "private_llm.fleet"), ("EMAIL", "root@localhost"), ("DATE", "1700000000 +0000"))
+}
+
+
+class GitLfs:
+    """A repository on a git server."""
+
+    name = "git_lfs"
+
+    def __init__(self, access: Access, scratch: str, storage: str, find_program: t.Callable[[str], str | None]) -> None:
+        self._access = access
+        self._url = f"{access.endpoint}/{access.repo}.git"
+        self._scratch = os.path.join(scratch, "repository.git")
+        # The objects outlive this run, so that an interrupted one can be taken up; commit and pointers are small.
+        self._storage = storage
+        self._find_program = find_program
+        self._blobs: dict[str, git.TreeEntry] = {}
+        self._pointers: set[str] = set()
+
+    def pin(self, revision: str | None) -> Resolution | None:
+        """A full commit id is its own resolution."""
+        return Resolution(revision, revision) if revision and is_commit(revision) else None
+
+    def resolve(self, revision: str | None) -> Resolution:
+        """Ask for the refs, which needs no git on this host."""
+        pinned = self.pin(revision)
+        if pinned is not None:
+            return pinned
+        access = self._access
+        headers = {"Authorization": git.basic_authorization(access.token)} if access.token else {}
+        try:
+            refs = git.parse_refs(transport.get(git.refs_url(self._url), headers, access.timeout, access.ca_path))
+        except transport.TransportError as error:
+            raise HubError(f"{self._url}: {explain(error, bool(access.token))}") from error
+        except HubError as error:
+            raise HubError(f"{self._url}: {error}") from error
+        found = git.choose(refs, revision)
+        if found is None:
+            names = ", ".join(git.short_names(refs)[:20]) or "neither branches nor tags"
+            asked = "a default branch" if revision is None else f"a revision {revision!r}"
+            raise HubError(f"{self._url} does not have {asked}; it has {names}")
+        return Resolution(found[0], found[1])
+
+    def prepare(self) -> None:
+        """Find git and git-lfs."""
+        for program in ("git", "git-lfs"):
+            if self._find_program(program) is None:
+                raise MissingProgram(
+                    f"source git_lfs needs {program} on this host; install the package of that name, "
+                    "or apply the role private_llm.fleet.model_download"
+                )
+
+    def entries(self, resolution: Resolution) -> list[Entry]:
+        """Fetch the commit, and read what its files are: from the pointer where there is one, else from the content."""
+        self.prepare()
+        commit = t.cast(str, resolution.commit)
+        self._fetch_commit(commit, resolution.revision)
+        entries = []
+        with _Blobs(self._command(), self._environment()) as blobs:
+            for item in git.parse_tree(self._git("ls-tree", "-r", "-l", "-z", commit)):
+                if item.mode not in git.REGULAR_MODES:
+                    raise HubError(f"{self._url} holds {item.path!r}, which is no plain file but a link or a submodule")
+                self._blobs[item.path] = item
+                content = blobs.read(item.oid) if item.size <= POINTER_LIMIT else b""
+                pointer = parse_pointer(content)
+                if pointer:
+                    self._pointers.add(item.path)
+                    entries.append(Entry(item.path, pointer[1], pointer[0]))
+                else:
+                    entries.append(Entry(item.path, item.size, blobs.sha256(item.oid)))
+        return entries
+
+    def fetch(
+        self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
+    ) -> int:
+        """Write small files from the commit, and let git-lfs fetch the objects of the others."""
+        if not self._blobs:
+            self.entries(resolution)
+        with _Blobs(self._command(), self._environment()) as blobs:
+            for entry in entries:
+                if entry.path not in self._pointers:
+                    blobs.write(self._blobs[entry.path].oid, os.path.join(folder, entry.path))
+                    seen(entry.size)
+        pointers = [entry for entry in entries if entry.path in self._pointers]
+        before = partial_size(self._storage)
+        if pointers:
+            self._fetch_objects(pointers, seen)
+        fetched = partial_size(self._storage) - before
+        self._place(pointers, folder)
+        return max(0, fetched) + sum(entry.size for entry in entries if entry.path not in self._pointers)
+
+    def _fetch_commit(self, commit: str, revision: str) -> None:
+        if not os.path.isdir(self._scratch):
+            self._run(["git", "init", "--quiet", "--bare", "--template=", self._scratch], LOCAL_LIMIT)
+        if self._has(commit):
+            return
+        try:
+            self._git("fetch", "--quiet", "--no-tags", "--depth", "1", self._url, commit, limit=FETCH_LIMIT)
+        except HubError:
+            # Not every server gives out a commit by its id; the branches and tags hold it if it is there at all.
+            refs = ("+refs/heads/*:refs/remote/heads/*", "+refs/tags/*:refs/remote/tags/*")
+            self._git("fetch", "--quiet", self._url, *refs, limit=FETCH_LIMIT)
+        if not self._has(commit):
+            raise HubError(f"{self._url} has no commit {commit}; check the revision {revision!r}")
+
+    def _has(self, commit: str) -> bool:
+        try:
+            self._git("cat-file", "-e", f"{commit}^{{tree}}")
+        except HubError:
+            return False
+        return True
+
+    def _fetch_objects(self, entries: t.Sequence[Entry], seen: t.Callable[[int], None]) -> None:
+        """Fetch the objects of just these pointers: make a commit of them, and name it to git-lfs."""
+        lines = [f"{self._blobs[entry.path].mode} {self._blobs[entry.path].oid}\t{entry.path}" for entry in entries]
+        self._git("read-tree", "--empty")
+        self._git("update-index", "-z", "--index-info", data="\0".join([*lines, ""]).encode())
+        tree = self._git("write-tree").decode().strip()
+        wanted = self._git("commit-tree", tree, "-m", "wanted").decode().strip()
+        with _Watch(self._storage, seen):
+            self._git("lfs", "fetch", self._url, wanted, limit=FETCH_LIMIT)
+
+    def _place(self, entries: t.Sequence[Entry], folder: str) -> None:
+        placed: dict[str, str] = {}
+        for entry in entries:
+            target = os.path.join(folder, entry.path)
+            if entry.sha256 in placed:
+                link_or_copy(placed[entry.sha256], target)
+                continue
+            source = os.path.join(self._storage, "objects", entry.sha256[:2], entry.sha256[2:4], entry.sha256)
+            if entry.size == 0 and not os.path.exists(source):  # git-lfs keeps no object for an empty file
+                _write(target, [])
+                continue
+            if not os.path.isfile(source):
+                raise HubError(f"{self._url} has the pointer of {entry.path} but not its content")
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            os.replace(source, target)
+            placed[entry.sha256] = target
+
+    def _command(self) -> list[str]:
+        return ["git", "--git-dir", self._scratch]
+
+    def _git(self, *arguments: str, data: bytes | None = None, limit: int = LOCAL_LIMIT) -> bytes:
+        return self._run([*self._command(), *arguments], limit, data)
+
+    def _run(self, command: list[str], limit: int, data: bytes | None = None) -> bytes:
+        try:
+            done = subprocess.run(
+                command, input=data, capture_output=True, env=self._environment(), timeout=limit, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise HubError(f"{' '.join(command)} did not end within {limit} s") from error
+        if done.returncode:
+            words = " ".join(done.stderr.decode("utf-8", "replace").split())
+            raise HubError(
+                f"{' '.join(command[:1] + command[3:])} failed: {self._without_secrets(words) or 'no reason given'}"
+            )
+        return done.stdout
+
+    def _without_secrets(self, text: str) -> str:
+        token = self._access.token
+        if not token:
+            return text
+        return text.replace(token, "********").replace(git.basic_authorization(token), "Basic ********")
+
+    def _environment(self) -> dict[str, str]:
+        access = self._access
+        items = [
+            ("core.hooksPath", os.devnull),
+            ("gc.auto", "0"),
+            # A connection that stalls is given up, and taken up again where git-lfs can.
+            ("http.lowSpeedLimit", "1000"),
+            ("http.lowSpeedTime", str(access.timeout)),
+            ("lfs.activitytimeout", str(access.timeout)),
+            ("lfs.dialtimeout", str(access.timeout)),
+            ("lfs.tlstimeout", str(access.timeout)),
+            ("lfs.transfer.maxretries", str(access.retries)),
+            ("lfs.concurrenttransfers", str(access.workers)),
+            ("lfs.locksverify", "false"),
+            ("lfs.storage", self._storage),
+        ]
+        if access.ca_path:
+            items.append(("http.sslCAInfo", access.ca_path))
+        if access.token:
+            # Bound to the endpoint, so that a storage host elsewhere does not get it.
+            items.append(
+                (f"http.{access.endpoint}/.extraHeader", f"Authorization: {git.basic_authorization(access.token)}")
+            )
+        return {
+            **os.environ,
+            **IDENTITY,
+            **git.settings(items),
+            "GIT_TERMINAL_PROMPT": "0",
+            "GIT_ALLOW_PROTOCOL": "http:https",
+            "GIT_INDEX_FILE": os.path.join(self._scratch, "wanted.index"),
+            "LC_ALL": "C",
+        }
+
+
+class _Blobs:
+    """Reads blobs through one git process."""
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [*command, "cat-file", "--batch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+
+    def __enter__(self) -> _Blobs:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        if self._process.stdin and self._process.stdout:
+            self._process.stdin.close()
+            self._process.stdout.close()
+        self._process.wait(LOCAL_LIMIT)
+
+    def _blocks(self, oid: str) -> t.Iterator[bytes]:
+        if not self._process.stdin or not self._process.stdout:
+            raise HubError("git cat-file has no pipes")
+        self._process.stdin.write(f"{oid}\n".encode())
+        self._process.stdin.flush()
+        header = self._process.stdout.readline().split()
+        if len(header) != 3 or header[1] != b"blob":
+            raise HubError(f"git does not have the blob {oid}")
+        left = int(header[2])
+        while left:
+            block = self._process.stdout.read(min(BLOCK, left))
+            if not block:
+                raise HubError(f"git ended while it gave out the blob {oid}")
+            left -= len(block)
+            yield block
+        self._process.stdout.read(1)
+
+    def read(self, oid: str) -> bytes:
+        """The content of a small blob."""
+        return b"".join(self._blocks(oid))
+
+    def sha256(self, oid: str) -> str:
+        """The SHA-256 of a blob."""
+        digest = hashlib.sha256()
+        for block in self._blocks(oid):
+            digest.update(block)
+        return digest.hexdigest()
+
+    def write(self, oid: str, path: str) -> None:
+        """Write a blob into a file."""
+        _write(path, self._blocks(oid))
+
+
+class _Watch:
+    """Reports the growth of a folder while something else writes into it."""
+
+    def __init__(self, folder: str, seen: t.Callable[[int], None]) -> None:
+        self._folder = folder
+        self._seen = seen
+        self._done = threading.Event()
+        self._known = partial_size(folder)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            last = self._done.wait(1.0)
+            size = partial_size(self._folder)
+            self._seen(size - self._known)
+            self._known = size
+            if last:
+                return
+
+
+def _write(path: str, blocks: t.Iterable[bytes]) -> None:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    with open(path, "wb") as stream:
+        stream.writelines(blocks)

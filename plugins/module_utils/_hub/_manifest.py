@@ -1,0 +1,130 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The record beside a release: its files, how they looked on disk when they were verified, where they came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, check_entries
+
+VERSION = 1
+
+# One release may be what many commits mean, when they differ in files that were not asked for.
+ORIGINS_KEPT = 50
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """Where a release came from: what was asked for, and what that was at the time."""
+
+    source: str
+    endpoint: str
+    repo: str
+    revision: str
+    commit: str | None
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+
+    def same_content(self, other: Origin) -> bool:
+        """Whether both must be the same files: the same selection from the same commit, whatever mirror served it."""
+        return self.commit is not None and (
+            (self.source, self.repo, self.commit, self.include, self.exclude)
+            == (other.source, other.repo, other.commit, other.include, other.exclude)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stamp:
+    """How a file looks without reading it. A change of content changes the ctime, which no tool can set back."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: str) -> Stamp | None:
+        """The stamp of a regular file; None when there is none."""
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return None
+        if not os.path.isfile(path) or os.path.islink(path):
+            return None
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The content of a manifest file."""
+
+    digest: str
+    published: float
+    origins: tuple[Origin, ...]
+    files: tuple[tuple[Entry, Stamp], ...]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The files alone."""
+        return [entry for entry, _stamp in self.files]
+
+    def with_origin(self, origin: Origin) -> Manifest:
+        """The same release, known to be what this origin means too."""
+        if origin in self.origins:
+            return self
+        return dataclasses.replace(self, origins=(*self.origins[1 - ORIGINS_KEPT :], origin))
+
+    def with_stamps(self, stamps: t.Mapping[str, Stamp]) -> Manifest:
+        """The same release with other stamps for some of its files, by path."""
+        return dataclasses.replace(
+            self, files=tuple((entry, stamps.get(entry.path, stamp)) for entry, stamp in self.files)
+        )
+
+    def to_json(self) -> str:
+        """The text of the file."""
+        document = {
+            "version": VERSION,
+            "digest": self.digest,
+            "published": self.published,
+            "origins": [dataclasses.asdict(origin) for origin in self.origins],
+            "files": [{**dataclasses.asdict(entry), **dataclasses.asdict(stamp)} for entry, stamp in self.files],
+        }
+        return json.dumps(document, indent=1, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Manifest:
+        """Read the text of the file; raises HubError when it is not one."""
+        try:
+            document = json.loads(text)
+            if document["version"] != VERSION:
+                raise HubError(f"the manifest has version {document['version']}, this collection knows {VERSION}")
+            files = tuple(
+                (
+                    Entry(str(item["path"]), int(item["size"]), str(item["sha256"])),
+                    Stamp(int(item["size"]), int(item["mtime_ns"]), int(item["ctime_ns"]), int(item["inode"])),
+                )
+                for item in document["files"]
+            )
+            origins = tuple(
+                Origin(
+                    source=str(item["source"]),
+                    endpoint=str(item["endpoint"]),
+                    repo=str(item["repo"]),
+                    revision=str(item["revision"]),
+                    commit=item["commit"],
+                    include=tuple(item["include"]),
+                    exclude=tuple(item["exclude"]),
+                )
+                for item in document["origins"]
+            )
+            manifest = cls(str(document["digest"]), float(document["published"]), origins, files)
+        except (ValueError, KeyError, TypeError) as error:
+            raise HubError(f"the manifest cannot be read: {error}") from error
+        check_entries(manifest.entries, "the manifest")
+        return manifest

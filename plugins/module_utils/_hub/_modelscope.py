@@ -1,0 +1,129 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What ModelScope's API answers, and how a revision becomes a commit."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing as t
+from urllib.parse import quote, urlencode
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, is_commit
+
+DEFAULT_ENDPOINT = "https://modelscope.cn"
+DEFAULT_REVISION = "master"
+
+# The hub cuts a listing at this number of rows without saying so.
+LIST_LIMIT = 3000
+
+Row = t.Dict[str, t.Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Page:
+    """One answer of the listing call: its rows, and the commit they belong to if it can be told."""
+
+    rows: list[Row]
+    commit: str | None
+
+    @property
+    def cut(self) -> bool:
+        """Whether the hub may have left rows out."""
+        return len(self.rows) >= LIST_LIMIT
+
+
+def listing_url(endpoint: str, repo: str, revision: str, folder: str = "", recursive: bool = True) -> str:
+    """The URL that lists the files of a revision, or of a folder in it."""
+    query = {"Revision": revision, "Recursive": str(recursive)}
+    if folder:
+        query["Root"] = folder
+    return f"{endpoint}/api/v1/models/{quote(repo)}/repo/files?{urlencode(query)}"
+
+
+def revisions_url(endpoint: str, repo: str) -> str:
+    """The URL that lists branches and tags."""
+    return f"{endpoint}/api/v1/models/{quote(repo)}/revisions"
+
+
+def headers(token: str | None) -> dict[str, str]:
+    """The headers of an API call; a token goes where old and new parts of the API look for it."""
+    found = {"Accept": "application/json"}
+    if token:
+        found["Authorization"] = f"Bearer {token}"
+        found["Cookie"] = f"m_session_id={token}"
+    return found
+
+
+def _data(body: bytes, what: str) -> t.Any:
+    try:
+        answer = json.loads(body.decode("utf-8"))
+    except ValueError as error:
+        raise HubError(f"{what} was not answered with JSON ({error}); is the endpoint a ModelScope hub?") from error
+    if not isinstance(answer, dict) or "Data" not in answer:
+        raise HubError(f"{what} was not answered as by a ModelScope hub; check the endpoint")
+    if not answer.get("Success", True) or answer.get("Code", 200) != 200:
+        raise HubError(f"{what} was refused by the hub: {answer.get('Message') or answer.get('Code')}")
+    return answer["Data"]
+
+
+def parse_page(body: bytes, what: str) -> Page | None:
+    """A page of a listing; None when the hub does not know the revision."""
+    data = _data(body, what)
+    if not isinstance(data, dict) or not isinstance(data.get("Files"), (list, type(None))):
+        raise HubError(f"{what} was not answered with a list of files; check the endpoint")
+    rows = data.get("Files")
+    if rows is None:
+        return None
+    if not all(isinstance(row, dict) for row in rows):
+        raise HubError(f"{what} was answered with rows that are no objects")
+    committer = data.get("LatestCommitter")
+    return Page(rows, find_commit(committer if isinstance(committer, dict) else {}, rows))
+
+
+def find_commit(committer: t.Mapping[str, t.Any], rows: t.Iterable[Row]) -> str | None:
+    """The commit of a listing.
+
+    The hub names the latest commit by eight digits only; the rows name in full the commits that last changed each file,
+    so the latest one is among them unless it did nothing but delete files.
+    """
+    if is_commit(committer.get("Id")):
+        return t.cast(str, committer["Id"])
+    short = committer.get("ShortId")
+    if not isinstance(short, str) or len(short) < 7:
+        return None
+    full = {row["Revision"] for row in rows if is_commit(row.get("Revision")) and row["Revision"].startswith(short)}
+    return full.pop() if len(full) == 1 else None
+
+
+def row_path(row: Row) -> str:
+    """The path of a row."""
+    return str(row.get("Path") or "")
+
+
+def is_folder(row: Row) -> bool:
+    """Whether a row is a folder."""
+    return row.get("Type") == "tree"
+
+
+def entries_of(rows: t.Iterable[Row], where: str) -> list[Entry]:
+    """The files among the rows; a row that is no file and no folder is refused."""
+    entries = []
+    for row in rows:
+        if is_folder(row):
+            continue
+        size = row.get("Size")
+        if row.get("Type", "blob") != "blob" or isinstance(size, bool) or not isinstance(size, int):
+            raise HubError(f"{where} lists {row_path(row)!r}, which is no plain file with a size")
+        entries.append(Entry(row_path(row), size, str(row.get("Sha256") or "").lower()))
+    return entries
+
+
+def parse_revisions(body: bytes, what: str) -> list[str]:
+    """The names of branches and tags."""
+    data = _data(body, what)
+    known = data.get("RevisionMap") if isinstance(data, dict) else None
+    rows = [row for kind in ("Branches", "Tags") for row in (known or {}).get(kind) or []]
+    return [str(row["Revision"]) for row in rows if isinstance(row, dict) and row.get("Revision")]

@@ -1,0 +1,206 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Models from ModelScope: our own listing call, and the SDK for the transfer."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _modelscope as api
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, is_commit
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import FETCH_LIMIT, Access, Resolution
+
+LIBRARY = "modelscope_hub"
+
+
+def sdk_environment(access: Access, folder: str) -> dict[str, str]:
+    """The settings of the SDK; it reads them while it is imported. ``folder`` takes what it would put into a home."""
+    settings = {
+        "MODELSCOPE_CACHE": folder,
+        "MODELSCOPE_HOME": folder,
+        "MODELSCOPE_ENDPOINT": access.endpoint,
+        # The lock of the model's folder is ours. The SDK's own would make hosts that share a home wait for each other.
+        "MODELSCOPE_DOWNLOAD_FILE_LOCK": "false",
+        "MODELSCOPE_DOWNLOAD_MAX_RETRIES": str(access.retries),
+        "MODELSCOPE_DOWNLOAD_TIMEOUT": str(access.timeout),
+        # An hour for each file by default, which a slow link needs for one shard alone.
+        "MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT": str(FETCH_LIMIT),
+        "MODELSCOPE_LOG_LEVEL": "CRITICAL",
+        "TQDM_DISABLE": "1",
+    }
+    if access.ca_path:
+        settings["REQUESTS_CA_BUNDLE"] = access.ca_path
+    return settings
+
+
+def describe_failure(error: BaseException, secret: str | None) -> str:
+    """One line on why the SDK failed, with the reason for each file, and without the token."""
+    failed: t.Mapping[str, BaseException] = getattr(error, "failed_files", None) or {}
+    if failed:
+        shown = [f"{path} ({_headline(reason)})" for path, reason in sorted(failed.items())[:5]]
+        rest = len(failed) - len(shown)
+        text = f"{len(failed)} of its files could not be fetched: " + ", ".join(shown)
+        text += f" and {rest} more" if rest else ""
+    else:
+        text = _headline(error)
+    return text.replace(secret, "********") if secret else text
+
+
+def _headline(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
+class ModelScope:
+    """A repository on a ModelScope hub."""
+
+    name = "modelscope"
+
+    def __init__(self, access: Access, scratch: str, require: t.Callable[[str], None]) -> None:
+        self._access = access
+        self._scratch = scratch
+        self._require = require
+        self._where = f"{access.repo} at {access.endpoint}"
+        self._listed: dict[Resolution, list[Entry]] = {}
+
+    def pin(self, revision: str | None) -> Resolution | None:
+        """A full commit id is its own resolution."""
+        return Resolution(revision, revision) if revision and is_commit(revision) else None
+
+    def resolve(self, revision: str | None) -> Resolution:
+        """Ask what a revision is. The answer of this one request holds the files as well."""
+        wanted = revision or api.DEFAULT_REVISION
+        page = self._page(wanted)
+        if page is None or not page.rows:
+            raise HubError(f"{self._where} has no revision {wanted!r}, or no file in it; {self._known_revisions()}")
+        commit = wanted if is_commit(wanted) else page.commit
+        resolution = Resolution(wanted, commit)
+        rows = self._walk(wanted, page) if page.cut else page.rows
+        self._listed[resolution] = api.entries_of(rows, f"{self._where}, revision {wanted}")
+        return resolution
+
+    def entries(self, resolution: Resolution) -> list[Entry]:
+        """All files of a revision."""
+        if resolution not in self._listed:
+            resolution = self.resolve(resolution.revision)
+        return self._listed[resolution]
+
+    def prepare(self) -> None:
+        """Import the SDK, in the collection's virtual environment if need be."""
+        os.environ.update(sdk_environment(self._access, self._scratch))
+        self._require(LIBRARY)
+
+    def fetch(
+        self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
+    ) -> int:
+        """Let the SDK fetch files; it resumes what an earlier run left and checks sizes and hashes as they come."""
+        sdk: t.Any = importlib.import_module(LIBRARY)
+        lock = threading.Lock()
+        resumed = sum(_size(os.path.join(folder, entry.path) + ".incomplete") for entry in entries)
+        transferred = -resumed
+
+        class Callback(sdk.ProgressCallback):
+            """Counts the bytes of one file; a restarted file takes back what it had counted."""
+
+            def update(self, size: int) -> None:
+                """Called by the SDK's threads."""
+                nonlocal transferred
+                with lock:
+                    transferred += size
+                seen(size)
+
+        revision = self._servable(resolution, entries)
+        try:
+            sdk.HubApi(endpoint=self._access.endpoint, token=self._access.token or "").download_repo(
+                self._access.repo,
+                "model",
+                revision=revision,
+                local_dir=folder,
+                max_workers=self._access.workers,
+                progress_callbacks=[Callback],
+                file_list=[{"Path": e.path, "Size": e.size, "Sha256": e.sha256} for e in entries],
+            )
+        except Exception as error:  # the SDK has many kinds, and lets those of its libraries through
+            raise HubError(
+                f"{self._where}, revision {resolution.revision}: {describe_failure(error, self._access.token)}; "
+                "what was fetched is kept, run again to go on"
+            ) from error
+        return max(0, transferred)
+
+    def _servable(self, resolution: Resolution, entries: t.Sequence[Entry]) -> str:
+        """The revision to fetch from: the commit, if the hub serves the same files under it.
+
+        Without that, a push between listing and fetching would be noticed by the hashes, and fail the run.
+        """
+        commit = resolution.commit
+        if commit is None or commit == resolution.revision:
+            return resolution.revision
+        page = self._page(commit)
+        if page is None or page.cut:
+            return resolution.revision
+        return commit if set(entries) <= set(api.entries_of(page.rows, self._where)) else resolution.revision
+
+    def _page(self, revision: str, folder: str = "", recursive: bool = True) -> api.Page | None:
+        url = api.listing_url(self._access.endpoint, self._access.repo, revision, folder, recursive)
+        return api.parse_page(self._get(url), f"the list of files of {self._where}")
+
+    def _get(self, url: str) -> bytes:
+        access = self._access
+        try:
+            return transport.get(url, api.headers(access.token), access.timeout, access.ca_path)
+        except transport.TransportError as error:
+            raise HubError(f"{self._where}: {explain(error, bool(access.token))}") from error
+
+    def _walk(self, revision: str, first: api.Page) -> list[api.Row]:
+        """All rows where one answer does not hold them: folder by folder."""
+        rows = {api.row_path(row): row for row in first.rows}
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            page = self._page(revision, folder, recursive=False)
+            if page is None or page.cut:
+                raise HubError(
+                    f"{self._where} does not list all files of its folder {folder or '/'!r}; it is too large"
+                )
+            rows.update((api.row_path(row), row) for row in page.rows)
+            for row in page.rows:
+                if not api.is_folder(row):
+                    continue
+                below = self._page(revision, api.row_path(row))
+                if below is None or below.cut:
+                    folders.append(api.row_path(row))
+                else:
+                    rows.update((api.row_path(found), found) for found in below.rows)
+        return list(rows.values())
+
+    def _known_revisions(self) -> str:
+        try:
+            names = api.parse_revisions(
+                self._get(api.revisions_url(self._access.endpoint, self._access.repo)), "the list of revisions"
+            )
+        except HubError:
+            names = []
+        return f"it has {', '.join(names[:20])}" if names else "check the name of the branch or tag"
+
+
+def explain(error: transport.TransportError, has_token: bool) -> str:
+    """What a failed request to a hub means for its user."""
+    if error.status in (401, 403):
+        return f"the hub refused {'the token' if has_token else 'to answer without a token'} ({error})"
+    if error.status == 404:
+        hint = "check that the token may read it" if has_token else "a private one needs a token"
+        return f"there is no such repository ({error}); check the name, and {hint}"
+    return str(error)
+
+
+def _size(path: str) -> int:
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0

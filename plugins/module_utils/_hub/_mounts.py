@@ -1,0 +1,84 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who uses a folder: bind mounts of it in the mount tables of other processes, such as containers."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import os
+import re
+import typing as t
+
+
+@dataclasses.dataclass(frozen=True)
+class Mount:
+    """A line of mountinfo: the device, the folder of it that is mounted, and where."""
+
+    device: str
+    root: str
+    point: str
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """The mounts of a process, from /proc/PID/mountinfo."""
+
+    def plain(field: str) -> str:
+        return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
+
+    mounts = []
+    for line in text.splitlines():
+        fields = line.split(" ")
+        if len(fields) > 5:
+            mounts.append(Mount(fields[2], plain(fields[3]), plain(fields[4])))
+    return mounts
+
+
+def _within(path: str, folder: str) -> bool:
+    return path == folder or path.startswith(folder.rstrip("/") + "/")
+
+
+def place_of(path: str, mounts: t.Sequence[Mount]) -> tuple[str, str] | None:
+    """The device a path is on, and the path on that device."""
+    best: Mount | None = None
+    for mount in mounts:  # of two mounts on one point the later one hides the other
+        if _within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
+            best = mount
+    if best is None:
+        return None
+    rest = os.path.relpath(path, best.point)
+    return best.device, os.path.normpath(os.path.join(best.root, rest))
+
+
+def mounted_below(path: str, own: t.Sequence[Mount], others: t.Iterable[Mount]) -> set[str]:
+    """The paths, as this process sees them, at or below ``path`` that are mounted somewhere else."""
+    place = place_of(path, own)
+    if place is None:
+        return set()
+    device, root = place
+    found = set()
+    for mount in others:
+        if mount.device == device and _within(mount.root, root):
+            found.add(os.path.normpath(os.path.join(path, os.path.relpath(mount.root, root))))
+    return found
+
+
+def users_of(path: str, proc: str = "/proc") -> set[str]:
+    """The paths at or below ``path`` that a process in another mount namespace, such as a container, has mounted."""
+    path = os.path.realpath(path)
+    own = _read(os.path.join(proc, "self", "mountinfo"))
+    texts = {_read(name) for name in glob.glob(os.path.join(proc, "[0-9]*", "mountinfo"))} - {own, ""}
+    found: set[str] = set()
+    for text in texts:
+        found |= mounted_below(path, parse_mountinfo(own), parse_mountinfo(text))
+    return found
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except OSError:  # the process has ended meanwhile
+        return ""

@@ -1,0 +1,126 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to be done to a model's folder, decided before anything is done."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, human, total_size
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._hashing import hash_files
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Resolution
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore, left_over, stale_files
+
+Seen = t.Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What was asked for: files of a resolved revision, and the digest that names them."""
+
+    resolution: Resolution
+    origin: Origin
+    digest: str
+    entries: tuple[Entry, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What has to be done."""
+
+    # A release of that digest is there; only its broken files need work.
+    published: bool
+    # Files that the release lacks, or that are not what they were.
+    broken: tuple[Entry, ...]
+    # Of those, the ones that are nowhere on this host.
+    missing: tuple[Entry, ...]
+    # Sound files that look other than they did, so that the manifest needs their stamps.
+    restamp: bool
+    # The link names another release, or nothing.
+    switch: bool
+    # Releases that nobody needs any more.
+    prune: tuple[str, ...]
+    # Releases that would be removed if nothing had mounted them.
+    held: tuple[str, ...]
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything that a user can see has to be done."""
+        return bool(self.broken or self.switch or self.prune or not self.published)
+
+    def actions(self, target: Target) -> list[str]:
+        """What has to be done, for a person."""
+        short = target.digest[:12]
+        found = []
+        if self.missing:
+            found.append(f"download {_count(self.missing)}")
+        reused = len(self.broken) - len(self.missing)
+        if reused:
+            found.append(f"take {reused} {'file' if reused == 1 else 'files'} from what is on this host")
+        if not self.published:
+            found.append(f"publish release {short}")
+        elif self.broken:
+            found.append(f"repair {_count(self.broken)} of release {short}")
+        if self.switch:
+            found.append(f"let current name release {short}")
+        found.extend(f"remove release {digest[:12]}" for digest in self.prune)
+        return found
+
+
+def _count(entries: t.Sequence[Entry]) -> str:
+    return f"{len(entries)} {'file' if len(entries) == 1 else 'files'}, {human(total_size(entries))}"
+
+
+def surplus(
+    digests: t.Sequence[str], target: str, keep: int, in_use: t.Callable[[], t.Container[str]]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Releases to remove, and those that would be if they were not in use; ``digests`` has the newest first."""
+    candidates = [digest for digest in digests if digest != target][keep:]
+    used: t.Container[str] = in_use() if candidates else ()
+    return tuple(d for d in candidates if d not in used), tuple(d for d in candidates if d in used)
+
+
+def make_plan(
+    store: ModelStore, target: Target, full: bool, keep: int, in_use: t.Callable[[], t.Container[str]], seen: Seen
+) -> Plan:
+    """Look at the disk and decide. Reads doubtful files, changes nothing."""
+    release = store.release(target.digest)
+    manifest = release.manifest if release else None
+    restamp = False
+    if release is None or manifest is None:
+        broken = list(target.entries)
+    else:
+        stale = stale_files(release, full)
+        by_path = {entry.path: entry for entry in manifest.entries}
+        paths = {os.path.join(release.path, path): path for path in stale.doubtful}
+        hashes = hash_files(list(paths), seen)
+        bad = {path for place, path in paths.items() if hashes[place] != by_path[path].sha256} | set(stale.missing)
+        broken = [entry for entry in manifest.entries if entry.path in bad]
+        restamp = bool(broken) or _stamps_differ(store, target.digest)
+    prune, held = surplus([r.digest for r in store.releases()], target.digest, keep, in_use)
+    return Plan(
+        published=manifest is not None,
+        broken=tuple(broken),
+        missing=tuple(_nowhere(store, broken)),
+        restamp=restamp,
+        switch=store.current() != target.digest,
+        prune=prune,
+        held=held,
+    )
+
+
+def _stamps_differ(store: ModelStore, digest: str) -> bool:
+    release = store.release(digest)
+    return release is not None and bool(stale_files(release, full=False).doubtful)
+
+
+def _nowhere(store: ModelStore, entries: t.Sequence[Entry]) -> list[Entry]:
+    """The entries that neither a release nor an interrupted run can supply, as far as can be told without reading."""
+    donors = store.donors() if entries else {}
+    folders = store.leftovers()
+    return [e for e in entries if (e.sha256, e.size) not in donors and left_over(folders, e) is None]

@@ -1,0 +1,385 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The store of models on a host.
+
+<root>/<organization>/<name>/<digest>/...   a release: verified, complete, with a manifest; published by one rename
+<root>/<organization>/<name>/current        a link to the release in use
+<root>/<organization>/<name>/.staging/      what is being fetched; survives an interruption and is gone after success
+<root>/<organization>/<name>/.lock          held by the run that changes any of this
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import os
+import re
+import shutil
+import stat
+import time
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    MANIFEST_NAME,
+    Entry,
+    HubError,
+    check_repo,
+    human,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Manifest, Origin, Stamp
+
+CURRENT = "current"
+STAGING = ".staging"
+LOCK = ".lock"
+_DIGEST = "[0-9a-f]{64}"
+
+# Space that stays free for everyone else on the file system.
+SPARE_BYTES = 64 * 1000 * 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """A release on disk. Without a manifest it is only known by its digest."""
+
+    digest: str
+    path: str
+    manifest: Manifest | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Stale:
+    """What a look at the stamps of a release says: files that are not there, and files that must be read to be sure."""
+
+    missing: tuple[str, ...]
+    doubtful: tuple[str, ...]
+
+
+class ModelStore:
+    """The folder of one model."""
+
+    def __init__(self, root: str, repo: str) -> None:
+        if not os.path.isabs(root):
+            raise HubError(f"root {root!r} is no absolute path")
+        self.root = root
+        self.repo = check_repo(repo)
+        self.path = os.path.join(root, *repo.split("/"))
+        self.current_link = os.path.join(self.path, CURRENT)
+        self.staging_root = os.path.join(self.path, STAGING)
+
+    # What is there
+
+    def exists(self) -> bool:
+        """Whether the model's folder is there."""
+        return os.path.isdir(self.path)
+
+    def release_path(self, digest: str) -> str:
+        """Where a release is, or would be."""
+        return os.path.join(self.path, digest)
+
+    def staging_path(self, digest: str) -> str:
+        """Where a release is put together."""
+        return os.path.join(self.staging_root, digest)
+
+    def releases(self) -> list[Release]:
+        """All releases, the newest first."""
+        found = []
+        for name in _names(self.path):
+            path = self.release_path(name)
+            if re.fullmatch(_DIGEST, name) and os.path.isdir(path) and not os.path.islink(path):
+                found.append(Release(name, path, read_manifest(path, name)))
+        return sorted(found, key=lambda r: r.manifest.published if r.manifest else 0.0, reverse=True)
+
+    def release(self, digest: str) -> Release | None:
+        """The release of that digest, if it is there."""
+        return next((release for release in self.releases() if release.digest == digest), None)
+
+    def current(self) -> str | None:
+        """The digest of the release in use."""
+        try:
+            return os.readlink(self.current_link)
+        except OSError:
+            return None
+
+    def find(self, origin: Origin) -> Release | None:
+        """The release that is known to be what the origin means."""
+        for release in self.releases():
+            if release.manifest and any(known.same_content(origin) for known in release.manifest.origins):
+                return release
+        return None
+
+    def check_free_space(self, needed: int) -> None:
+        """Raise unless the file system has room for so many more bytes."""
+        folder = self.path
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        free = shutil.disk_usage(folder).free
+        if needed and needed + SPARE_BYTES > free:
+            raise HubError(
+                f"{self.repo} needs {human(needed)} more in {self.root}, and {folder} has {human(free)} free; "
+                "make room, choose fewer files with include and exclude, or set root to a larger file system"
+            )
+
+    def leftovers(self) -> list[str]:
+        """Folders that may hold files of interrupted runs, under the paths they were to have; to be verified first."""
+        staged = [self.staging_path(name) for name in _names(self.staging_root) if re.fullmatch(_DIGEST, name)]
+        return staged + [release.path for release in self.releases() if release.manifest is None]
+
+    # Changing it
+
+    @contextlib.contextmanager
+    def locked(self, timeout: float, waiting: t.Callable[[], None]) -> t.Iterator[None]:
+        """Hold the lock of the model's folder, which is made if it is missing. The kernel frees it if the run dies."""
+        _make_folder(self.path)
+        deadline = time.monotonic() + timeout
+        path = os.path.join(self.path, LOCK)
+        while True:
+            _make_folder(self.path)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The one who held it before may have removed the model, and this file with it.
+                if os.path.exists(path) and os.stat(path).st_ino == os.fstat(descriptor).st_ino:
+                    break
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    os.close(descriptor)
+                    raise HubError(f"{path} cannot be locked: {error.strerror}") from error
+            os.close(descriptor)
+            if time.monotonic() > deadline:
+                raise HubError(f"another run has been working on {self.path} for {timeout:.0f} s; wait for it to end")
+            waiting()
+            time.sleep(0.5)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def publish(self, digest: str, origin: Origin, entries: t.Sequence[Entry]) -> Release:
+        """Turn the staging folder, which holds exactly verified files, into a release by one rename."""
+        staging, path = self.staging_path(digest), self.release_path(digest)
+        _sweep(staging, {entry.path for entry in entries})
+        for folder, _folders, names in os.walk(staging, topdown=False):
+            for name in names:
+                _make_readable(os.path.join(folder, name), 0o644)
+                _sync(os.path.join(folder, name))
+            _make_readable(folder, 0o755)
+            _sync(folder)
+        files = []
+        for entry in entries:
+            stamp = Stamp.of(os.path.join(staging, entry.path))
+            if stamp is None or stamp.size != entry.size:
+                raise HubError(f"{entry.path} vanished from {staging} while it was being published")
+            files.append((entry, stamp))
+        manifest = Manifest(digest, time.time(), (origin,), tuple(files))
+        write_manifest(staging, manifest)
+        if os.path.isdir(path):  # only ever one without a manifest
+            os.rename(path, os.path.join(self.staging_root, f"broken-{digest}-{os.getpid()}"))
+        os.rename(staging, path)
+        _sync(self.path)
+        return Release(digest, path, manifest)
+
+    def switch(self, digest: str) -> None:
+        """Let the link name a release, in one step."""
+        temporary = f"{self.current_link}.{os.getpid()}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        os.symlink(digest, temporary)
+        os.replace(temporary, self.current_link)
+        _sync(self.path)
+
+    def clear_staging(self) -> None:
+        """Remove everything that was being fetched."""
+        if os.path.isdir(self.staging_root):
+            with self.links_changing():
+                shutil.rmtree(self.staging_root)
+
+    def remove_release(self, release: Release) -> None:
+        """Remove a release: first out of sight by one rename, then for good."""
+        _make_folder(self.staging_root)
+        trash = os.path.join(self.staging_root, f"removed-{release.digest}-{os.getpid()}")
+        with self.links_changing():
+            os.rename(release.path, trash)
+            shutil.rmtree(trash)
+
+    def remove_model(self) -> None:
+        """Remove the model's folder and the organization's if it was the last one; the lock goes last."""
+        if os.path.islink(self.current_link):
+            os.unlink(self.current_link)
+        for name in _names(self.path):
+            path = os.path.join(self.path, name)
+            if name == LOCK:
+                continue
+            if os.path.isdir(path) and not os.path.islink(path):
+                shutil.rmtree(path)
+            else:
+                os.unlink(path)
+        os.unlink(os.path.join(self.path, LOCK))
+        os.rmdir(self.path)
+        with contextlib.suppress(OSError):  # other models of the organization are there
+            os.rmdir(os.path.dirname(self.path))
+
+    @contextlib.contextmanager
+    def links_changing(self) -> t.Iterator[None]:
+        """Note what making or removing hard links does to the stamps of releases: it changes nothing but the ctime."""
+        before = [(release, self._fresh(release)) for release in self.releases()]
+        try:
+            yield
+        finally:
+            for release, stamps in before:
+                manifest = read_manifest(release.path, release.digest)
+                if manifest is None:
+                    continue
+                renewed = {}
+                for path, old in stamps.items():
+                    new = Stamp.of(os.path.join(release.path, path))
+                    if new and new != old and dataclasses.replace(new, ctime_ns=old.ctime_ns) == old:
+                        renewed[path] = new
+                if renewed:
+                    write_manifest(release.path, manifest.with_stamps(renewed))
+
+    def _fresh(self, release: Release) -> dict[str, Stamp]:
+        if release.manifest is None:
+            return {}
+        return {
+            entry.path: stamp
+            for entry, stamp in release.manifest.files
+            if Stamp.of(os.path.join(release.path, entry.path)) == stamp
+        }
+
+    def donors(self) -> dict[tuple[str, int], str]:
+        """Files of releases that look as they did when they were verified: where to find each hash and size."""
+        found: dict[tuple[str, int], str] = {}
+        for release in self.releases():
+            fresh = self._fresh(release)
+            for entry in release.manifest.entries if release.manifest else ():
+                if entry.path in fresh:
+                    found.setdefault((entry.sha256, entry.size), os.path.join(release.path, entry.path))
+        return found
+
+
+def stale_files(release: Release, full: bool) -> Stale:
+    """Look at the files of a release; with ``full`` every file that is there is doubtful."""
+    missing, doubtful = [], []
+    for entry, known in release.manifest.files if release.manifest else ():
+        stamp = Stamp.of(os.path.join(release.path, entry.path))
+        if stamp is None or stamp.size != entry.size:
+            missing.append(entry.path)
+        elif full or stamp != known:
+            doubtful.append(entry.path)
+    return Stale(tuple(missing), tuple(doubtful))
+
+
+def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
+    """A file in one of the folders that may be the entry: it has its path and size."""
+    for folder in folders:
+        path = os.path.join(folder, entry.path)
+        stamp = Stamp.of(path)
+        if stamp and stamp.size == entry.size:
+            return path
+    return None
+
+
+def read_manifest(folder: str, digest: str) -> Manifest | None:
+    """The manifest of a release; None when it is missing, broken, or that of another one."""
+    try:
+        with open(os.path.join(folder, MANIFEST_NAME), encoding="utf-8") as stream:
+            manifest = Manifest.from_json(stream.read())
+    except (OSError, ValueError):
+        return None
+    return manifest if manifest.digest == digest else None
+
+
+def write_manifest(folder: str, manifest: Manifest) -> None:
+    """Write the manifest of a release in one step."""
+    path = os.path.join(folder, MANIFEST_NAME)
+    temporary = f"{path}.{os.getpid()}"
+    with open(temporary, "w", encoding="utf-8") as stream:
+        stream.write(manifest.to_json())
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o644)
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    _sync(folder)
+
+
+def put_in_place(source: str, target: str) -> None:
+    """Move a verified file over a broken one, in one step: whoever has the old one open keeps it."""
+    _make_folder(os.path.dirname(target))
+    _make_readable(source, 0o644)
+    _sync(source)
+    os.replace(source, target)
+    _sync(os.path.dirname(target))
+
+
+def link_or_copy(source: str, target: str) -> None:
+    """Make the content of ``source`` available as ``target`` too, without a second copy where the file system can."""
+    _make_folder(os.path.dirname(target))
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(target)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def partial_size(folder: str) -> int:
+    """The bytes below a folder, of whatever is there."""
+    total = 0
+    for where, _folders, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(where, name)).st_size
+    return total
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _make_folder(path: str) -> None:
+    """Make a folder and those above it, readable for all whatever the umask is."""
+    if not path or os.path.isdir(path):
+        return
+    _make_folder(os.path.dirname(path))
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        return
+    _make_readable(path, 0o755)
+
+
+def _make_readable(path: str, mode: int) -> None:
+    """Set the mode where it is another one: setting it anew would change the stamp of a file."""
+    if stat.S_IMODE(os.stat(path).st_mode) != mode:
+        os.chmod(path, mode)
+
+
+def _sync(path: str) -> None:
+    """Write a file or folder through to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(folder: str, wanted: set[str]) -> None:
+    """Remove everything below a folder that is not wanted, such as parts that a download left behind."""
+    for where, folders, names in os.walk(folder, topdown=False):
+        for name in names:
+            path = os.path.join(where, name)
+            if os.path.relpath(path, folder) not in wanted:
+                os.unlink(path)
+        for name in folders:
+            path = os.path.join(where, name)
+            if os.path.islink(path):
+                os.unlink(path)
+            elif not os.listdir(path):
+                os.rmdir(path)

@@ -1,0 +1,120 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Small GET requests with the standard library: bounded in time, size and attempts, careful with the token."""
+
+from __future__ import annotations
+
+import http.client
+import time
+import typing as t
+from urllib.error import HTTPError, URLError
+from urllib.parse import urljoin, urlsplit
+
+from ansible.module_utils.urls import ConnectionError as UrlConnectionError
+from ansible.module_utils.urls import SSLValidationError, open_url
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError
+
+ATTEMPTS = 4
+LONGEST_PAUSE = 60.0
+REDIRECTS = 5
+BODY_LIMIT = 64 * 1024 * 1024
+SECRETS = ("authorization", "cookie")
+
+
+class TransportError(HubError):
+    """A request failed for good. ``status`` is the HTTP status, None when there was no answer."""
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+def worth_retrying(status: int | None) -> bool:
+    """Whether a failure may pass by itself: no answer, too many requests, an error of the server."""
+    return status is None or status == 429 or status >= 500
+
+
+def pause_before(attempt: int, retry_after: str | None) -> float:
+    """Seconds to wait before the given attempt (1 is the first repetition): what the server asked for, else 1, 2, 4."""
+    if retry_after and retry_after.isdigit():
+        return min(float(retry_after), LONGEST_PAUSE)
+    return float(2 ** (attempt - 1))
+
+
+def headers_after_redirect(headers: t.Mapping[str, str], old: str, new: str) -> dict[str, str]:
+    """The headers that may follow a redirect: secrets only to the same host, and never from https to http."""
+    before, after = urlsplit(old), urlsplit(new)
+    upgraded = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.hostname
+    same = (before.scheme, before.hostname, before.port) == (after.scheme, after.hostname, after.port)
+    if same or upgraded:
+        return dict(headers)
+    return {name: value for name, value in headers.items() if name.lower() not in SECRETS}
+
+
+def get(
+    url: str,
+    headers: t.Mapping[str, str],
+    timeout: float,
+    ca_path: str | None = None,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> bytes:
+    """The body behind a URL. Retries what may pass by itself; raises TransportError."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return _get_once(url, headers, timeout, ca_path)
+        except HTTPError as error:
+            failure = TransportError(f"{_shown(url)} answered HTTP {error.code} {error.reason}", error.code)
+            retry_after = error.headers.get("Retry-After") if error.headers else None
+            error.close()
+        except SSLValidationError as error:
+            raise TransportError(f"{_shown(url)}: {error}; name its certificate authority with ca_path") from error
+        except (URLError, UrlConnectionError, http.client.HTTPException, OSError) as error:
+            failure = TransportError(
+                f"{_shown(url)} could not be reached: {getattr(error, 'reason', error) or error!r}"
+            )
+            retry_after = None
+        if attempt == ATTEMPTS or not worth_retrying(failure.status):
+            raise failure
+        sleep(pause_before(attempt, retry_after))
+    raise TransportError(f"{_shown(url)} was not asked")
+
+
+def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: str | None) -> bytes:
+    sent = dict(headers)
+    for _hop in range(REDIRECTS):
+        try:
+            response = open_url(
+                url,
+                headers=sent,
+                timeout=timeout,
+                ca_path=ca_path,
+                follow_redirects="none",
+                http_agent="private_llm.fleet",
+            )
+        except HTTPError as error:
+            location = error.headers.get("Location") if error.headers else None
+            if error.code not in (301, 302, 303, 307, 308) or not location:
+                raise
+            error.close()
+            target = urljoin(url, location)
+            if urlsplit(target).scheme not in ("http", "https"):
+                raise TransportError(
+                    f"{_shown(url)} leads to {target!r}, which is no web address", error.code
+                ) from error
+            sent = headers_after_redirect(sent, url, target)
+            url = target
+            continue
+        with response:
+            body: bytes = response.read(BODY_LIMIT + 1)
+        if len(body) > BODY_LIMIT:
+            raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200)
+        return body
+    raise TransportError(f"{_shown(url)} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302)
+
+
+def _shown(url: str) -> str:
+    """The URL without its query, which is long and says nothing a person needs."""
+    return url.partition("?")[0]

@@ -1,0 +1,520 @@
+#!/usr/bin/python
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: model_snapshot
+short_description: Keep a verified snapshot of a model on a host
+version_added: "0.1.0"
+author:
+  - private_llm.fleet contributors
+description:
+  - Resolves a revision of a model to a commit, fetches the files once, verifies each by its SHA-256 and publishes all
+    of them in one step as an immutable release, C(<root>/<organization>/<name>/<digest>/). The link C(current) beside
+    the releases names the one in use.
+  - The digest is the SHA-256 over the sorted list of paths, sizes and SHA-256 sums. A release that carries it is what
+    was asked for, whatever hub or mirror it came from.
+  - A server that runs from an older release is not disturbed. Files that two releases have in common are on disk
+    once, as hard links.
+  - An interrupted run leaves what it fetched in C(.staging) and the next one goes on from there. A release that lost
+    or changed a file is repaired by fetching just that file.
+  - A full commit id whose release is on the host needs no request at all. A branch or tag that did not move needs
+    one.
+  - Requests to list files and refs are tried 4 times, with pauses of 1, 2 and 4 seconds or what the hub asks for (at
+    most 60), when there is no answer, too many requests or an error of the server.
+options:
+  repo:
+    description: The repository, as C(<organization>/<name>).
+    type: str
+    required: true
+  source:
+    description: Where the model comes from.
+    type: str
+    choices:
+      modelscope:
+        - A ModelScope hub. The ModelScope SDK does the transfer, see O(retries), O(timeout) and O(workers).
+        - It takes up files that were cut off, and compares sizes and SHA-256 sums as they arrive. A file whose
+          content is wrong is fetched 3 times at most.
+      git_lfs:
+        - A git server with LFS, at C(<endpoint>/<repo>.git). Only the wanted commit and the objects of the wanted
+          files are fetched.
+        - Objects are renamed into place, so no file takes its space twice, and no repository is left at the end.
+        - Needs git 2.31 and git-lfs on the host.
+    default: modelscope
+  revision:
+    description:
+      - A branch, a tag or a full commit id of 40 digits.
+      - Without it the default branch is used, which is V(master) on ModelScope and what C(HEAD) names on a git
+        server.
+    type: str
+  root:
+    description: The store of models on the host.
+    type: path
+    default: /srv/models
+  endpoint:
+    description:
+      - Base URL of the hub or git server, or of a mirror.
+      - The default is V(https://modelscope.cn) with O(source=modelscope) and V(https://www.modelscope.cn) with
+        O(source=git_lfs).
+    type: str
+  token:
+    description:
+      - Access token for private repositories.
+      - It is kept in memory. It reaches git by its environment, and is never part of a command line, a URL or a file.
+    type: str
+  include:
+    description:
+      - Take only files that match one of these shell patterns. V(*) matches slashes too, and a pattern that ends in a
+        slash is a folder.
+      - Patterns are compared with the whole path, such as V(*.safetensors) or V(onnx/*). It is an error when no file
+        is left.
+    type: list
+    elements: str
+    default: []
+  exclude:
+    description: Leave out files that match one of these patterns, even if O(include) names them.
+    type: list
+    elements: str
+    default: []
+  verify:
+    description: How a release that is on the host is checked.
+    type: str
+    choices:
+      stat: Files whose size, times or inode are not those of the manifest are read and hashed. Takes milliseconds
+        when nothing changed.
+      full: Every file is read and hashed, about a minute for 60 GB.
+    default: stat
+  keep:
+    description:
+      - How many releases besides the wanted one are kept for going back. Older ones are removed, unless a container
+        has them mounted.
+    type: int
+    default: 1
+  workers:
+    description: How many files are fetched at the same time.
+    type: int
+    default: 4
+  retries:
+    description: How often a file is tried again after a network error, an answer of too many requests or an error of
+      the server.
+    type: int
+    default: 5
+  timeout:
+    description:
+      - Seconds without any data after which a connection is given up and tried again.
+      - A transfer as a whole may take a week.
+    type: int
+    default: 60
+  lock_timeout:
+    description: Seconds to wait for another run that is working on the same model on this host.
+    type: int
+    default: 3600
+  ca_path:
+    description: File with the certificate authorities of the hub, on the host. By default those that the system and
+      the SDK bring.
+    type: path
+  state:
+    description:
+      - V(present) makes sure that the release is there, sound, and named by C(current).
+      - V(absent) removes all releases of the model. It fails while a container has one of them mounted.
+    type: str
+    choices: [present, absent]
+    default: present
+extends_documentation_fragment:
+  - private_llm.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Lists the files from the hub and says which would be fetched. The ModelScope SDK is not needed for that.
+      - With O(source=git_lfs) on a host without git, the commit is told but not the files.
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+notes:
+  - Proxies are taken from the environment of the module, C(http_proxy), C(https_proxy) and C(no_proxy).
+  - Credentials that other tools have stored on the host are not used.
+  - Files are checked for being what they claim. A Git LFS pointer in place of a file, or a safetensors file whose
+    header does not fit its size, is refused even if the hub lists it so.
+  - A listing that holds an absolute path, a path with V(..), a backslash or a control character is refused as a
+    whole.
+requirements:
+  - modelscope-hub 0.5.1 (with O(source=modelscope), to fetch), which the role
+    P(private_llm.fleet.model_download#role) installs
+  - git 2.31 and git-lfs (with O(source=git_lfs))
+"""
+
+EXAMPLES = r"""
+- name: Have a model, at the head of its default branch
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+  register: model
+
+- name: Pin it
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    revision: 9c925d64d72725edaf899c6cb9c377fd0709d9c5
+
+- name: Take the safetensors weights only, from a mirror of the hub
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    endpoint: https://hub.example.com
+    exclude: ["*.gguf", "original/"]
+
+- name: Clone from a git server with LFS
+  private_llm.fleet.model_snapshot:
+    repo: models/qwen3-8b
+    source: git_lfs
+    endpoint: https://git.example.com
+    revision: v1
+    token: "{{ vault_git_token }}"
+
+- name: Read every byte again
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    verify: full
+
+- name: Give the space back
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    state: absent
+"""
+
+RETURN = r"""
+path:
+  description: The release, an immutable folder. Null with O(state=absent), and where check mode cannot know it.
+  type: str
+  returned: always
+  sample: /srv/models/Qwen/Qwen3-8B/0a4c5b1e0c3f7f0f7f6b6c2d5c8f2f9d3d5a1c7e9b8f4a6d2c1e0f9b8a7c6d5e
+current:
+  description: The link that names the release in use.
+  type: str
+  returned: always
+  sample: /srv/models/Qwen/Qwen3-8B/current
+revision:
+  description: What was asked for, or the default branch.
+  type: str
+  returned: always
+  sample: master
+commit:
+  description: The commit that the revision is. Null where the hub does not tell; the digest names the content in any
+    case.
+  type: str
+  returned: always
+  sample: 9c925d64d72725edaf899c6cb9c377fd0709d9c5
+digest:
+  description: The name of the release, the SHA-256 over its list of files.
+  type: str
+  returned: always
+files:
+  description: The files of the release.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    path:
+      description: The path below the release.
+      type: str
+    size:
+      description: The size in bytes.
+      type: int
+    sha256:
+      description: The SHA-256 of the content.
+      type: str
+bytes_total:
+  description: The size of all files together.
+  type: int
+  returned: always
+missing:
+  description: Paths of the files that were, or in check mode are, nowhere on the host and have to come from the hub.
+  type: list
+  elements: str
+  returned: always
+bytes_missing:
+  description: The size of those files together. Null where check mode cannot know it.
+  type: int
+  returned: always
+bytes_downloaded:
+  description: The bytes of files that came over the network in this run.
+  type: int
+  returned: always
+releases:
+  description: The digests of the releases on the host after the run, the newest first.
+  type: list
+  elements: str
+  returned: always
+in_use:
+  description: Releases that were kept although O(keep) does not cover them, because a container has them mounted.
+  type: list
+  elements: str
+  returned: always
+actions:
+  description: What was done, or would be, in words.
+  type: list
+  elements: str
+  returned: always
+  sample:
+    - download 7 files, 16.4 GB
+    - publish release 0a4c5b1e0c3f
+    - let current name release 0a4c5b1e0c3f
+"""
+
+import dataclasses
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git_source, _modelscope
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._apply import apply_plan
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    HubError,
+    check_endpoint,
+    check_entries,
+    digest_of,
+    select,
+    total_size,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import users_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target, make_plan
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+    Access,
+    MissingProgram,
+    Resolution,
+    Source,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
+from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
+
+ENDPOINTS = {"modelscope": _modelscope.DEFAULT_ENDPOINT, "git_lfs": _git_source.DEFAULT_ENDPOINT}
+
+
+class ModelSnapshot:
+    """One run of the module."""
+
+    def __init__(self, module: AnsibleModule, progress: Progress) -> None:
+        self.module = module
+        self.progress = progress
+        self.check = bool(module.check_mode)
+        options = module.params
+        for name, least in (("keep", 0), ("workers", 1), ("retries", 1), ("timeout", 1), ("lock_timeout", 0)):
+            if options[name] < least:
+                raise HubError(f"{name} is {options[name]}, it cannot be less than {least}")
+        self.options = options
+        self.store = ModelStore(options["root"], options["repo"])
+        self.access = Access(
+            endpoint=check_endpoint(options["endpoint"] or ENDPOINTS[options["source"]]),
+            repo=options["repo"],
+            token=options["token"] or None,
+            timeout=options["timeout"],
+            retries=options["retries"],
+            workers=options["workers"],
+            ca_path=options["ca_path"],
+        )
+        self.result: dict[str, t.Any] = {
+            "changed": False,
+            "path": None,
+            "current": self.store.current_link,
+            "revision": options["revision"],
+            "commit": None,
+            "digest": None,
+            "files": [],
+            "bytes_total": 0,
+            "missing": [],
+            "bytes_missing": 0,
+            "bytes_downloaded": 0,
+            "releases": self._digests(),
+            "in_use": [],
+            "actions": [],
+            "diff": {"before": self._state(), "after": self._state()},
+        }
+
+    def run(self) -> dict[str, t.Any]:
+        """Do what the state asks for."""
+        if self.options["state"] == "absent":
+            self.absent()
+        else:
+            self.present()
+        return self.result
+
+    def absent(self) -> None:
+        """Remove the model."""
+        if not self.store.exists():
+            return
+        used = users_of(self.store.path)
+        if used:
+            raise HubError(
+                f"a container has {', '.join(sorted(used))} mounted; stop the server that uses {self.store.repo} first"
+            )
+        self.result.update(changed=True, actions=[f"remove {self.store.path}"], releases=[])
+        self.result["diff"]["after"] = self._state(current=None, releases=[])
+        if not self.check:
+            with self._locked():
+                self.store.remove_model()
+
+    def present(self) -> None:
+        """Have the release."""
+        source = self._source()
+        if not self.check and not self.store.releases():
+            source.prepare()  # something will have to be fetched, and to start again now costs no request
+        resolution = source.pin(self.options["revision"]) or source.resolve(self.options["revision"])
+        try:
+            target = self._target(source, resolution)
+        except MissingProgram as error:
+            if not self.check:
+                raise
+            self.result.update(
+                changed=True,
+                revision=resolution.revision,
+                commit=resolution.commit,
+                bytes_missing=None,
+                actions=[f"download commit {resolution.commit}; its files are not known yet: {error}"],
+            )
+            self.result["diff"]["after"] = {**self._state(), "commit": resolution.commit}
+            return
+        if self.check:
+            self._describe(target, self._plan(target))
+            return
+        prepared = False
+        while True:
+            with self._locked():
+                plan = self._plan(target)
+                if prepared or not plan.missing:
+                    self._describe(target, plan)
+                    self.result["bytes_downloaded"] = apply_plan(self.store, source, target, plan, self.progress.update)
+                    self.result["releases"] = self._digests()
+                    return
+            # Not under the lock: the module may start again in another interpreter, which takes the lock itself.
+            source.prepare()
+            prepared = True
+
+    def _source(self) -> Source:
+        if self.options["source"] == "git_lfs":
+            storage = os.path.join(self.store.staging_root, "lfs")
+            return GitLfs(self.access, self.module.tmpdir, storage, self._find_program)
+        return ModelScope(self.access, self.module.tmpdir, lambda name: _respawn.require(self.module, name))
+
+    def _find_program(self, name: str) -> str | None:
+        return t.cast("str | None", self.module.get_bin_path(name))
+
+    def _target(self, source: Source, resolution: Resolution) -> Target:
+        options = self.options
+        origin = Origin(
+            source=source.name,
+            endpoint=self.access.endpoint,
+            repo=self.access.repo,
+            revision=resolution.revision,
+            commit=resolution.commit,
+            include=tuple(options["include"]),
+            exclude=tuple(options["exclude"]),
+        )
+        known = self.store.find(origin)
+        if known and known.manifest:
+            return Target(resolution, origin, known.digest, tuple(known.manifest.entries))
+        where = f"{self.access.repo} at {self.access.endpoint}, revision {resolution.revision}"
+        entries = select(
+            check_entries(source.entries(resolution), where), options["include"], options["exclude"], where
+        )
+        return Target(resolution, origin, digest_of(entries), tuple(entries))
+
+    def _plan(self, target: Target) -> Plan:
+        return make_plan(
+            self.store,
+            target,
+            full=self.options["verify"] == "full",
+            keep=self.options["keep"],
+            in_use=lambda: {
+                os.path.relpath(path, self.store.path).split(os.sep)[0] for path in users_of(self.store.path)
+            },
+            seen=lambda count: self.progress.update("verifying"),
+        )
+
+    def _mounted(self) -> set[str]:
+        """The names of the releases that a container has mounted."""
+        return {os.path.relpath(path, self.store.path).split(os.sep)[0] for path in users_of(self.store.path)}
+
+    def _describe(self, target: Target, plan: Plan) -> None:
+        """Say what the plan does; the same for check mode and for real."""
+        release = self.store.release_path(target.digest)
+        broken = {entry.path for entry in plan.broken}
+        releases = [digest for digest in self._digests() if digest not in plan.prune]
+        if not plan.published:
+            releases.insert(0, target.digest)
+        self.result.update(
+            changed=plan.changes,
+            path=release,
+            revision=target.resolution.revision,
+            commit=target.resolution.commit,
+            digest=target.digest,
+            files=[dataclasses.asdict(entry) for entry in target.entries],
+            bytes_total=total_size(target.entries),
+            missing=[entry.path for entry in plan.missing],
+            bytes_missing=total_size(plan.missing),
+            releases=releases,
+            in_use=list(plan.held),
+            actions=plan.actions(target),
+        )
+        before = self._state()
+        before["broken"] = sorted(broken) if plan.published else []
+        after = self._state(current=target.digest, releases=releases, files=[e.path for e in target.entries])
+        self.result["diff"] = {"before": before, "after": {**after, "broken": []}}
+
+    def _digests(self) -> list[str]:
+        return [release.digest for release in self.store.releases()]
+
+    def _state(self, **changes: t.Any) -> dict[str, t.Any]:
+        """What a diff shows of the model's folder, with some of it as it will be."""
+        current = self.store.current()
+        release = self.store.release(current) if current else None
+        files = [entry.path for entry in release.manifest.entries] if release and release.manifest else []
+        return {"current": current, "releases": self._digests(), "files": files, **changes}
+
+    def _locked(self) -> t.ContextManager[None]:
+        waiting = f"waiting for another run that works on {self.store.repo}"
+        return self.store.locked(self.options["lock_timeout"], lambda: self.progress.update(waiting))
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        argument_spec={
+            "repo": {"type": "str", "required": True},
+            "source": {"type": "str", "choices": ["modelscope", "git_lfs"], "default": "modelscope"},
+            "revision": {"type": "str"},
+            "root": {"type": "path", "default": "/srv/models"},
+            "endpoint": {"type": "str"},
+            "token": {"type": "str", "no_log": True},
+            "include": {"type": "list", "elements": "str", "default": []},
+            "exclude": {"type": "list", "elements": "str", "default": []},
+            "verify": {"type": "str", "choices": ["stat", "full"], "default": "stat"},
+            "keep": {"type": "int", "default": 1},
+            "workers": {"type": "int", "default": 4},
+            "retries": {"type": "int", "default": 5},
+            "timeout": {"type": "int", "default": 60},
+            "lock_timeout": {"type": "int", "default": 3600},
+            "ca_path": {"type": "path"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    identity = f"{module.params['root']}/{module.params['repo']}"
+    with Progress("model_snapshot", identity) as progress:
+        try:
+            result = ModelSnapshot(module, progress).run()
+        except HubError as error:
+            module.fail_json(msg=str(error))
+        except OSError as error:
+            module.fail_json(msg=f"{module.params['repo']} in {module.params['root']}: {error}")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
