@@ -160,7 +160,7 @@ def main() -> None:
             result["webui_version"] = client.check_version()
             result["message"] = f"Open WebUI {client.version} at {client.url} is ready"
             result["has_accounts"] = not client.get("/api/config").get("onboarding", False)
-            if params["webui_token"] or params["webui_password"]:
+            if result["has_accounts"] and (params["webui_token"] or params["webui_password"]):
                 client = _client.connect(params)
                 result["connections"] = [
                     _connections.describe(one)
