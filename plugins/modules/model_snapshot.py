@@ -41,6 +41,7 @@ options:
       git_lfs:
         - A git server with LFS, at C(<endpoint>/<repo>.git). Only the wanted commit and the objects of the wanted
           files are fetched.
+        - A fetch that git-lfs gives up on, or an object with wrong contents, is tried 3 times.
         - Objects are renamed into place, so no file takes its space twice, and no repository is left at the end.
         - Needs git 2.31 and git-lfs on the host.
     default: modelscope
@@ -157,7 +158,7 @@ EXAMPLES = r"""
 - name: Pin it
   private_llm.fleet.model_snapshot:
     repo: Qwen/Qwen3-8B
-    revision: 9c925d64d72725edaf899c6cb9c377fd0709d9c5
+    revision: 0123456789abcdef0123456789abcdef01234567
 
 - name: Take the safetensors weights only, from a mirror of the hub
   private_llm.fleet.model_snapshot:
@@ -205,7 +206,7 @@ commit:
     case.
   type: str
   returned: always
-  sample: 9c925d64d72725edaf899c6cb9c377fd0709d9c5
+  sample: 0123456789abcdef0123456789abcdef01234567
 digest:
   description: The name of the release, the SHA-256 over its list of files.
   type: str
@@ -239,7 +240,7 @@ bytes_missing:
   type: int
   returned: always
 bytes_downloaded:
-  description: The bytes of files that came over the network in this run.
+  description: The bytes of files that came from the hub in this run, less what an interrupted run had left.
   type: int
   returned: always
 releases:

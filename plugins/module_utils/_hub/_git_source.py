@@ -16,6 +16,7 @@ import hashlib
 import os
 import subprocess
 import threading
+import time
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git as git
@@ -33,6 +34,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights im
 
 DEFAULT_ENDPOINT = "https://www.modelscope.cn"
 LOCAL_LIMIT = 600
+LFS_ATTEMPTS = 3
 BLOCK = 1024 * 1024
 IDENTITY = {
     f"GIT_{role}_{what}": value
@@ -120,13 +122,14 @@ class GitLfs:
                 if entry.path not in self._pointers:
                     blobs.write(self._blobs[entry.path].oid, os.path.join(folder, entry.path))
                     seen(entry.size)
+        small = sum(entry.size for entry in entries if entry.path not in self._pointers)
         pointers = [entry for entry in entries if entry.path in self._pointers]
-        before = partial_size(self._storage)
+        wanted = {entry.sha256: entry.size for entry in pointers}
+        had = sum(self._progress_of(oid, size) for oid, size in wanted.items())
         if pointers:
             self._fetch_objects(pointers, seen)
-        fetched = partial_size(self._storage) - before
         self._place(pointers, folder)
-        return max(0, fetched) + sum(entry.size for entry in entries if entry.path not in self._pointers)
+        return small + sum(wanted.values()) - had
 
     def _fetch_commit(self, commit: str, revision: str) -> None:
         if not os.path.isdir(self._scratch):
@@ -157,7 +160,31 @@ class GitLfs:
         tree = self._git("write-tree").decode().strip()
         wanted = self._git("commit-tree", tree, "-m", "wanted").decode().strip()
         with _Watch(self._storage, seen):
-            self._git("lfs", "fetch", self._url, wanted, limit=FETCH_LIMIT)
+            for attempt in range(1, LFS_ATTEMPTS + 1):
+                if self._fetch_once(wanted, last=attempt == LFS_ATTEMPTS):
+                    return
+                time.sleep(attempt)
+
+    def _fetch_once(self, commit: str, last: bool) -> bool:
+        """git-lfs repeats what a network breaks, but not an object that arrives with other contents."""
+        try:
+            self._git("lfs", "fetch", self._url, commit, limit=FETCH_LIMIT)
+        except HubError as error:
+            if last:
+                raise HubError(f"{error}; what was fetched is kept, run again to go on") from error
+            return False
+        return True
+
+    def _object(self, oid: str) -> str:
+        return os.path.join(self._storage, "objects", oid[:2], oid[2:4], oid)
+
+    def _progress_of(self, oid: str, size: int) -> int:
+        """The bytes of an object that an earlier run has fetched; a part as long as the object is a wrong one."""
+        if os.path.isfile(self._object(oid)):
+            return size
+        part = os.path.join(self._storage, "incomplete", f"{oid}.part")
+        fetched = os.path.getsize(part) if os.path.isfile(part) else 0
+        return fetched if fetched < size else 0
 
     def _place(self, entries: t.Sequence[Entry], folder: str) -> None:
         placed: dict[str, str] = {}
@@ -166,7 +193,7 @@ class GitLfs:
             if entry.sha256 in placed:
                 link_or_copy(placed[entry.sha256], target)
                 continue
-            source = os.path.join(self._storage, "objects", entry.sha256[:2], entry.sha256[2:4], entry.sha256)
+            source = self._object(entry.sha256)
             if entry.size == 0 and not os.path.exists(source):  # git-lfs keeps no object for an empty file
                 _write(target, [])
                 continue
@@ -190,10 +217,9 @@ class GitLfs:
         except subprocess.TimeoutExpired as error:
             raise HubError(f"{' '.join(command)} did not end within {limit} s") from error
         if done.returncode:
+            shown = " ".join(word for word in command if word not in ("--git-dir", self._scratch))
             words = " ".join(done.stderr.decode("utf-8", "replace").split())
-            raise HubError(
-                f"{' '.join(command[:1] + command[3:])} failed: {self._without_secrets(words) or 'no reason given'}"
-            )
+            raise HubError(f"{shown} failed: {self._without_secrets(words) or 'no reason given'}")
         return done.stdout
 
     def _without_secrets(self, text: str) -> str:
