@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import connections
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import connections, told_endpoints
 
 DOCUMENTATION = r"""
 name: fleet_connections
@@ -18,10 +18,15 @@ description:
   - Derives from each host's C(vllm_server_endpoints) the connections that an Open WebUI is to have.
   - A server on Open WebUI's own host is reached through the gateway to the host.
   - Servers with one served model name are told apart by a prefix.
-positional: web_host
+positional: hostvars, web_host
 options:
   _input:
-    description: Each host's name, mapped to its list of endpoints.
+    description: Names of the hosts with servers. One that has no C(vllm_server_endpoints) is passed over.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variables of all hosts, C(hostvars).
     type: dict
     required: true
   web_host:
@@ -31,12 +36,9 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Show the connections that this web host is to have
+- name: Show the servers that this web host is to be connected to
   ansible.builtin.debug:
-    msg: "{{ endpoints | private_llm.fleet.fleet_connections(inventory_hostname) }}"
-  vars:
-    endpoints:
-      gpu-01: "{{ hostvars['gpu-01'].vllm_server_endpoints }}"
+    msg: "{{ groups['gpu_hosts'] | private_llm.fleet.fleet_connections(hostvars, inventory_hostname) }}"
 """
 
 RETURN = r"""
@@ -48,9 +50,14 @@ _value:
 """
 
 
+def fleet_connections(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], web_host: str) -> list[dict[str, t.Any]]:
+    """One entry for each running server of the hosts."""
+    return connections(told_endpoints(hosts, hostvars), web_host)
+
+
 class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Names to functions."""
-        return {"fleet_connections": connections}
+        return {"fleet_connections": fleet_connections}

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
 import typing as t
 
@@ -62,6 +63,13 @@ def connection_problems(endpoints: Mapping, web_hosts: t.Sequence[str]) -> list[
     return problems
 
 
+def told_endpoints(hosts: t.Sequence[str], hostvars: Mapping) -> dict[str, list[dict[str, t.Any]]]:
+    """What the role vllm_server told about the servers of each host; a host that failed before told nothing."""
+    return {
+        host: hostvars[host]["vllm_server_endpoints"] for host in hosts if "vllm_server_endpoints" in hostvars[host]
+    }
+
+
 def connections(endpoints: Mapping, web_host: str) -> list[dict[str, t.Any]]:
     """One connection for each running server of the fleet, as Open WebUI on ``web_host`` is to have it.
 
@@ -90,6 +98,28 @@ def connections(endpoints: Mapping, web_host: str) -> list[dict[str, t.Any]]:
             }
         )
     return result
+
+
+def with_keys(servers: t.Sequence[Mapping], read: t.Sequence[Mapping]) -> list[dict[str, t.Any]]:
+    """The options of open_webui_connection for ``servers``, each with the first key of its key file.
+
+    ``read`` holds the results of ansible.builtin.slurp over the servers that have a key file. A file that is not there
+    yet, in check mode, leaves the key out, which means that the key in use stays.
+    """
+    keys = {
+        (result["item"]["host"], result["item"]["server"]): base64.b64decode(result["content"]).decode().split()[0]
+        for result in read
+        if result.get("content")
+    }
+    declared = []
+    for server in servers:
+        connection = {"url": server["url"], "prefix_id": server["prefix_id"]}
+        if not server["key_file"]:
+            connection["key"] = ""
+        elif (server["host"], server["server"]) in keys:
+            connection["key"] = keys[server["host"], server["server"]]
+        declared.append(connection)
+    return declared
 
 
 def table(rows: t.Sequence[Mapping], columns: t.Sequence[str]) -> list[str]:

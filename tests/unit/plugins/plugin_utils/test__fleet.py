@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import typing as t
 
 import pytest
@@ -91,3 +92,27 @@ def test_table_aligns_and_marks_what_is_missing() -> None:
 def test_wants_gpus(instance: dict[str, t.Any], expected: bool) -> None:
     assert _fleet.wants_gpus([{"name": "cpu"}, instance]) is expected
     assert _fleet.wants_gpus([{**instance, "state": "absent"}]) is False
+
+
+def test_hosts_that_told_nothing_are_passed_over() -> None:
+    hostvars = {"gpu-01": {"vllm_server_endpoints": [endpoint()]}, "gpu-02": {}}
+    assert _fleet.told_endpoints(["gpu-01", "gpu-02"], hostvars) == {"gpu-01": [endpoint()]}
+
+
+def test_keys_find_their_servers() -> None:
+    servers = _fleet.connections(
+        {
+            "gpu-01": [endpoint(), endpoint(name="open", served_model_names=["open"], key_file="")],
+            "gpu-02": [endpoint()],
+        },
+        "web",
+    )
+    read = [
+        {"item": servers[0], "content": base64.b64encode(b"first\nsecond\n").decode()},
+        {"item": servers[2], "failed": True, "msg": "file not found"},
+    ]
+    assert _fleet.with_keys(servers, read) == [
+        {"url": "http://192.0.2.11:18005/v1", "prefix_id": "gpu-01", "key": "first"},
+        {"url": "http://192.0.2.11:18005/v1", "prefix_id": "", "key": ""},
+        {"url": "http://192.0.2.11:18005/v1", "prefix_id": "gpu-02"},
+    ]
