@@ -15,7 +15,8 @@ version_added: "0.1.0"
 author:
   - private_llm.fleet contributors
 description:
-  - Turns the entries of P(private_llm.fleet.fleet_connections#filter) into the options of M(private_llm.fleet.open_webui_connection).
+  - Turns the entries of P(private_llm.fleet.fleet_connections#filter) into the options of
+    M(private_llm.fleet.open_webui_connection).
 positional: keys
 options:
   _input:

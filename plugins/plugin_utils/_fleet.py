@@ -73,8 +73,8 @@ def told_endpoints(hosts: t.Sequence[str], hostvars: Mapping) -> dict[str, list[
 def connections(endpoints: Mapping, web_host: str) -> list[dict[str, t.Any]]:
     """One connection for each running server of the fleet, as Open WebUI on ``web_host`` is to have it.
 
-    ``endpoints`` maps a host to its servers. Servers of different hosts that serve the same model name are told apart by
-    a prefix, the host's name; Open WebUI would otherwise show only the first of them.
+    ``endpoints`` maps a host to its servers. Servers of different hosts that serve the same model name are told apart
+    by a prefix, the host's name; Open WebUI would otherwise show only the first of them.
     """
     running = [
         (host, server) for host, servers in endpoints.items() for server in servers if server["state"] == "started"

@@ -97,7 +97,7 @@ class ProgressAction(ActionBase):
     _supports_async = True
     TRANSFERS_FILES = False
     KIND = ""
-    # Options (with their defaults) whose values, joined by slashes, name the piece of work for the module's progress file.
+    # Options (with their defaults) whose values, joined by slashes, name the work for the module's progress file.
     IDENTITY: t.ClassVar[t.Mapping[str, str]] = {}
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
