@@ -14,9 +14,10 @@ author:
   - private_llm.fleet contributors (@private-llm)
 description:
   - Brings one vLLM server to the declared state, as a container of the host's Docker Engine.
-  - A server is ready when it has generated a token, not when its container runs. One that does not become ready fails the
-    module at once, with the cause found in vLLM's log and what to change.
-  - A changed option replaces the container. The previous one is kept until the new one is ready, and put back when it is not.
+  - A server is ready when it has generated a token, not when its container runs. One that does not become ready fails
+    the module at once, with the cause found in vLLM's log and what to change.
+  - A changed option replaces the container. The previous one is kept until the new one is ready, and put back when it
+    is not.
   - The image must be on the host already, and so must the model.
 requirements:
   - The Python library C(docker) on the managed host; the role P(private_llm.fleet.host_python#role) installs it.
@@ -52,8 +53,8 @@ options:
     type: str
   model:
     description:
-      - Absolute path of the model on the host. Links are followed, and the folder they lead to is mounted read-only, so a
-        link that moves to another release of the model is a change. Required unless O(state=absent).
+      - Absolute path of the model on the host. Links are followed, and the folder they lead to is mounted read-only, so
+        a link that moves to another release of the model is a change. Required unless O(state=absent).
     type: str
   served_model_names:
     description:
@@ -84,7 +85,8 @@ options:
     default: {}
   api_keys:
     description:
-      - Keys that clients may use. They reach vLLM through a file that only root can read, and are not part of the container.
+      - Keys that clients may use. They reach vLLM through a file that only root can read, and are not part of the
+        container.
       - When left out, one key is made on the host and kept; V([]) serves without a key.
     type: list
     elements: str
@@ -135,8 +137,8 @@ options:
     default: 1800
   rollback:
     description:
-      - Keep a replaced container until the new one is ready, and put it back when it does not become ready. Has no meaning
-        without O(wait).
+      - Keep a replaced container until the new one is ready, and put it back when it does not become ready. Has no
+        meaning without O(wait).
     type: bool
     default: true
 seealso:
@@ -438,7 +440,10 @@ class VllmServer:
         held_by = _ports.holder(spec.bind, spec.port, rows, except_names)
         if held_by is None:
             return
-        message = f"port {spec.port} on {platform.node()} is taken by {held_by}; change port of {self.name}, or stop what listens"
+        message = (
+            f"port {spec.port} on {platform.node()} is taken by {held_by}; "
+            f"change port of {self.name}, or stop what listens there"
+        )
         if self.module.check_mode:
             # What holds it may be gone by the time of a real run, for instance a server that is to be removed.
             self.module.warn(message)
@@ -514,8 +519,7 @@ class VllmServer:
         with Progress("vllm_server", self.name) as progress:
             wait = self.waiter(engine, spec, keys, progress)
             self.result["ready"] = self.lifecycle(engine, files, wait).carry_out(plan, spec)
-        current = engine.inspect(self.name)
-        self.result["container"] = container_facts(current, self.image_env(engine, current))
+        self.result["container"] = self.container_now()
         return self.result
 
     def lifecycle(
@@ -532,6 +536,11 @@ class VllmServer:
         return _readiness.Waiter(
             engine, self.name, server, spec.served_model_names, self.params["timeout"], progress.update
         ).wait
+
+    def container_now(self) -> dict[str, t.Any]:
+        engine = Engine.connect()
+        container = engine.inspect(self.name)
+        return container_facts(container, self.image_env(engine, container))
 
     def image_env(self, engine: Engine, container: t.Mapping[str, t.Any] | None) -> dict[str, str]:
         image = engine.inspect_image(str(container.get("Image") or "")) if container is not None else None
@@ -589,7 +598,10 @@ def main() -> None:
         module.exit_json(**server.run())
     except _lifecycle.StartError as error:
         server.result.update(
-            diagnosis=error.diagnosis._asdict(), log_tail=error.log_tail, rolled_back=error.rolled_back
+            container=server.container_now(),
+            diagnosis=error.diagnosis._asdict(),
+            log_tail=error.log_tail,
+            rolled_back=error.rolled_back,
         )
         module.fail_json(msg=str(error), **server.result)
     except ValueError as error:

@@ -6,8 +6,8 @@
 
 """What container a server wants to be, what container it is, and the difference between the two in vLLM's terms.
 
-``ServerSpec`` is the one normal form. ``desired_spec`` makes it from a declaration, ``create_body`` turns it into what the
-Docker Engine takes, and ``spec_of`` reads it back from what the engine says, so that a container made from a
+``ServerSpec`` is the one normal form. ``desired_spec`` makes it from a declaration, ``create_body`` turns it into what
+the Docker Engine takes, and ``spec_of`` reads it back from what the engine says, so that a container made from a
 declaration always compares equal to it.
 """
 
@@ -98,8 +98,8 @@ def desired_spec(
 ) -> ServerSpec:
     """What ``options`` (an instance in its normal form) ask for.
 
-    ``model`` is the resolved release, ``gpus`` are UUIDs, ``keys`` is how keys are delivered and ``nofile`` the limit on
-    open files, 0 for the engine's own. Variables that the image sets to the same value are no part of the specification.
+    ``model`` is the resolved release, ``gpus`` are device names, ``keys`` is how keys are delivered and ``nofile`` the
+    limit on open files, 0 for the engine's own. Variables that the image sets to the same value are left out.
     """
     engine = with_parallel_size(options["engine"], len(gpus))
     volumes = [f"{model}:{model}:ro", f"{cache_directory}:{CACHE_MOUNT}:rw"]
@@ -184,7 +184,7 @@ def without(env: t.Mapping[str, str], image_env: t.Mapping[str, str]) -> dict[st
 
 
 def command(spec: ServerSpec) -> list[str]:
-    """What follows the entrypoint. The configuration file holds keys alone and comes as two tokens, or vLLM ignores it."""
+    """What follows the entrypoint. The configuration file holds keys alone; as one token vLLM would ignore it."""
     arguments = [spec.model]
     if spec.keys == _keys.CONFIG:
         arguments += ["--config", f"{_keys.MOUNT}/{_keys.CONFIG_FILE}"]

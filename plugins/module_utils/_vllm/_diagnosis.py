@@ -6,9 +6,9 @@
 
 """Why a vLLM server did not start: the cause, the line that shows it, and what to change.
 
-Each signature is one known failure. A log often holds several: the failure itself, what follows from it in other processes,
-and wrappers that only say that something failed. Signatures therefore have a rank; the lowest rank wins, and within a rank
-the line that came first. Where no signature matches, the last exception that is no wrapper is quoted.
+Each signature is one known failure. A log often holds several: the failure itself, what follows from it in other
+processes, and wrappers that only say that something failed. Signatures therefore have a rank; the lowest rank wins, and
+within a rank the line that came first. Where none matches, the last exception that is no wrapper is quoted.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ SIGNATURES = (
     ),
     _signature(
         "context_exceeds_kv",
-        r"max seq len \((?P<length>\d+)\), \((?P<need>[\d.]+) GiB KV cache is needed, which is larger than the available "
-        r"KV cache memory \((?P<have>[\d.]+) GiB\)(?:.*estimated maximum model length is (?P<fits>\d+))?",
+        r"max seq len \((?P<length>\d+)\), \((?P<need>[\d.]+) GiB KV cache is needed, which is larger than the "
+        r"available KV cache memory \((?P<have>[\d.]+) GiB\)(?:.*estimated maximum model length is (?P<fits>\d+))?",
         "a context of {length} tokens needs {need} GiB of KV cache and {have} GiB are available",
-        "lower engine.max_model_len to {fits} (or set it to auto), give it more memory (engine.gpu_memory_utilization, "
-        "engine.kv_cache_memory_bytes, more GPUs), or set engine.kv_cache_dtype: fp8",
+        "lower engine.max_model_len to {fits} (or set it to auto), give it more memory "
+        "(engine.gpu_memory_utilization, engine.kv_cache_memory_bytes, more GPUs), or set engine.kv_cache_dtype: fp8",
     ),
     _signature(
         "context_exceeds_kv_old",
@@ -73,8 +73,8 @@ SIGNATURES = (
     ),
     _signature(
         "gpu_shared",
-        r"Free memory on device (?:\S+ )?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than desired GPU "
-        r"memory utilization \((?P<share>[\d.]+), (?P<want>[\d.]+) GiB\)",
+        r"Free memory on device (?:\S+ )?\((?P<free>[\d.]+)/(?P<total>[\d.]+) GiB\) on startup is less than desired "
+        r"GPU memory utilization \((?P<share>[\d.]+), (?P<want>[\d.]+) GiB\)",
         "something else uses the GPU: {free} of {total} GiB are free, and a share of {share} is {want} GiB",
         "free the GPU (nvidia-smi shows who holds it), choose another in gpus, or lower engine.gpu_memory_utilization "
         "below {free}/{total}",
@@ -129,7 +129,8 @@ SIGNATURES = (
     # --- shapes and parallelism ---
     _signature(
         "heads_not_divisible",
-        r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size \((?P<size>\d+)\)",
+        r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel size "
+        r"\((?P<size>\d+)\)",
         "the model's {heads} attention heads cannot be divided among {size} GPUs",
         "set engine.tensor_parallel_size to a divisor of {heads}; engine.pipeline_parallel_size can use the other GPUs",
     ),
@@ -155,8 +156,8 @@ SIGNATURES = (
     ),
     _signature(
         "batch_too_small",
-        r"max_num_batched_tokens \((?P<batch>\d+)\) (?:is smaller than max_model_len \((?P<length>\d+)\)|must be greater "
-        r"than or equal to max_num_seqs \((?P<seqs>\d+)\))",
+        r"max_num_batched_tokens \((?P<batch>\d+)\) (?:is smaller than max_model_len \((?P<length>\d+)\)|must be "
+        r"greater than or equal to max_num_seqs \((?P<seqs>\d+)\))",
         "engine.max_num_batched_tokens ({batch}) is too small for the other options",
         "raise engine.max_num_batched_tokens, or lower engine.max_model_len and engine.max_num_seqs",
     ),
@@ -175,8 +176,8 @@ SIGNATURES = (
     # --- hardware, driver, container runtime ---
     _signature(
         "bfloat16_unsupported",
-        r"Bfloat16 is only supported on GPUs with compute capability of at least 8\.0\. Your (?P<gpu>.+?) GPU has compute "
-        r"capability (?P<capability>[\d.]+)",
+        r"Bfloat16 is only supported on GPUs with compute capability of at least 8\.0\. Your (?P<gpu>.+?) GPU has "
+        r"compute capability (?P<capability>[\d.]+)",
         "the {gpu} (compute capability {capability}) cannot compute in bfloat16",
         "leave engine.dtype out, or set it to half",
     ),
@@ -213,8 +214,8 @@ SIGNATURES = (
     ),
     _signature(
         "no_gpu_runtime",
-        r"could not select device driver \"[^\"]*\" with capabilities: \[\[gpu\]\]|unknown or invalid runtime name: nvidia|"
-        r"failed to discover GPU vendor from CDI",
+        r"could not select device driver \"[^\"]*\" with capabilities: \[\[gpu\]\]|"
+        r"unknown or invalid runtime name: nvidia|failed to discover GPU vendor from CDI",
         "Docker cannot give a GPU to a container on this host",
         "apply the role private_llm.fleet.nvidia_toolkit; after installing the toolkit Docker must be restarted",
     ),
@@ -222,7 +223,7 @@ SIGNATURES = (
         "cdi_unresolvable",
         r"unresolvable CDI devices (?P<devices>\S+)",
         "no CDI specification on the host names {devices}",
-        "restart nvidia-cdi-refresh.service, or run nvidia-ctk cdi generate, after every change of driver or MIG layout",
+        "restart nvidia-cdi-refresh.service (or run nvidia-ctk cdi generate) after a change of driver or MIG layout",
     ),
     _signature(
         "driver_mismatch",
@@ -341,8 +342,8 @@ SIGNATURES = (
     ),
     _signature(
         "unsupported_architecture",
-        r"Model architectures (?P<kinds>\[[^\]]*\]) (?:are not supported|failed to be inspected)|was supported in vLLM until "
-        r"(?P<until>v\S+)|is not supported in-tree anymore",
+        r"Model architectures (?P<kinds>\[[^\]]*\]) (?:are not supported|failed to be inspected)|"
+        r"was supported in vLLM until (?P<until>v\S+)|is not supported in-tree anymore",
         "this image cannot serve the architecture of the model",
         "use an image whose vLLM supports it: a newer one for a new model, an older one for a retired model",
     ),
@@ -463,8 +464,8 @@ SIGNATURES = (
     ),
     _signature(
         "mount_denied",
-        r"error while creating mount source path '(?P<path>[^']*)'|invalid mount config for type \"bind\": bind source path "
-        r"does not exist: (?P<missing>\S+)",
+        r"error while creating mount source path '(?P<path>[^']*)'|"
+        r"invalid mount config for type \"bind\": bind source path does not exist: (?P<missing>\S+)",
         "a path to be mounted cannot be used",
         "create it on the host, or correct volumes",
     ),
@@ -475,6 +476,7 @@ _WRAPPER = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|EngineCore failed to start|EngineDeadError|"
     r"EngineCore encountered an issue|died unexpectedly \(exit code: (?!-9\))|See root cause above|See stack trace"
 )
+_SOURCE = re.compile(r"^\s{4,}")
 _EXCEPTION = re.compile(r"^(?:[\w.]+\.)?\w*(?:Error|Exception|Interrupt|Exit|Failure)\b(?:: .*|$)")
 
 
@@ -487,7 +489,8 @@ def diagnose(
     """Why the server whose log this is did not start. ``lines`` may also be an error of the Docker Engine."""
     best: tuple[int, Signature, re.Match[str], str] | None = None
     texts = [parse_line(line).text for line in lines]
-    for text in texts:
+    # In a traceback the source of a "raise" often shows the message before the exception itself does.
+    for text in [text for text in texts if not _SOURCE.match(text)]:
         for signature in SIGNATURES:
             if best is not None and signature.rank >= best[0]:
                 continue
@@ -520,7 +523,10 @@ def _filled(signature: Signature, match: re.Match[str], text: str) -> Diagnosis:
     if "flag" in groups:
         groups["flag_name"] = normal_name(groups["flag"])
     return Diagnosis(
-        signature.cause.format(**groups), _shortened(text.strip()), signature.fix.format(**groups), signature.id
+        signature.cause.format(**groups),
+        _shortened(text.strip().rstrip(".")),
+        signature.fix.format(**groups),
+        signature.id,
     )
 
 

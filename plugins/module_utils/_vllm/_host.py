@@ -4,7 +4,7 @@
 
 # This is private to the collection: it may change or vanish without notice.
 
-"""What the host says about itself: how many files a container may open, which GPUs CDI can inject, where a model lies."""
+"""What the host says about itself: how many files containers may open, which GPUs CDI can inject, where a model is."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def names_in_spec(text: str) -> set[str]:
 
 
 def _names_in_yaml(text: str) -> set[str]:
-    """No YAML library is needed on a host for this: a list named devices, whose items have a name at their own depth."""
+    """No YAML library is needed on a host for this: a list named devices, whose items have a name at their depth."""
     if not re.search(rf"^kind:\s*[\"']?{re.escape(CDI_KIND)}[\"']?\s*$", text, re.MULTILINE):
         return set()
     names: set[str] = set()

@@ -424,7 +424,7 @@ def _meaning_problems(
 ) -> list[str]:
     if instance["state"] == "absent":
         return []
-    problems = []
+    problems: list[str] = []
     if is_path(instance["model"]):
         problems.extend(
             f"{where}.{key}: has no meaning beside a model that is a path; leave it out"
@@ -514,7 +514,7 @@ def _addresses_meet(one: str, two: str) -> bool:
 
 
 def _revision_problems(present: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[str]:
-    problems = []
+    problems: list[str] = []
     seen: dict[str, int] = {}
     for index, instance in present.items():
         if not instance["model_repo"]:

@@ -48,8 +48,8 @@ def delivery(count: int, release: Release | None) -> str:
     if release is None:
         return CONFIG
     raise KeyDeliveryError(
-        f"vLLM {as_text(release)} writes keys from its configuration into its log, so it can be given one key, not {count}; "
-        f"reduce api_keys, or use an image of vLLM {as_text(_REDACTING)} or newer"
+        f"vLLM {as_text(release)} writes keys from its configuration into its log, so it can be given one key, not "
+        f"{count}; reduce api_keys, or use an image of vLLM {as_text(_REDACTING)} or newer"
     )
 
 
@@ -84,28 +84,23 @@ def files_of(keys: t.Sequence[str]) -> dict[str, str]:
 def read_directory(directory: str) -> dict[str, str]:
     """The files of ours that are there now."""
     contents = {}
-    for name in (KEY_FILE, CONFIG_FILE):
-        try:
-            with open(os.path.join(directory, name), encoding="utf-8") as stream:
-                contents[name] = stream.read()
-        except FileNotFoundError:
-            continue
+    for name in _present(directory):
+        with open(os.path.join(directory, name), encoding="utf-8") as stream:
+            contents[name] = stream.read()
     return contents
 
 
 def changed_at(directory: str) -> float:
     """When the newest of the files was written, in seconds since the epoch; 0 when there is none."""
-    newest = 0.0
-    for name in (KEY_FILE, CONFIG_FILE):
-        try:
-            newest = max(newest, os.stat(os.path.join(directory, name)).st_mtime)
-        except FileNotFoundError:
-            continue
-    return newest
+    return max((os.stat(os.path.join(directory, name)).st_mtime for name in _present(directory)), default=0.0)
+
+
+def _present(directory: str) -> list[str]:
+    return [name for name in (KEY_FILE, CONFIG_FILE) if os.path.isfile(os.path.join(directory, name))]
 
 
 def write_directory(directory: str, contents: t.Mapping[str, str]) -> None:
-    """Make the directory hold exactly these of our files, readable by root alone. What is right already stays untouched."""
+    """Make the directory hold exactly these of our files, readable by root alone. What is right stays untouched."""
     # /etc/private_llm and what is under it is closed to everyone else, whoever made it first.
     for path in (os.path.dirname(os.path.dirname(directory)), os.path.dirname(directory), directory):
         os.makedirs(path, mode=0o700, exist_ok=True)

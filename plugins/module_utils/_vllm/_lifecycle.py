@@ -6,9 +6,9 @@
 
 """From the server that is there to the server that is wanted, one safe step after another.
 
-A replaced container is kept, stopped, under the name ``<name>.previous`` until the new one has generated a token; when it
-does not, the previous one takes its name back and is started again. Whatever a killed run leaves behind, the next run
-recognizes by these two names and goes on from there.
+A replaced container is kept, stopped, under the name ``<name>.previous`` until the new one has generated a token; when
+it does not, the previous one takes its name back and is started again. Whatever a killed run leaves behind, the next
+run recognizes by these two names and goes on from there.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import struct
@@ -59,11 +60,9 @@ def listeners() -> list[Listener]:
     """All listening TCP sockets of this host, as far as /proc tells."""
     found = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
+        if os.path.exists(path):
             with open(path, encoding="ascii") as stream:
                 found.extend(parse_listeners(stream.read()))
-        except OSError:
-            continue
     return found
 
 
@@ -72,12 +71,11 @@ def process_of(inode: int) -> str:
     wanted = f"socket:[{inode}]"
     for pid in filter(str.isdigit, os.listdir("/proc")):
         directory = f"/proc/{pid}/fd"
-        try:
+        # Processes come and go while this looks.
+        with contextlib.suppress(OSError):
             if any(os.readlink(os.path.join(directory, handle)) == wanted for handle in os.listdir(directory)):
                 with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
                     return f"process {stream.read().strip()} (pid {pid})"
-        except OSError:
-            continue
     return "a process"
 
 

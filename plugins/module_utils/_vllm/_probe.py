@@ -162,7 +162,7 @@ def load(samples: t.Sequence[Sample]) -> dict[str, t.Any]:
 
 
 def capacity(samples: t.Sequence[Sample]) -> dict[str, t.Any]:
-    """The KV cache that the server measured for itself, from its metrics; what an older release does not say is null."""
+    """The KV cache that the server measured for itself; what an older release does not say is null."""
     result: dict[str, t.Any] = {"kv_cache_tokens": None, "max_concurrency": None}
     infos = [sample.labels for sample in samples if sample.name == "vllm:cache_config_info"]
     if not infos:

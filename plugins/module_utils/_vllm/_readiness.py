@@ -134,9 +134,8 @@ class Waiter:
                 models = self._server.models()
                 missing = [name for name in self._names if name not in [model["id"] for model in models]]
                 if missing:
-                    raise ServerError(
-                        f"it serves {', '.join(model['id'] for model in models) or 'nothing'} and not {', '.join(missing)}"
-                    )
+                    there = ", ".join(model["id"] for model in models) or "nothing"
+                    raise ServerError(f"it serves {there} and not {', '.join(missing)}")
                 self._server.generate_one_token(self._names[0] if self._names else models[0]["id"])
                 return self._measured(container, models)
             except ServerError as error:
