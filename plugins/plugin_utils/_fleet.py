@@ -40,12 +40,15 @@ def server_url(endpoint: Mapping, server_host: str, web_host: str) -> str:
     A server bound to one address is reached there. One bound to all is reached by its host's address, or through the
     gateway to the host when both containers run on one machine.
     """
-    bind = ipaddress.ip_address(str(endpoint["bind"]))
-    if not bind.is_unspecified and not bind.is_loopback:
-        host = str(bind)
-    else:
-        host = HOST_GATEWAY if server_host == web_host else str(endpoint["address"])
-    return f"http://[{host}]:{endpoint['port']}/v1" if ":" in host else f"http://{host}:{endpoint['port']}/v1"
+    fallback = HOST_GATEWAY if server_host == web_host else str(endpoint["address"])
+    return f"http://{server_address(str(endpoint['bind']), fallback)}:{endpoint['port']}/v1"
+
+
+def server_address(bind: str, fallback: str) -> str:
+    """The address in a URL of what listens on ``bind``: that one, or ``fallback`` when it listens on all of them."""
+    address = ipaddress.ip_address(bind)
+    host = fallback if address.is_unspecified or address.is_loopback else str(address)
+    return f"[{host}]" if ":" in host else host
 
 
 def connection_problems(endpoints: Mapping, web_hosts: t.Sequence[str]) -> list[str]:
@@ -129,3 +132,62 @@ def table(rows: t.Sequence[Mapping], columns: t.Sequence[str]) -> list[str]:
     ]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+
+
+def report(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping) -> dict[str, list[str]]:
+    """The end of a run: ``lines`` to read, and one line in ``failed`` for each host that did not come to its state.
+
+    ``groups`` holds the names in gpu_hosts and webui_hosts. What hosts told is in their variables: fleet_failure,
+    vllm_server_endpoints, open_webui_endpoint and open_webui_answers.
+    """
+    rows = []
+    lines = []
+    failed = []
+    for host in dict.fromkeys([*groups["gpu_hosts"], *groups["webui_hosts"]]):
+        told = hostvars[host]
+        expected = [
+            key
+            for key, group in (("vllm_server_endpoints", "gpu_hosts"), ("open_webui_endpoint", "webui_hosts"))
+            if host in groups[group]
+        ]
+        if "fleet_failure" in told:
+            failed.append(f"{host}: {told['fleet_failure']['stage']}: {told['fleet_failure']['message']}")
+        elif any(key not in told for key in expected):
+            failed.append(f"{host}: did not come to the end of its steps; its last task above says why")
+    for host in groups["gpu_hosts"]:
+        rows += [_row(host, server) for server in hostvars[host].get("vllm_server_endpoints") or []]
+    if rows:
+        lines += table(rows, REPORT_COLUMNS)
+    for host in groups["webui_hosts"]:
+        lines += _web_lines(host, hostvars[host])
+    return {"lines": lines or ["nothing is declared: no server in gpu_hosts, no host in webui_hosts"], "failed": failed}
+
+
+REPORT_COLUMNS = ("host", "server", "serves", "address", "state", "KV tokens", "at once", "started in")
+
+
+def _row(host: str, server: Mapping) -> dict[str, str]:
+    ready = server.get("ready") or {}
+    tokens, concurrency, seconds = (ready.get(key) for key in ("kv_cache_tokens", "max_concurrency", "seconds"))
+    return {
+        "host": host,
+        "server": str(server["name"]),
+        "serves": ", ".join(server["served_model_names"]),
+        "address": server_url(server, host, ""),
+        "state": str(server.get("status") or server["state"]),
+        "KV tokens": f"{tokens:,}" if tokens else "",
+        "at once": f"{concurrency:.1f}" if concurrency else "",
+        "started in": f"{seconds:.0f} s" if seconds else "",
+    }
+
+
+def _web_lines(host: str, told: Mapping) -> list[str]:
+    web = told.get("open_webui_endpoint")
+    if not web:
+        return []
+    address = server_address(str(web["bind"]), str(told.get("ansible_host") or host))
+    password = f"password in {web['password_file']} on {host}" if web["password_file"] else "password as declared"
+    lines = [f"Open WebUI: http://{address}:{web['port']}  sign in as {web['admin_email']}, {password}"]
+    answers = (told.get("open_webui_answers") or {}).get("answers") or []
+    lines += [f'{one["model"]} answered in {one["seconds"]:.1f} s: "{one["answer"].strip()}"' for one in answers]
+    return lines

@@ -116,3 +116,36 @@ def test_keys_find_their_servers() -> None:
         {"url": "http://192.0.2.11:18005/v1", "prefix_id": "", "key": ""},
         {"url": "http://192.0.2.11:18005/v1", "prefix_id": "gpu-02"},
     ]
+
+
+def test_the_report_shows_servers_web_and_answers_and_names_who_failed() -> None:
+    ready = {"kv_cache_tokens": 123456, "max_concurrency": 3.77, "seconds": 41.2}
+    hostvars = {
+        "gpu-01": {"vllm_server_endpoints": [endpoint(status="ready", ready=ready)]},
+        "gpu-02": {"fleet_failure": {"stage": "servers", "message": "no room for the KV cache"}},
+        "gpu-03": {},
+        "web": {
+            "ansible_host": "192.0.2.21",
+            "open_webui_endpoint": {
+                "bind": "0.0.0.0",
+                "port": 3000,
+                "admin_email": "admin@example.com",
+                "password_file": "/etc/private_llm/open_webui/admin_password",
+            },
+            "open_webui_answers": {"answers": [{"model": "alpha", "answer": " Hello. ", "seconds": 0.42}]},
+        },
+    }
+    report = _fleet.report({"gpu_hosts": ["gpu-01", "gpu-02", "gpu-03"], "webui_hosts": ["web"]}, hostvars)
+    assert report["lines"] == [
+        "host    server  serves  address                     state  KV tokens  at once  started in",
+        "gpu-01  alpha   alpha   http://192.0.2.11:18005/v1  ready  123,456    3.8      41 s",
+        (
+            "Open WebUI: http://192.0.2.21:3000  sign in as admin@example.com, "
+            "password in /etc/private_llm/open_webui/admin_password on web"
+        ),
+        'alpha answered in 0.4 s: "Hello."',
+    ]
+    assert report["failed"] == [
+        "gpu-02: servers: no room for the KV cache",
+        "gpu-03: did not come to the end of its steps; its last task above says why",
+    ]
