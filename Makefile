@@ -45,7 +45,7 @@ lint-python: tools
 
 lint-types: tools
 	MYPYPATH=.collections $(BIN)/mypy --no-error-summary -p $(PACKAGES)
-	MYPYPATH=.collections:scripts:scripts/lab $(BIN)/mypy --no-error-summary scripts
+	MYPYPATH=.collections:scripts:scripts/lab $(BIN)/mypy --no-error-summary scripts benchmarks
 
 lint-roles: tools
 	$(BIN)/python scripts/check_roles.py
