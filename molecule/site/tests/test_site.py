@@ -1,0 +1,299 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The converged fleet, used and disturbed as in real life; the tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import fleet
+from fleet import GPU_A, GPU_B, WEB
+from tests.support import playbooks
+
+ALPHA_SAYS = "Hello from the alpha model."
+BETA_SAYS = "Greetings from the beta model."
+PORT = 18005
+
+
+def test_a_server_answers_with_its_key_and_not_without_it() -> None:
+    key = fleet.key_of(GPU_A, "alpha")
+    assert fleet.served(GPU_A, PORT, key) == (200, ["alpha"])
+    assert fleet.served(GPU_A, PORT) == (401, [])
+    assert fleet.served(GPU_A, PORT, "wrong") == (401, [])
+    # beta is open, and the inventory says so by name.
+    assert fleet.served(GPU_B, PORT) == (200, ["beta"])
+
+
+def test_the_key_is_nowhere_to_be_seen() -> None:
+    key = fleet.key_of(GPU_A, "alpha")
+    for host in (GPU_A, WEB):
+        for name in fleet.on(host, "docker", "ps", "--format", "{{.Names}}").split():
+            assert key not in fleet.on(host, "docker", "inspect", name)
+            assert key not in fleet.on(host, "docker", "logs", name)
+        assert key not in fleet.on(host, "ps", "-eo", "args")
+    assert fleet.on(GPU_A, "stat", "-c", "%a %U", "/etc/private_llm/vllm_server/alpha/api_keys").split() == [
+        "600",
+        "root",
+    ]
+
+
+def test_gpus_reach_the_containers() -> None:
+    assert "NVIDIA_VISIBLE_DEVICES=" in fleet.on(GPU_A, "docker", "exec", "alpha", "env")
+    assert "FAKE_GPU_FROM_CDI=" in fleet.on(GPU_B, "docker", "exec", "beta", "env")
+
+
+def test_a_second_run_changes_nothing_and_restarts_nothing() -> None:
+    before = fleet.containers()
+    outcome = fleet.run(fleet.SITE)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert outcome.changes() == 0, outcome.changed()
+    assert fleet.containers() == before
+    report = "\n".join(outcome.result("localhost", "The fleet")["msg"])
+    assert f'"{ALPHA_SAYS}"' in report
+    assert f'"{BETA_SAYS}"' in report
+
+
+def test_a_chat_in_the_browser() -> None:
+    fleet.ARTIFACTS.mkdir(parents=True, exist_ok=True)
+    password = fleet.on(WEB, "cat", "/etc/private_llm/open_webui/admin_password").strip()
+    done = subprocess.run(
+        [
+            sys.executable,
+            str(playbooks.ROOT / "tests" / "browser" / "chat.py"),
+            "--url",
+            f"http://{fleet.address(WEB)}:3000",
+            "--email",
+            fleet.variables(WEB)["open_webui_admin_email"],
+            "--model",
+            "alpha",
+            "--expect",
+            ALPHA_SAYS,
+            "--screenshot",
+            str(fleet.ARTIFACTS / "chat.png"),
+        ],
+        env={**os.environ, "OPEN_WEBUI_PASSWORD": password},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (fleet.ARTIFACTS / "chat.png").stat().st_size > 10_000
+
+
+def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> None:
+    changed = fleet.instances(GPU_A, alpha={"engine": {"max_model_len": 512}})
+    declared = fleet.declare(tmp_path, site_gpu_a={"vllm_server_instances": changed})
+    before = fleet.containers()
+
+    checked = fleet.run(fleet.SITE, "--check", declared=declared)
+    assert checked.returncode == 0, checked.text[-4000:]
+    assert fleet.containers() == before
+
+    real = fleet.run(fleet.SITE, declared=declared)
+    assert real.returncode == 0, real.text[-4000:]
+    assert checked.changed() == real.changed()
+    assert {host for host, _task in real.changed()} == {GPU_A}
+    after = fleet.containers()
+    assert {key for key in before if before[key] != after[key]} == {(GPU_A, "alpha")}
+    assert before[GPU_A, "alpha"][0] != after[GPU_A, "alpha"][0]
+
+
+def test_a_stopped_server_comes_back() -> None:
+    fleet.on(GPU_B, "docker", "stop", "--time", "2", "beta")
+    identity = fleet.identity(GPU_B, "beta")
+    outcome = fleet.run(fleet.SERVERS, "--limit", GPU_B)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert outcome.changes() == 1
+    assert fleet.identity(GPU_B, "beta") == identity
+    assert fleet.served(GPU_B, PORT) == (200, ["beta"])
+
+
+def test_a_run_whose_controller_is_killed_is_finished_by_the_next(tmp_path: Path) -> None:
+    # The previous change of alpha is undone here, so that the fleet ends as its inventory declares it.
+    before = fleet.identity(GPU_A, "alpha")
+    process = fleet.start(fleet.SERVERS, "--limit", GPU_A)
+    fleet.until("a new container", lambda: fleet.identity(GPU_A, "alpha") not in ("", before))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+
+    outcome = fleet.run(fleet.SERVERS, "--limit", GPU_A)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    _only_the_declared_containers()
+    assert fleet.served(GPU_A, PORT, fleet.key_of(GPU_A, "alpha")) == (200, ["alpha"])
+    assert fleet.run(fleet.SERVERS, "--limit", GPU_A).changes() == 0
+
+
+def test_a_run_whose_connection_is_cut_ends_well(tmp_path: Path) -> None:
+    changed = fleet.instances(GPU_B, beta={"engine": {"max_model_len": 768}})
+    declared = fleet.declare(tmp_path, site_gpu_b={"vllm_server_instances": changed})
+    before = fleet.identity(GPU_B, "beta")
+    process = fleet.start(fleet.SERVERS, "--limit", GPU_B, declared=declared)
+    fleet.until("a new container", lambda: fleet.identity(GPU_B, "beta") not in ("", before))
+    _cut_connections(process.pid)
+    output, _nothing = process.communicate(timeout=180)
+    if process.returncode != 0:
+        # The cut came where Ansible itself was talking to the host; the next run takes it from there.
+        assert GPU_B in output
+    outcome = fleet.run(fleet.SERVERS, "--limit", GPU_B, declared=declared)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    _only_the_declared_containers()
+    assert fleet.served(GPU_B, PORT) == (200, ["beta"])
+
+
+def test_a_run_whose_engine_is_killed_is_finished_by_the_next() -> None:
+    before = fleet.identity(GPU_B, "beta")
+    process = fleet.start(fleet.SERVERS, "--limit", GPU_B)
+    fleet.until("a new container", lambda: fleet.identity(GPU_B, "beta") not in ("", before))
+    fleet.on(GPU_B, "systemctl", "kill", "--signal", "SIGKILL", "docker.service")
+    process.communicate(timeout=300)
+    fleet.until(
+        "a new engine",
+        lambda: "docker" in fleet.on(GPU_B, "sh", "-c", "docker info >/dev/null 2>&1 && echo docker; true"),
+    )
+
+    outcome = fleet.run(fleet.SERVERS, "--limit", GPU_B)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    _only_the_declared_containers()
+    assert fleet.served(GPU_B, PORT) == (200, ["beta"])
+    assert fleet.run(fleet.SERVERS, "--limit", GPU_B).changes() == 0
+
+
+def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: Path) -> None:
+    broken = fleet.instances(GPU_B, beta={"engine": {"dtype": "float13"}})
+    declared = tmp_path / "declared.yml"
+    declared.write_text(
+        json.dumps(
+            {
+                "all": {"hosts": {GPU_B: {"vllm_server_instances": broken}}},
+                "gpu_hosts": {"hosts": {"site-gone": {"ansible_connection": "community.docker.docker"}}},
+            }
+        ),
+        encoding="utf-8",
+    )
+    before = fleet.containers()
+    outcome = fleet.run(fleet.SITE, declared=str(declared))
+    assert outcome.returncode != 0
+    named = outcome.failures()["localhost", "Hosts that failed"]
+    assert "site-gone: reach: cannot be reached" in named
+    assert f"{GPU_B}: servers: " in named
+    assert "float13" in named
+    assert outcome.stats[GPU_A]["failures"] == outcome.stats[WEB]["failures"] == 0
+    report = "\n".join(outcome.result("localhost", "The fleet")["msg"])
+    assert f'"{ALPHA_SAYS}"' in report
+    # beta was put back and answers as before.
+    assert {key: value[0] for key, value in fleet.containers().items()} == {
+        key: value[0] for key, value in before.items()
+    }
+    assert fleet.served(GPU_B, PORT) == (200, ["beta"])
+
+
+BAD_INSTANCE = {"model": "lab/alpha", "port": 18100, "engine": {}}
+
+
+def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> None:
+    fleet.on(GPU_A, "mkdir", "-p", "/srv/not-a-model")
+    fleet.on(
+        GPU_B,
+        "sh",
+        "-c",
+        "cp /etc/docker/daemon.json /root/daemon.json; printf '{\"debug\": tru}' > /etc/docker/daemon.json",
+    )
+    fleet.on(GPU_A, "systemd-run", "--unit", "squatter", "python3", "-m", "http.server", "18101")
+    good = fleet.instances(GPU_A)
+    wrong = [
+        *good,
+        {**BAD_INSTANCE, "name": "no-such-gpu", "gpus": [7], "port": 18102},
+        {**BAD_INSTANCE, "name": "no-config", "model": "/srv/not-a-model", "port": 18103},
+        {**BAD_INSTANCE, "name": "squatted", "port": 18101},
+        {**BAD_INSTANCE, "name": "no-such-model", "model": "lab/nothing", "port": 18104},
+    ]
+    declared = fleet.declare(
+        tmp_path,
+        site_gpu_a={"vllm_server_instances": wrong},
+        site_gpu_b={
+            "vllm_server_instances": [
+                {**BAD_INSTANCE, "name": "beta", "max_model_len": 512},
+                {**BAD_INSTANCE, "name": "beta"},
+                {**BAD_INSTANCE, "name": "open", "port": 18105, "api_keys": []},
+            ]
+        },
+        site_web={"open_webui_admin_password": "not the password"},
+    )
+    before = fleet.containers()
+    try:
+        outcome = fleet.run(fleet.SITE, declared=declared)
+        untouched = fleet.on(GPU_B, "cat", "/etc/docker/daemon.json")
+    finally:
+        fleet.on(GPU_B, "cp", "/root/daemon.json", "/etc/docker/daemon.json")
+        fleet.on(GPU_A, "systemctl", "stop", "squatter")
+    assert outcome.returncode != 0
+    problems = outcome.failures()["localhost", "List every problem, by host"]
+    for host, text in (
+        (GPU_A, "GPU 7"),
+        (GPU_A, "/srv/not-a-model"),
+        (GPU_A, "port 18101"),
+        (GPU_A, "lab/nothing"),
+        (GPU_B, "daemon.json"),
+        (GPU_B, "vllm_server_instances[0].max_model_len: is not a key of an instance"),
+        (GPU_B, "vllm_server_instances[1].name"),
+        (GPU_B, "vllm_server_instances[1].port"),
+        (GPU_B, "vllm_server_instances[2].api_keys"),
+        (WEB, "open_webui_admin_password"),
+    ):
+        lines = [line for line in problems.splitlines() if line.startswith(f"- {host}: ") and text in line]
+        assert lines, f"no problem of {host} names {text!r} in:\n{problems}"
+    assert outcome.changes() == 0
+    assert untouched == '{"debug": tru}'
+    assert fleet.containers() == before
+
+
+def test_a_revision_that_does_not_exist_is_named_before_anything_is_changed(tmp_path: Path) -> None:
+    declared = fleet.declare(
+        tmp_path, site_gpu_a={"vllm_server_instances": fleet.instances(GPU_A, alpha={"revision": "v99"})}
+    )
+    before = fleet.containers()
+    outcome = fleet.run(fleet.PLAN, declared=declared)
+    assert outcome.returncode != 0
+    problems = outcome.failures()["localhost", "List every problem, by host"]
+    assert GPU_A in problems
+    assert "v99" in problems
+    assert fleet.containers() == before
+
+
+def test_removal_takes_what_the_collection_made_and_nothing_else() -> None:
+    fleet.on(GPU_B, "docker", "run", "--detach", "--name", "bystander", "--entrypoint", "sleep", _image(GPU_B), "600")
+    outcome = fleet.run(fleet.REMOVE)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert {name for _host, name in fleet.containers()} == {"bystander"}
+    for host in fleet.HOSTS:
+        assert fleet.on(host, "sh", "-c", "ls -d /opt/private_llm 2>/dev/null; true") == ""
+    for host, model in ((GPU_A, "alpha"), (GPU_B, "beta")):
+        assert fleet.on(host, "readlink", f"/srv/models/lab/{model}/current")
+        assert "nvidia-container-runtime" not in fleet.on(host, "cat", "/etc/docker/daemon.json")
+    assert "webui.db" in fleet.on(WEB, "ls", "/srv/open-webui")
+    assert fleet.run(fleet.REMOVE).changes() == 0
+
+
+def _image(host: str) -> str:
+    return fleet.on(host, "docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()[0]
+
+
+def _only_the_declared_containers() -> None:
+    assert set(fleet.containers()) == {(GPU_A, "alpha"), (GPU_B, "beta"), (WEB, "open-webui")}
+
+
+def _cut_connections(parent: int) -> None:
+    """Kill the clients through which a run of Ansible talks to its hosts, and nothing else."""
+    found = subprocess.run(
+        ["pgrep", "--session", str(parent), "--full", "docker exec"], capture_output=True, text=True, check=False
+    )
+    for pid in found.stdout.split():
+        os.kill(int(pid), signal.SIGKILL)
