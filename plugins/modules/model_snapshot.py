@@ -364,7 +364,8 @@ class ModelSnapshot:
     def present(self) -> None:
         """Have the release."""
         source = self._source()
-        if not self.check and not self.store.releases():
+        prepared = not self.check and not self.store.releases()
+        if prepared:
             source.prepare()  # something will have to be fetched, and to start again now costs no request
         resolution = source.pin(self.options["revision"]) or source.resolve(self.options["revision"])
         try:
@@ -384,11 +385,11 @@ class ModelSnapshot:
         if self.check:
             self._describe(target, self._plan(target))
             return
-        prepared = False
         while True:
             with self._locked():
                 plan = self._plan(target)
-                if prepared or not plan.missing:
+                # What is on the host may turn out to be damaged, so any broken file may have to be fetched.
+                if prepared or not plan.broken:
                     self._describe(target, plan)
                     self.result["bytes_downloaded"] = apply_plan(self.store, source, target, plan, self.progress.update)
                     self.result["releases"] = self._digests()

@@ -70,7 +70,8 @@ def _supply(store: ModelStore, source: Source, target: Target, entries: t.Sequen
     staging = store.staging_path(target.digest)
     os.makedirs(staging, exist_ok=True)
     sound = _sound(staging, entries, report)
-    donors, folders = store.donors(), [folder for folder in store.leftovers() if folder != staging]
+    donors = store.donors({os.path.join(store.release_path(target.digest), entry.path) for entry in entries})
+    folders = [folder for folder in store.leftovers() if folder != staging]
     with store.links_changing():
         for entry in entries:
             donor = donors.get((entry.sha256, entry.size)) or left_over(folders, entry)

@@ -137,6 +137,6 @@ def total_size(entries: t.Iterable[Entry]) -> int:
     return sum(entry.size for entry in entries)
 
 
-def is_commit(revision: str | None) -> bool:
+def is_commit(revision: object) -> bool:
     """Whether a revision is a full commit id, which can never mean anything else later."""
-    return bool(revision and re.fullmatch("[0-9a-f]{40}", revision))
+    return isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision) is not None

@@ -106,7 +106,7 @@ def make_plan(
     return Plan(
         published=manifest is not None,
         broken=tuple(broken),
-        missing=tuple(_nowhere(store, broken)),
+        missing=tuple(_nowhere(store, target.digest, broken)),
         restamp=restamp,
         switch=store.current() != target.digest,
         prune=prune,
@@ -119,8 +119,10 @@ def _stamps_differ(store: ModelStore, digest: str) -> bool:
     return release is not None and bool(stale_files(release, full=False).doubtful)
 
 
-def _nowhere(store: ModelStore, entries: t.Sequence[Entry]) -> list[Entry]:
+def _nowhere(store: ModelStore, digest: str, entries: t.Sequence[Entry]) -> list[Entry]:
     """The entries that neither a release nor an interrupted run can supply, as far as can be told without reading."""
-    donors = store.donors() if entries else {}
+    if not entries:
+        return []
+    donors = store.donors({os.path.join(store.release_path(digest), entry.path) for entry in entries})
     folders = store.leftovers()
     return [e for e in entries if (e.sha256, e.size) not in donors and left_over(folders, e) is None]

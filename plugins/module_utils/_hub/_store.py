@@ -250,14 +250,18 @@ class ModelStore:
             if Stamp.of(os.path.join(release.path, entry.path)) == stamp
         }
 
-    def donors(self) -> dict[tuple[str, int], str]:
-        """Files of releases that look as they did when they were verified: where to find each hash and size."""
+    def donors(self, broken: t.Container[str] = ()) -> dict[tuple[str, int], str]:
+        """Files of releases that look as they did when they were verified: where to find each hash and size.
+
+        Files whose paths are in ``broken`` are known to be something else.
+        """
         found: dict[tuple[str, int], str] = {}
         for release in self.releases():
             fresh = self._fresh(release)
             for entry in release.manifest.entries if release.manifest else ():
-                if entry.path in fresh:
-                    found.setdefault((entry.sha256, entry.size), os.path.join(release.path, entry.path))
+                path = os.path.join(release.path, entry.path)
+                if entry.path in fresh and path not in broken:
+                    found.setdefault((entry.sha256, entry.size), path)
         return found
 
 

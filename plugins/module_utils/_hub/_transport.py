@@ -109,8 +109,12 @@ def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: s
             continue
         with response:
             body: bytes = response.read(BODY_LIMIT + 1)
+            announced = response.headers.get("Content-Length")
+            plain = not response.headers.get("Content-Encoding")
         if len(body) > BODY_LIMIT:
             raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200)
+        if plain and announced is not None and len(body) < int(announced):
+            raise http.client.IncompleteRead(body, int(announced) - len(body))
         return body
     raise TransportError(f"{_shown(url)} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302)
 
