@@ -43,7 +43,7 @@ _value:
   description:
     - One mapping for each instance, with every key of an instance. C(api_keys) is null when it was left out.
     - C(model_path) is the path of the model on the host; C(model_repo) is its hub id, empty when the model is a path.
-    - C(key_file) is the file on the host that holds its API keys, one in a line.
+    - C(key_file) is the file on the host that holds its API keys, one in a line; empty when it has none.
   type: list
   elements: dict
 """

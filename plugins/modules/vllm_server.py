@@ -309,7 +309,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _readiness,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import serve_arguments
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import Engine, EngineError
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
 
@@ -445,15 +445,25 @@ class VllmServer:
             f"change port of {self.name}, or stop what listens there"
         )
         if self.module.check_mode:
-            # What holds it may be gone by the time of a real run, for instance a server that is to be removed.
-            self.module.warn(message)
-            return
+            # Another server of the fleet may be gone by the time of a real run; that is for the declaration to say.
+            servers = [
+                str(name).lstrip("/")
+                for row in rows
+                if _container.is_managed({"Config": {"Labels": row.get("Labels")}})
+                for name in row.get("Names") or []
+            ]
+            if _ports.holder(spec.bind, spec.port, rows, (*except_names, *servers)) is None:
+                self.module.warn(message)
+                return
         raise ValueError(message)
 
     # --- the run ---
 
     def run(self) -> dict[str, t.Any]:
         self.check_options()
+        bare = not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ
+        if bare and (self.module.check_mode or self.state == "absent"):
+            return self.predict_on_bare_host()
         if self.module.check_mode and not _respawn.available("docker"):
             return self.predict_on_bare_host()
         _respawn.require(self.module, "docker")

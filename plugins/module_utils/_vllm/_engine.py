@@ -18,6 +18,8 @@ if t.TYPE_CHECKING:
 
 T = t.TypeVar("T")
 
+SOCKET = "/var/run/docker.sock"
+
 _TIMESTAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 
 

@@ -149,8 +149,35 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
         result["gpus"] = [str(gpu) for gpu in result["gpus"]]
     result["model_repo"] = "" if is_path(model) else model
     result["model_path"] = model_path(model, str(base["models_root"])) if model else ""
-    result["key_file"] = f"{secrets_directory(name)}/api_keys"
+    result["key_file"] = "" if result["api_keys"] == [] else f"{secrets_directory(name)}/api_keys"
     return result
+
+
+def endpoints(
+    instances: t.Sequence[Instance], servers: t.Sequence[t.Mapping[str, t.Any]], address: str
+) -> list[dict[str, t.Any]]:
+    """What others need to know to use the servers of a host; nothing in it is secret.
+
+    ``instances`` are in their normal form, ``servers`` is what was found on the host, and ``address`` is where other
+    hosts reach this one.
+    """
+    found = {str(server["name"]): server for server in servers}
+    return [
+        {
+            "name": instance["name"],
+            "where": f"{VARIABLE}[{index}]",
+            "address": address,
+            "bind": instance["bind"],
+            "port": instance["port"],
+            "state": instance["state"],
+            "served_model_names": list(instance["served_model_names"]),
+            "key_file": instance["key_file"],
+            "status": found.get(instance["name"], {}).get("status", "absent"),
+            "ready": found.get(instance["name"], {}).get("ready", {}),
+        }
+        for index, instance in enumerate(instances)
+        if instance["state"] != "absent"
+    ]
 
 
 def defaults_problems(defaults: t.Mapping[str, t.Any] | None) -> list[str]:

@@ -1,0 +1,247 @@
+#!/usr/bin/python
+
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_server_info
+short_description: How the vLLM servers of a host are
+version_added: "0.1.0"
+author:
+  - private_llm.fleet contributors (@private-llm)
+description:
+  - Looks at the vLLM servers that M(private_llm.fleet.vllm_server) made on this host, and asks each what it serves, how
+    busy it is and how much it can hold. Changes nothing and generates nothing.
+  - The servers' keys are read from where they are kept on the host, and are not returned.
+  - A host without a Docker Engine has no servers; that is no failure.
+requirements:
+  - The Python library C(docker) on the managed host; the role P(private_llm.fleet.host_python#role) installs it.
+extends_documentation_fragment:
+  - private_llm.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+    details: This module changes nothing.
+  diff_mode:
+    support: none
+    details: This module changes nothing.
+  idempotent:
+    support: full
+    details: This module changes nothing.
+options:
+  names:
+    description:
+      - Servers to look at, in this order. One that does not exist is returned with RV(servers[].status=absent).
+      - When left out, all servers of the host, by name.
+    type: list
+    elements: str
+  timeout:
+    description:
+      - Seconds to wait for each answer of a server.
+    type: int
+    default: 10
+seealso:
+  - module: private_llm.fleet.vllm_server
+"""
+
+EXAMPLES = r"""
+- name: Ask all servers of the host how they are
+  private_llm.fleet.vllm_server_info:
+  register: found
+
+- name: Show how busy they are
+  ansible.builtin.debug:
+    msg: "{{ item.name }}: {{ item.status }}, {{ item.load.running }} running, {{ item.load.waiting }} waiting"
+  loop: "{{ found.servers | selectattr('load') }}"
+  loop_control:
+    label: "{{ item.name }}"
+"""
+
+RETURN = r"""
+servers:
+  description: The servers.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Name of the server and of its container.
+      type: str
+    status:
+      description:
+        - V(ready) answers and lists its models; V(loading) runs and does not answer yet; V(unhealthy) answers that it
+          cannot work, or refuses the key kept for it; V(restarting) ends again and again; V(stopped) does not run;
+          V(absent) is not there.
+      type: str
+    message:
+      description: Why the server is not ready, as far as it says; empty otherwise.
+      type: str
+    container:
+      description: The container, as M(private_llm.fleet.vllm_server) returns it; empty when there is none.
+      type: dict
+    healthy:
+      description: Whether the server says that it is healthy.
+      type: bool
+    models:
+      description: What it serves.
+      type: list
+      elements: dict
+      contains:
+        id:
+          description: Served model name.
+          type: str
+        root:
+          description: Folder of the model release.
+          type: str
+        max_model_len:
+          description: Longest context in tokens.
+          type: int
+    load:
+      description: How busy it is; empty when it does not answer.
+      type: dict
+      contains:
+        running:
+          description: Requests being worked on.
+          type: int
+        waiting:
+          description: Requests in the queue.
+          type: int
+        kv_cache_usage:
+          description: Part of the KV cache in use, from 0 to 1.
+          type: float
+        prompt_tokens:
+          description: Tokens read since the start.
+          type: int
+        generation_tokens:
+          description: Tokens generated since the start.
+          type: int
+        preemptions:
+          description: Requests put back for want of KV cache since the start.
+          type: int
+    ready:
+      description: What the server measured of itself when it started, as M(private_llm.fleet.vllm_server) returns it.
+      type: dict
+    key_file:
+      description: File on the host with the keys, one in a line; empty when clients need none.
+      type: str
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _instances, _keys, _readiness
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import (
+    Server,
+    ServerError,
+    load,
+    parse_metrics,
+)
+
+
+def names_of(engine: Engine) -> list[str]:
+    """All servers of this collection; one that is being replaced is found by the name it had."""
+    names = set()
+    for row in engine.containers(stopped=True):
+        if _container.is_managed({"Config": {"Labels": row.get("Labels")}}):
+            names.add(str(row["Labels"].get(_container.LABEL_NAME)))
+    return sorted(names)
+
+
+def nothing(name: str, message: str = "") -> dict[str, t.Any]:
+    """The result for a server that is not there."""
+    return {
+        "name": name,
+        "status": "absent",
+        "message": message,
+        "container": {},
+        "healthy": False,
+        "models": [],
+        "load": {},
+        "ready": _readiness.nothing_measured(),
+        "key_file": "",
+    }
+
+
+def look(engine: Engine, name: str, timeout: int) -> dict[str, t.Any]:
+    """One server."""
+    container = engine.inspect(name)
+    result = nothing(name)
+    if container is None or not _container.is_managed(container):
+        return result
+    image = engine.inspect_image(str(container.get("Image") or ""))
+    result["container"] = container_facts(container, _container.env_of((image or {}).get("Config")))
+    spec = _container.spec_of(container)
+    keys: list[str] = []
+    if spec.keys != _keys.NONE:
+        directory = _instances.secrets_directory(name)
+        result["key_file"] = os.path.join(directory, _keys.KEY_FILE)
+        keys = _keys.parse_key_file(_keys.read_directory(directory).get(_keys.KEY_FILE, ""))
+    state = container.get("State") or {}
+    if state.get("Restarting"):
+        result["status"] = "restarting"
+        result["message"] = f"ended with exit code {state.get('ExitCode')}, {container.get('RestartCount')} restarts"
+    elif not state.get("Running") or state.get("Paused"):
+        result["status"] = "stopped"
+        result["message"] = "paused" if state.get("Paused") else f"exit code {state.get('ExitCode')}"
+    else:
+        ask(server_of(spec, keys[0] if keys else None), engine, container, result, timeout)
+    return result
+
+
+def ask(
+    server: Server, engine: Engine, container: t.Mapping[str, t.Any], result: dict[str, t.Any], timeout: int
+) -> None:
+    """What a running server says of itself."""
+    try:
+        answer = server.request("GET", "/health", timeout=timeout)
+    except ServerError as error:
+        result["status"], result["message"] = "loading", str(error)
+        return
+    result["healthy"] = answer.status == 200
+    try:
+        result["models"] = server.models(timeout)
+        result["load"] = load(parse_metrics(server.metrics(timeout)))
+        result["ready"] = _readiness.measure(engine, result["name"], container, server, result["models"])
+    except ServerError as error:
+        result["status"], result["message"] = "unhealthy", str(error)
+        return
+    result["status"] = "ready" if result["healthy"] else "unhealthy"
+    result["message"] = "" if result["healthy"] else f"GET /health answered {answer.status}"
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str"},
+            "timeout": {"type": "int", "default": 10},
+        },
+        supports_check_mode=True,
+    )
+    names = module.params["names"]
+    if not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ:
+        servers = [nothing(name, "this host has no Docker Engine") for name in names or []]
+        module.exit_json(changed=False, servers=servers)
+    if module.check_mode and not _respawn.available("docker"):
+        servers = [
+            nothing(name, "the library that asks the Docker Engine is not installed yet") for name in names or []
+        ]
+        module.exit_json(changed=False, servers=servers)
+    _respawn.require(module, "docker")
+    try:
+        engine = Engine.connect()
+        wanted = names if names is not None else names_of(engine)
+        module.exit_json(changed=False, servers=[look(engine, name, module.params["timeout"]) for name in wanted])
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
