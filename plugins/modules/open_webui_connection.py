@@ -105,9 +105,16 @@ options:
         choices: [present, absent]
         default: present
   purge:
-    description: Remove every connection that is not declared in this task.
+    description: Remove every connection that is not declared in this task, or, with O(owner), every one of that owner.
     type: bool
     default: false
+  owner:
+    description:
+      - A name that is written into each declared connection, where nobody sees it. With O(purge=true) only connections
+        of
+        this owner are removed, so that what people connected by hand stays.
+      - Open WebUI's dialog forgets the name when somebody edits the connection there; the next run writes it again.
+    type: str
   verify:
     description:
       - Before anything is written, let Open WebUI itself reach each declared and enabled server with its key, and fail
@@ -155,6 +162,15 @@ EXAMPLES = r"""
       - url: http://gpu-02:18005/v1
         key: "{{ vault_keys['gpu-02'] }}"
         prefix_id: gpu-02
+
+- name: Have these connections, remove those that an earlier run of this playbook had, and leave what people added by
+  hand
+  private_llm.fleet.open_webui_connection:
+    webui_url: http://127.0.0.1:3000
+    webui_token: "{{ vault_open_webui_token }}"
+    owner: my-playbook
+    purge: true
+    connections: "{{ my_servers }}"
 
 - name: Take a server out of service
   private_llm.fleet.open_webui_connection:
@@ -301,7 +317,9 @@ class ConnectionManager:
         client = _client.connect(self.module.params)
         self.result["webui_version"] = client.version
         before = _connections.from_api(client.get("/openai/config"))
-        plan = _connections.make_plan(before, wanted, purge=self.module.params["purge"])
+        plan = _connections.make_plan(
+            before, wanted, purge=self.module.params["purge"], owner=self.module.params["owner"]
+        )
         self._fill(plan)
         if self.module.check_mode:
             if self.module.params["discover"] and before.enable:
@@ -375,6 +393,7 @@ def main() -> None:
                 "options": {**CONNECTION_ARGUMENTS, "url": {"type": "str", "required": True}},
             },
             "purge": {"type": "bool", "default": False},
+            "owner": {"type": "str"},
             "verify": {"type": "bool", "default": False},
             "discover": {"type": "bool", "default": False},
         },

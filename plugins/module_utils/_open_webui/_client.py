@@ -253,7 +253,7 @@ class Client:
         if reply.status == 400:
             raise SignInError(
                 f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {error_detail(reply)} "
-                "A password given to the container after its first start is ignored by Open WebUI; give the one in use"
+                "Open WebUI takes a password from its environment at its first start only; give the one in use"
             )
         if reply.status == 403:
             raise SignInError(

@@ -31,6 +31,9 @@ DEFAULT_SETTINGS: dict[str, t.Any] = {
     "forward_cookies": False,
     "passthrough_params": [],
 }
+# Open WebUI keeps settings that it does not know; this one says who declared a connection.
+OWNER = "managed_by"
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _NOT_A_BASE = ("/chat/completions", "/completions", "/models", "/embeddings", "/responses")
 
@@ -253,12 +256,15 @@ def find(connections: t.Sequence[Connection], wanted: Wanted) -> int | None:
     return matches[0] if matches else None
 
 
-def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False) -> Plan:
-    """From what Open WebUI has and what is declared to what it shall have. The order of what stays is kept."""
+def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False, owner: str | None = None) -> Plan:
+    """From what Open WebUI has and what is declared to what it shall have. The order of what stays is kept.
+
+    With an owner, declared connections are marked as the owner's, and purge takes away no other ones.
+    """
     check_declared(wanted)
-    kept: list[Connection | None] = list(before.connections)
-    if purge:
-        kept = _without_twins(kept, wanted)
+    mark = {} if owner is None else {OWNER: owner}
+    disposable = [purge and (owner is None or one.settings.get(OWNER) == owner) for one in before.connections]
+    kept = _without_twins(before.connections, wanted, disposable)
     places: list[int | None] = []
     actions: list[str] = []
     claimed: set[int] = set()
@@ -271,27 +277,27 @@ def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False)
             actions.append("unchanged" if place is None else "removed")
             continue
         if place is None:
-            kept.append(Connection(one.url, one.key or "", one.settings()))
+            kept.append(Connection(one.url, one.key or "", {**one.settings(), **mark}))
             place = len(kept) - 1
             actions.append("created")
         else:
             current = t.cast(Connection, kept[place])
             changed = dataclasses.replace(
-                current.with_settings(one.settings()), url=one.url, key=current.key if one.key is None else one.key
+                current.with_settings({**one.settings(), **mark}),
+                url=one.url,
+                key=current.key if one.key is None else one.key,
             )
             kept[place] = changed
             actions.append("unchanged" if changed.same_as(current) else "updated")
         claimed.add(place)
         places.append(place)
     purged = []
-    if purge:
-        for place, connection in enumerate(before.connections):
-            gone_already = kept[place] is None and any(
-                one.state == "absent" and one.url == connection.identity() for one in wanted
-            )
-            if place not in claimed and not gone_already:
-                purged.append(connection.url)
-                kept[place] = None
+    for place, connection in enumerate(before.connections):
+        if place in places and place not in claimed:
+            continue  # removed because it is declared absent
+        if disposable[place] and place not in claimed:
+            purged.append(connection.url)
+            kept[place] = None
     numbers: dict[int, int] = {}
     for place, left in enumerate(kept):
         if left is not None:
@@ -314,9 +320,12 @@ def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False)
     return Plan(before, after, planned, tuple(purged))
 
 
-def _without_twins(kept: list[Connection | None], wanted: t.Sequence[Wanted]) -> list[Connection | None]:
-    """With purge, what is declared once exists once: of several that a declaration could mean, the first one stays."""
-    result = list(kept)
+def _without_twins(
+    connections: t.Sequence[Connection], wanted: t.Sequence[Wanted], disposable: t.Sequence[bool]
+) -> list[Connection | None]:
+    """What is declared once shall exist once: of several that a declaration could mean, the first stays, and those of
+    the others go that may go."""
+    result: list[Connection | None] = list(connections)
     for one in wanted:
         seen = False
         for index, connection in enumerate(result):
@@ -324,7 +333,7 @@ def _without_twins(kept: list[Connection | None], wanted: t.Sequence[Wanted]) ->
                 continue
             if one.prefix_id is not None and connection.setting("prefix_id") != one.prefix_id:
                 continue
-            if seen:
+            if seen and disposable[index]:
                 result[index] = None
             seen = True
     return result

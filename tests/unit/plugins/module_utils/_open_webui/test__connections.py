@@ -199,6 +199,33 @@ def test_purge_leaves_one_of_several_that_a_declaration_could_mean() -> None:
     assert plan.purged == (A + "/", A)
 
 
+def test_an_owner_purges_only_what_is_its_own() -> None:
+    mine = {"managed_by": "me"}
+    before = settings((OPENAI, "", {}), (A, "k", mine), (B, "", {"managed_by": "you"}))
+    plan = c.make_plan(before, [c.Wanted(A, prefix_id="x", key="k")], purge=True, owner="me")
+    assert rows(plan.after) == [
+        (OPENAI, "", {}),
+        (B, "", {"managed_by": "you"}),
+        (A, "k", {"prefix_id": "x", **mine}),
+    ]
+    assert plan.purged == (A,)
+    assert not c.make_plan(plan.after, [c.Wanted(A, prefix_id="x")], purge=True, owner="me").changed
+
+
+def test_an_owner_takes_over_what_it_declares() -> None:
+    plan = c.make_plan(settings((A, "k", {})), [c.Wanted(A)], owner="me")
+    assert rows(plan.after) == [(A, "k", {"managed_by": "me"})]
+    assert not c.make_plan(plan.after, [c.Wanted(A)]).changed
+
+
+def test_an_owner_does_not_purge_the_twins_of_others() -> None:
+    before = settings((A, "1", {"managed_by": "me"}), (A, "2", {"prefix_id": "x"}))
+    with pytest.raises(c.ConnectionPlanError, match="say with prefix_id"):
+        c.make_plan(before, [c.Wanted(A)], purge=True, owner="me")
+    plan = c.make_plan(before, [c.Wanted(A, prefix_id="x")], purge=True, owner="me")
+    assert rows(plan.after) == [(A, "2", {"prefix_id": "x", "managed_by": "me"})]
+
+
 def test_the_prefix_is_part_of_who_is_meant() -> None:
     before = settings((A, "1", {}), (A, "2", {"prefix_id": "x"}))
     plan = c.make_plan(before, [c.Wanted(A, prefix_id="x", key="new")])
