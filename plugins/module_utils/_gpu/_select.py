@@ -23,6 +23,8 @@ def describe_gpus(gpus: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     parts = []
     for gpu in gpus:
         text = "{} {} ({})".format(gpu.get("index"), gpu.get("name"), gpu.get("uuid"))
+        if gpu.get("problem"):
+            text += f", out of order ({gpu['problem']})"
         if in_mig_mode(gpu):
             devices = ["{} {}".format(device.get("profile"), device.get("uuid")) for device in mig_devices(gpu)]
             text += " in MIG mode with %s" % (", ".join(devices) if devices else "no MIG devices")
@@ -46,8 +48,8 @@ def select_gpus(
     """The UUIDs of the wanted GPUs, in the wanted order.
 
     ``wanted`` is a list of indices, GPU UUIDs and MIG UUIDs, or a count; ``gpus`` is what gpu_info returns. A count
-    takes the first whole GPUs by index and passes over those in MIG mode and those in ``taken`` (UUIDs already given to
-    others). A list is taken at its word. An empty list, 0 or None is no GPU.
+    takes the first whole GPUs by index and passes over those in MIG mode, those out of order and those in ``taken``
+    (UUIDs already given to others). A list is taken at its word. An empty list, 0 or None is no GPU.
     """
     if wanted is None:
         return []
@@ -72,7 +74,9 @@ def select_gpus(
 def _first_free(count: int, gpus: t.Sequence[t.Mapping[str, t.Any]], taken: frozenset[str]) -> list[str]:
     if count < 0:
         raise GpuSelectionError(f"a count of GPUs cannot be negative, as {count} is")
-    whole = sorted((gpu for gpu in gpus if not in_mig_mode(gpu)), key=lambda gpu: int(gpu["index"]))
+    whole = sorted(
+        (gpu for gpu in gpus if not in_mig_mode(gpu) and not gpu.get("problem")), key=lambda gpu: int(gpu["index"])
+    )
     free = [str(gpu["uuid"]) for gpu in whole if gpu["uuid"] not in taken]
     if count > len(free):
         text = f"{count} GPUs are wanted and {len(free)} can be given"
@@ -105,6 +109,8 @@ def _find(item: t.Any, gpus: t.Sequence[t.Mapping[str, t.Any]]) -> str:
 
 
 def _whole(gpu: t.Mapping[str, t.Any], said: str) -> str:
+    if gpu.get("problem"):
+        raise GpuSelectionError(f"{said} is out of order ({gpu['problem']}); take another, or reset it or the host")
     if not in_mig_mode(gpu):
         return str(gpu["uuid"])
     devices = ", ".join("{} ({})".format(device["uuid"], device.get("profile")) for device in mig_devices(gpu))

@@ -1,0 +1,132 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""Whether the GPUs of a host can be used, in one word, and in one sentence that says what to do."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+OK = "ok"
+NO_GPU = "no_gpu"
+NO_DRIVER = "no_driver"
+DRIVER_MISMATCH = "driver_mismatch"
+HUNG = "hung"
+ERROR = "error"
+
+NVIDIA = "0x10de"
+# VGA controllers and 3D controllers: every GPU is one of the two.
+GPU_CLASSES = ("0x0300", "0x0302")
+
+_LIBRARY = re.compile(r"NVML library version:\s*([0-9.]+)")
+
+Verdict = t.Tuple[str, str]
+
+
+def is_gpu(vendor: str, device_class: str) -> bool:
+    """Whether a PCI device, by what /sys says of it, is an NVIDIA GPU."""
+    return vendor.strip().lower() == NVIDIA and device_class.strip().lower()[:6] in GPU_CLASSES
+
+
+def judge_without_tool(devices: t.Sequence[t.Mapping[str, t.Any]]) -> Verdict:
+    """The verdict where there is no nvidia-smi, by the GPUs on the PCI bus."""
+    if not devices:
+        return NO_GPU, "there is no NVIDIA GPU in this host"
+    return NO_DRIVER, _no_driver(devices)
+
+
+def judge_failure(
+    rc: int, output: str, devices: t.Sequence[t.Mapping[str, t.Any]], kernel_module: str | None = None
+) -> Verdict:
+    """The verdict where nvidia-smi failed. The exit codes are those of NVML; the texts count for more."""
+    text = output.lower()
+    said = " ".join(output.split()) or f"exit code {rc}"
+    if "driver/library version mismatch" in text or rc == 18:
+        library = _LIBRARY.search(output)
+        versions = ""
+        if kernel_module or library:
+            versions = (
+                f" (kernel module {kernel_module or 'unknown'}, library {library.group(1) if library else 'unknown'})"
+            )
+        return DRIVER_MISMATCH, (
+            f"the driver was updated and its old kernel module is still loaded{versions}; reboot the host, "
+            "or unload and load the nvidia modules"
+        )
+    if "couldn't communicate with the nvidia driver" in text or rc == 9:
+        if not devices:
+            return NO_GPU, "there is no NVIDIA GPU in this host, although nvidia-smi is installed"
+        return NO_DRIVER, _no_driver(devices)
+    if "couldn't find libnvidia-ml" in text or "library_not_found" in text or rc == 12:
+        return NO_DRIVER, "the driver's library libnvidia-ml.so is missing; install the whole driver, of one version"
+    if "no devices were found" in text or rc == 6:
+        if not devices:
+            return NO_GPU, "there is no NVIDIA GPU in this host, although the driver is loaded"
+        return ERROR, (
+            f"the driver is loaded and refuses {_name_devices(devices)}; "
+            "the kernel's log says why (dmesg, lines with NVRM)"
+        )
+    if "requires reset" in text or "reset required" in text or rc == 16:
+        return ERROR, f"a GPU must be reset before it can be used: nvidia-smi --gpu-reset, or reboot the host ({said})"
+    if "is lost" in text or "fallen off the bus" in text or rc == 15:
+        return ERROR, f"a GPU has fallen off the bus; reboot the host, and look at its power and seating ({said})"
+    if "insufficient permissions" in text or rc == 4:
+        return ERROR, f"nvidia-smi may not use the driver; run as root, and look for SELinux denials ({said})"
+    if "blocked" in text or rc == 17:
+        return ERROR, f"the system keeps nvidia-smi from the GPUs, as in a container without them ({said})"
+    return ERROR, f"nvidia-smi fails: {said}"
+
+
+def judge_hung(timeout: float) -> Verdict:
+    return HUNG, (
+        f"nvidia-smi did not answer within {timeout:g} seconds; a GPU or the driver hangs, "
+        "and as a rule only a reboot helps"
+    )
+
+
+def judge_gpus(gpus: t.Sequence[t.Mapping[str, t.Any]], remarks: t.Sequence[str] = ()) -> Verdict:
+    """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up where there is one."""
+    if not gpus:
+        return ERROR, f"nvidia-smi lists no GPU: {' '.join(remarks) or 'it says nothing'}"
+    # A damaged inforom, for one, is worth a warning and does not keep a GPU from its work.
+    warnings = [remark for remark in remarks if remark.upper().startswith("WARNING")]
+    problems = [f"GPU {gpu['index']} {gpu['problem']}" for gpu in gpus if gpu.get("problem")]
+    problems += [remark for remark in remarks if remark not in warnings]
+    if problems:
+        return ERROR, f"not every GPU is in order: {'; '.join(problems)}"
+    waiting = [gpu for gpu in gpus if not fabric_ready(gpu)]
+    if waiting:
+        states = "; ".join(
+            f"GPU {gpu['index']} {gpu['fabric']['state']}, {gpu['fabric']['status'] or 'no status'}" for gpu in waiting
+        )
+        return ERROR, (
+            f"the NVLink fabric is not up ({states}), so CUDA fails with error 802; start nvidia-fabricmanager, "
+            "in exactly the driver's version"
+        )
+    said = f" ({'; '.join(warnings)})" if warnings else ""
+    return OK, f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''} can be used{said}"
+
+
+def fabric_ready(gpu: t.Mapping[str, t.Any]) -> bool:
+    """True for a GPU without a fabric, too."""
+    fabric = gpu.get("fabric")
+    if not fabric:
+        return True
+    return fabric["state"].lower() == "completed" and (fabric["status"] or "success").lower() == "success"
+
+
+def _name_devices(devices: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    return ", ".join(str(device["address"]) for device in devices)
+
+
+def _no_driver(devices: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    count = f"{len(devices)} NVIDIA GPU{'s' if len(devices) > 1 else ''} ({_name_devices(devices)})"
+    holders = sorted({str(device["driver"]) for device in devices if device.get("driver")})
+    if "nouveau" in holders:
+        return f"{count} in this host held by nouveau; install NVIDIA's driver, which keeps nouveau away, and reboot"
+    if "vfio-pci" in holders:
+        return f"{count} in this host given to virtual machines (vfio-pci), not to the host"
+    return f"{count} in this host without a loaded NVIDIA driver; install it, or load it and look at the kernel's log"
