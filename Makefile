@@ -34,7 +34,7 @@ demo-clean: tools  ## remove all that `make demo` made
 
 .PHONY: test
 test: tools machine  ## everything below, quick ones first, with the time that each took
-	@$(BIN)/python scripts/run_stages.py lint unit sanity build integration molecule
+	@$(BIN)/python scripts/run_stages.py lint unit sanity build images integration molecule
 
 .PHONY: lint
 lint: lint-python lint-types lint-roles lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
@@ -71,12 +71,16 @@ sanity: tools  ## ansible-test sanity, without containers
 build: tools  ## the collection's archive in build/, checked and installed into an empty folder
 	$(BIN)/python scripts/build.py
 
+.PHONY: images
+images: tools machine  ## the lab's container images; built once, and again when their recipe changes
+	$(BIN)/python scripts/lab/images.py
+
 .PHONY: integration
-integration: tools machine  ## every module against the real thing on this machine; T=NAME for one
+integration: images  ## every module against the real thing on this machine; T=NAME for one
 	$(BIN)/python scripts/run_integration.py $(T)
 
 .PHONY: molecule
-molecule: tools machine  ## every role, and the whole site, on hosts made for it; S=NAME for one
+molecule: images  ## every role, and the whole site, on hosts made for it; S=NAME for one
 	$(BIN)/python scripts/run_molecule.py $(S)
 
 .PHONY: bench
