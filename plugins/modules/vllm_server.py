@@ -298,6 +298,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look
+from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._select import select_gpus
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _container,
@@ -314,6 +316,8 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts imp
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
 
 CACHE_ROOT = "/var/cache/private_llm/vllm"
+LOOK_TIMEOUT = 20.0  # seconds for nvidia-smi, which can hang with its GPU
+GPU_TOOL_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
 
 
 class VllmServer:
@@ -369,23 +373,27 @@ class VllmServer:
                 return path
             raise
 
-    def wanted_gpus(self, engine: Engine, current: t.Mapping[str, t.Any] | None) -> list[str]:
+    def wanted_gpus(self, engine: Engine | None, current: t.Mapping[str, t.Any] | None) -> list[str]:
         """UUIDs of the GPUs to use. A count keeps what the server has, as long as the GPUs are still there."""
         wanted = self.params["gpus"]
         if not wanted:
             return []
-        from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._select import select_gpus
-
         self.gpus = self.read_gpus()
         here = {str(gpu["uuid"]) for gpu in self.gpus}
         if isinstance(wanted, int) and current is not None:
             have = [_host.uuid_of(gpu, self.gpus) for gpu in _container.spec_of(current).gpus]
             if len(have) == wanted and here.issuperset(have):
                 return have
-        return select_gpus(wanted, self.gpus, self.taken_gpus(engine) if isinstance(wanted, int) else ())
+        taken = self.taken_gpus(engine) if isinstance(wanted, int) and engine is not None else ()
+        return select_gpus(wanted, self.gpus, taken)
 
     def read_gpus(self) -> list[dict[str, t.Any]]:
-        raise ValueError("no GPUs here")
+        """The GPUs of this host; ValueError, saying why, when there is none to use."""
+        program = self.module.get_bin_path("nvidia-smi", opt_dirs=GPU_TOOL_FOLDERS)
+        found = _look.look(_look.asker(program, LOOK_TIMEOUT) if program else None, LOOK_TIMEOUT)
+        if not found["gpus"]:
+            raise ValueError(f"gpus of {self.name} cannot be given: {found['message']}")
+        return list(found["gpus"])
 
     def taken_gpus(self, engine: Engine) -> set[str]:
         """GPUs of the other servers on this host."""
@@ -433,15 +441,16 @@ class VllmServer:
 
         return compare
 
-    def check_port(self, engine: Engine | None, spec: t.Any) -> None:
+    def check_port(self, engine: Engine | None) -> None:
         """Fail, naming who it is, when something else listens where the server is to listen."""
         except_names = (self.name, _lifecycle.previous_name(self.name))
+        bind, port = self.params["bind"], self.params["port"]
         rows = engine.containers() if engine is not None else []
-        held_by = _ports.holder(spec.bind, spec.port, rows, except_names)
+        held_by = _ports.holder(bind, port, rows, except_names)
         if held_by is None:
             return
         message = (
-            f"port {spec.port} on {platform.node()} is taken by {held_by}; "
+            f"port {port} on {platform.node()} is taken by {held_by}; "
             f"change port of {self.name}, or stop what listens there"
         )
         if self.module.check_mode:
@@ -452,7 +461,7 @@ class VllmServer:
                 if _container.is_managed({"Config": {"Labels": row.get("Labels")}})
                 for name in row.get("Names") or []
             ]
-            if _ports.holder(spec.bind, spec.port, rows, (*except_names, *servers)) is None:
+            if _ports.holder(bind, port, rows, (*except_names, *servers)) is None:
                 self.module.warn(message)
                 return
         raise ValueError(message)
@@ -479,8 +488,12 @@ class VllmServer:
         return self.converge(engine, found)
 
     def predict_on_bare_host(self) -> dict[str, t.Any]:
-        """Nothing can be here where there is no engine to ask."""
+        """Nothing of ours can be where there is no engine to ask. What the host cannot give is said all the same."""
         if self.state != "absent":
+            self.wanted_model()
+            self.wanted_gpus(None, None)
+            if self.state == "started":
+                self.check_port(None)
             self.set_plan(_lifecycle.plan(self.state, _lifecycle.Found(None, None), lambda container: ()))
             self.result["diff"]["after"] = _container.declared(self.params)
         return self.result
@@ -514,7 +527,7 @@ class VllmServer:
             "after": {**_container.as_options(spec), "state": self.state},
         }
         if _lifecycle.START in plan.actions:
-            self.check_port(engine, spec)
+            self.check_port(engine)
         makes = {_lifecycle.CREATE, _lifecycle.RECREATE}.intersection(plan.actions)
         if makes and self.image is None and not self.module.check_mode:
             raise ValueError(
