@@ -176,7 +176,7 @@ def _build_gpu(row: t.Mapping[str, str], mig_devices: t.Sequence[t.Mapping[str, 
 
 
 def parse_topology(output: str) -> list[dict[str, t.Any]]:
-    """``nvidia-smi topo -m``: how each GPU reaches the others (NV18, PIX, PHB, SYS and so on), its CPUs and NUMA node."""
+    """``nvidia-smi topo -m``: how each GPU reaches the others (NV18, PIX, SYS and so on), its CPUs and NUMA node."""
     columns: list[str] = []
     gpus = []
     for raw in output.splitlines():

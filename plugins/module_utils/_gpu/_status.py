@@ -88,7 +88,7 @@ def judge_hung(timeout: float) -> Verdict:
 
 
 def judge_gpus(gpus: t.Sequence[t.Mapping[str, t.Any]], remarks: t.Sequence[str] = ()) -> Verdict:
-    """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up where there is one."""
+    """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one."""
     if not gpus:
         return ERROR, f"nvidia-smi lists no GPU: {' '.join(remarks) or 'it says nothing'}"
     # A damaged inforom, for one, is worth a warning and does not keep a GPU from its work.
