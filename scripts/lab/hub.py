@@ -23,7 +23,7 @@ change on disk is a new commit:
     python3 hub.py --root DIR --host 127.0.0.1 --port 0 --port-file FILE
 
 While it runs, `/_lab/` steers it: GET and DELETE `/_lab/log`, PUT `/_lab/faults` (a list), PUT
-`/_lab/models/<org>/<name>` (private, tags, branches, extra_entries). A fault is an object:
+`/_lab/models/<org>/<name>` (private, tags, branches, extra_entries), PUT `/_lab/stop`. A fault is an object:
 
     match   a part of the path and query it applies to ("" is all)
     kind    cut       close the connection after `at` bytes of the body
@@ -278,6 +278,7 @@ class LabServer:
         self._lock = threading.Lock()
         self._server = _Listener((host, port), _Handler, self)
         self._thread: threading.Thread | None = None
+        self._asked_to_stop = threading.Event()
 
     @property
     def port(self) -> int:
@@ -311,17 +312,16 @@ class LabServer:
         self.stop()
 
     def serve(self, port_file: str | None) -> None:
-        """Serve until SIGTERM or SIGINT; the port is written into a file once requests can be made."""
-        done = threading.Event()
+        """Serve until a signal or request to stop; the port is written into a file once requests can be made."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *unused: done.set())
+            signal.signal(number, lambda *unused: self._asked_to_stop.set())
         self.start()
         if port_file:
             temporary = Path(f"{port_file}.{os.getpid()}")
             temporary.write_text(f"{self.port}\n", encoding="ascii")
             temporary.replace(port_file)
         print(f"serving on {self.url}", flush=True)
-        done.wait()
+        self._asked_to_stop.wait()
         self.stop()
 
     def reset_log(self) -> None:
@@ -364,6 +364,9 @@ class LabServer:
             with self._lock:
                 self.faults[:] = faults
             return body
+        if (request.command, path) == ("PUT", "stop"):
+            self._asked_to_stop.set()
+            return {}
         raise LabError(f"nothing at {request.command} /_lab/{path}")
 
 
