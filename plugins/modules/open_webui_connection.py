@@ -163,8 +163,7 @@ EXAMPLES = r"""
         key: "{{ vault_keys['gpu-02'] }}"
         prefix_id: gpu-02
 
-- name: Have these connections, remove those that an earlier run of this playbook had, and leave what people added by
-  hand
+- name: Have these connections, remove those of an earlier run of this playbook, leave what people added by hand
   private_llm.fleet.open_webui_connection:
     webui_url: http://127.0.0.1:3000
     webui_token: "{{ vault_open_webui_token }}"
