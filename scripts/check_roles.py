@@ -46,6 +46,10 @@ FILE_SUFFIXES = r"(?!\.(?:ya?ml|j2|json|sh|py|env|service|conf|md)\b)"
 TABLE = re.compile(r"<!-- variables -->\n(.*?)<!-- /variables -->", re.DOTALL)
 
 
+class CheckError(ValueError):
+    """Something cannot be read, so nothing can be said about it."""
+
+
 @dataclass
 class Role:
     """What one role says about itself."""
@@ -62,9 +66,17 @@ class Role:
         return set(self.defaults) | set(self.options)
 
 
+def parse(text: str, where: object) -> Any:
+    """Parse YAML, and name what it stands in when it is none."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CheckError(f"{where}: is not YAML: {error}") from error
+
+
 def load(path: Path) -> Any:
     """Read a YAML file; one that is not there holds nothing."""
-    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    return parse(path.read_text(encoding="utf-8"), path) if path.is_file() else None
 
 
 def task_files(folder: Path) -> list[Path]:
@@ -274,7 +286,7 @@ def constants_of(path: Path) -> dict[str, Any]:
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             name = node.targets[0].id
             if name in ("DOCUMENTATION", "EXAMPLES", "RETURN") and isinstance(node.value, ast.Constant):
-                found[name] = yaml.safe_load(str(node.value.value))
+                found[name] = parse(str(node.value.value), f"{path}: {name}")
     return found
 
 
@@ -330,6 +342,17 @@ def check_row(name: str, default: str, roles: dict[str, Role]) -> Iterator[str]:
             yield f"the default of {name} is {owner.defaults[name]!r}, not {quoted!r}"
 
 
+def check_index(root: Path, roles: dict[str, Role]) -> Iterator[str]:
+    """Want every role and every module named in the README."""
+    path = root / "README.md"
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    modules = sorted(path.stem for path in (root / "plugins" / "modules").glob("*.py"))
+    for kind, names in (("role", roles), ("module", modules)):
+        for name in names:
+            if f"`{name}`" not in text:
+                yield f"README.md: {kind} {name} is not in the index"
+
+
 def check_inventory(root: Path, roles: dict[str, Role]) -> Iterator[str]:
     """Want the example inventory to set only variables that exist, also in lines that are commented out."""
     for path in sorted((root / "inventory.example").rglob("*.yml")):
@@ -352,6 +375,7 @@ def check(root: Path) -> list[str]:
         problems += check_readme(role)
     problems += check_uses(root, roles)
     problems += check_modules(root)
+    problems += check_index(root, roles)
     problems += check_tables(root, roles)
     problems += check_inventory(root, roles)
     return problems
@@ -361,7 +385,10 @@ def main() -> int:
     """Check, and say what was found."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--root", type=Path, default=Path(__file__).resolve().parent.parent, help="the checkout")
-    problems = check(parser.parse_args().root)
+    try:
+        problems = check(parser.parse_args().root)
+    except CheckError as error:
+        problems = [str(error)]
     print("\n".join(problems) if problems else "roles, modules and documents agree with themselves")
     return 1 if problems else 0
 

@@ -84,6 +84,7 @@ def root(tmp_path: Path) -> Path:
     write(role / "templates" / "cache_server.conf.j2", TEMPLATE)
     write(role / "README.md", README)
     write(tmp_path / "meta" / "runtime.yml", "requires_ansible: '>=2.19.0'\n")
+    write(tmp_path / "README.md", "Role `cache`; modules `thing`, `open_webui_a`, `open_webui_b`.\n")
     (tmp_path / "plugins").mkdir()
     return tmp_path
 
@@ -279,8 +280,17 @@ def test_missing_readme(root: Path) -> None:
 )
 def test_table_of_variables(root: Path, table: str, problems: list[str]) -> None:
     header = "| by hand | variable | default |\n|---|---|---|\n"
-    write(root / "README.md", f"# x\n<!-- variables -->\n{header}{table}<!-- /variables -->\n")
+    write(root / "README.md", f"Role `cache`\n<!-- variables -->\n{header}{table}<!-- /variables -->\n")
     assert check_roles.check(root) == problems
+
+
+def test_index_in_the_readme(root: Path) -> None:
+    module(root, "thing")
+    write(root / "README.md", "nothing\n")
+    assert check_roles.check(root) == [
+        "README.md: role cache is not in the index",
+        "README.md: module thing is not in the index",
+    ]
 
 
 def test_example_inventory_sets_only_what_exists(root: Path) -> None:
@@ -311,6 +321,15 @@ def test_module_without_test(root: Path) -> None:
 def test_module_whose_example_shows_another(root: Path) -> None:
     module(root, "thing", example="other")
     assert check_roles.check(root) == ["plugins/modules/thing.py: no example uses private_llm.fleet.thing"]
+
+
+def test_documentation_that_is_no_yaml(root: Path) -> None:
+    module(root, "thing")
+    change(root / "plugins" / "modules" / "thing.py", "- name: Have", "- name: a: b")
+    with pytest.raises(
+        check_roles.CheckError, match=r"plugins/modules/thing.py: EXAMPLES: is not YAML: mapping values"
+    ):
+        check_roles.check(root)
 
 
 @pytest.mark.parametrize("text", ["DOCUMENTATION", "EXAMPLES", "RETURN"])
