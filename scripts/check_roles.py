@@ -331,13 +331,13 @@ def check_tables(root: Path, roles: dict[str, Role]) -> Iterator[str]:
 
 
 def check_row(name: str, default: str, roles: dict[str, Role]) -> Iterator[str]:
-    """Check the variable and the default of one row; a default without backticks is described, not quoted."""
+    """Check the variable and the default of one row; a default that begins with backticks is quoted."""
     name = name.strip("`")
     owner = next((role for role in roles.values() if name.split(".")[0].split("[")[0] in role.declared), None)
     if owner is None:
         yield f"no role declares {name}"
     elif default.startswith("`") and name in owner.defaults:
-        quoted = yaml.safe_load(default.strip("`"))
+        quoted = parse(default.split("`")[1], name)
         if quoted != owner.defaults[name]:
             yield f"the default of {name} is {owner.defaults[name]!r}, not {quoted!r}"
 

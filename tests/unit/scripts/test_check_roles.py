@@ -274,6 +274,7 @@ def test_missing_readme(root: Path) -> None:
     [
         ("| step | `cache_port` | `8000` |\n", []),
         ("| step | `cache_port` | the usual one |\n", []),
+        ('| step | `cache_token` | `""` (none) |\n', []),
         ("| step | `cache_port` | `8080` |\n", ["README.md: the default of cache_port is 8000, not 8080"]),
         ("| step | `cache_prot` | `8000` |\n", ["README.md: no role declares cache_prot"]),
     ],
