@@ -150,7 +150,7 @@ def error_detail(reply: Reply) -> str:
             if isinstance(value, list):
                 value = "; ".join(_validation_text(entry) for entry in value)
             if value:
-                return str(value)
+                return str(value).rstrip(".")
     return json.dumps(data)[:200]
 
 
@@ -252,12 +252,12 @@ class Client:
         )
         if reply.status == 400:
             raise SignInError(
-                f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {error_detail(reply)} "
+                f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {error_detail(reply)}. "
                 "Open WebUI takes a password from its environment at its first start only; give the one in use"
             )
         if reply.status == 403:
             raise SignInError(
-                f"Open WebUI at {self.url} has password sign-in switched off: {error_detail(reply)} "
+                f"Open WebUI at {self.url} has password sign-in switched off: {error_detail(reply)}. "
                 "Give webui_token with an administrator's API key instead of webui_email and webui_password"
             )
         if reply.status == 429:
