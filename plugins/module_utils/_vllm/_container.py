@@ -401,7 +401,7 @@ def differences(
                 changes.append(Change(field.name, _shown(old), _shown(new)))
     if [same_gpu(gpu) for gpu in before.gpus] != [same_gpu(gpu) for gpu in after.gpus]:
         changes.append(Change("gpus", list(before.gpus), list(after.gpus)))
-    changes += [Change(name, *pair) for name, pair in _by_key(before.engine, after.engine)]
+    changes += [Change(name, *map(typed, pair)) for name, pair in _by_key(before.engine, after.engine)]
     changes += [
         Change(f"env.{name}", *(_hidden(name, value) for value in pair))
         for name, pair in _by_key(before.env, after.env)
@@ -432,7 +432,7 @@ def declared(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 def _by_key(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.Iterator[tuple[str, tuple[t.Any, t.Any]]]:
     for name in sorted(set(before) | set(after)):
         if before.get(name) != after.get(name):
-            yield name, (typed(before.get(name)), typed(after.get(name)))
+            yield name, (before.get(name), after.get(name))
 
 
 def typed(value: t.Any) -> t.Any:

@@ -177,7 +177,7 @@ SIGNATURES = (
     _signature(
         "bfloat16_unsupported",
         r"Bfloat16 is only supported on GPUs with compute capability of at least 8\.0\. Your (?P<gpu>.+?) GPU has "
-        r"compute capability (?P<capability>[\d.]+)",
+        r"compute capability (?P<capability>\d+(?:\.\d+)?)",
         "the {gpu} (compute capability {capability}) cannot compute in bfloat16",
         "leave engine.dtype out, or set it to half",
     ),

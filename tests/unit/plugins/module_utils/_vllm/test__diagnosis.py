@@ -1,0 +1,236 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import SIGNATURES, diagnose
+
+FAILURES = pathlib.Path(__file__).parents[3] / "fixtures" / "vllm" / "failures"
+
+
+@pytest.mark.parametrize(
+    ("log", "found", "cause", "evidence", "fix"),
+    [
+        (
+            "context_too_long",
+            "context_exceeds_model",
+            "engine.max_model_len is 1000000, and the model's config.json allows 2048 (max_position_embeddings)",
+            "Value error, User-specified max_model_len (1000000) is greater than",
+            "set engine.max_model_len to 2048 or less",
+        ),
+        (
+            "kv_too_small",
+            "context_exceeds_kv",
+            "a context of 2048 tokens needs 0.0 GiB of KV cache and 0.0 GiB are available",
+            "ValueError: To serve at least one request with the model's max seq len (2048)",
+            "lower engine.max_model_len to 384 (or set it to auto)",
+        ),
+        (
+            "lfs_pointer",
+            "lfs_pointer",
+            "a weights file is damaged, cut short, or a Git LFS pointer in place of the file",
+            "safetensors._safetensors_rust.SafetensorError: Error while deserializing header: header too large",
+            "fetch the model again",
+        ),
+        (
+            "missing_config",
+            "model_not_readable",
+            "/models/noconf is not a model that vLLM can read: it has no config.json",
+            "Value error, Invalid repository ID or local directory specified: '/models/noconf'",
+            "check that the download is complete",
+        ),
+        (
+            "missing_weights",
+            "no_weights",
+            "/models/noweights holds no weights",
+            "RuntimeError: Cannot find any model weights with `/models/noweights`",
+            "fetch the model again",
+        ),
+        (
+            "ssl_missing",
+            "tls_file",
+            "a file that options name is not in the container, most likely of ssl_certfile and ssl_keyfile",
+            "FileNotFoundError: [Errno 2] No such file or directory",
+            "mount the folder of the certificate and key",
+        ),
+        (
+            "tool_parser_missing",
+            "tool_parser_missing",
+            "engine.enable_auto_tool_choice needs a parser",
+            "TypeError: Error: --enable-auto-tool-choice requires --tool-call-parser",
+            "set engine.tool_call_parser",
+        ),
+        (
+            "tp_not_dividing",
+            "heads_not_divisible",
+            "the model's 4 attention heads cannot be divided among 3 GPUs",
+            "Value error, Total number of attention heads (4) must be divisible by tensor parallel size (3)",
+            "set engine.tensor_parallel_size to a divisor of 4",
+        ),
+        (
+            "unknown_flag",
+            "unknown_option",
+            "this vLLM does not know --max-modle-len 1024",
+            "vllm: error: unrecognized arguments: --max-modle-len 1024",
+            "correct or remove engine.max_modle_len",
+        ),
+        (
+            "unknown_model_type",
+            "unknown_model_type",
+            "this image does not know models of type nosuch",
+            "Error parsing config for /models/mt: The checkpoint you are trying to load has model type `nosuch`",
+            "use a newer image",
+        ),
+    ],
+)
+def test_recorded_failures(log: str, found: str, cause: str, evidence: str, fix: str) -> None:
+    diagnosis = diagnose((FAILURES / f"{log}.log").read_text().splitlines(), 1, name="alpha")
+    assert diagnosis.id == found
+    assert diagnosis.cause == cause
+    assert diagnosis.evidence.startswith(evidence)
+    assert diagnosis.fix.startswith(fix)
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "part"),
+    [
+        (
+            (
+                "ValueError: Free memory on device cuda:0 (10.21/79.10 GiB) on startup is less than desired GPU memory "
+                "utilization (0.92, 72.77 GiB). Decrease GPU memory utilization or reduce GPU memory "
+                "used by other processes."
+            ),
+            "gpu_shared",
+            "10.21 of 79.10 GiB are free, and a share of 0.92 is 72.77 GiB",
+        ),
+        (
+            (
+                "ValueError: To serve at least one request with the models's max seq len (40960), (10.00 GiB KV cache "
+                "is needed, which is larger than the available KV cache memory (3.20 GiB)."
+            ),
+            "context_exceeds_kv",
+            "needs 10.00 GiB of KV cache and 3.20 GiB are available",
+        ),
+        (
+            (
+                "ValueError: Bfloat16 is only supported on GPUs with compute capability of at least 8.0. "
+                "Your Tesla T4 GPU "
+                "has compute capability 7.5. You can use float16 instead by explicitly setting the `dtype` flag"
+            ),
+            "bfloat16_unsupported",
+            "the Tesla T4 (compute capability 7.5) cannot compute in bfloat16",
+        ),
+        (
+            'failed to create task for container: could not select device driver "nvidia" with capabilities: [[gpu]]',
+            "no_gpu_runtime",
+            "Docker cannot give a GPU",
+        ),
+        (
+            "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=13.0, please update your driver",
+            "driver_too_old_image",
+            "needs a driver for CUDA 13.0",
+        ),
+        (
+            (
+                "driver failed programming external connectivity on endpoint alpha (0a1b): Bind for "
+                "0.0.0.0:18005 failed: port "
+                "is already allocated"
+            ),
+            "port_allocated",
+            "listens on the port already",
+        ),
+        (
+            "vllm: error: argument --kv-cache-dtype: invalid choice: 'fp4' (choose from 'auto', 'fp8')",
+            "bad_value",
+            "engine.kv_cache_dtype has a value that vLLM does not take: invalid choice: 'fp4'",
+        ),
+        (
+            "RuntimeError: Insufficient space in /dev/shm for message queue: 160 MiB required, 64 MiB free. Increase",
+            "shared_memory",
+            "160 MiB of shared memory are needed and 64 MiB are free",
+        ),
+        (
+            "ValueError: Model architectures ['FooForCausalLM'] are not supported for now. Supported architectures:",
+            "unsupported_architecture",
+            "cannot serve the architecture",
+        ),
+        ("RuntimeError: Failed to infer device type, please set", "no_gpu_visible", "vLLM sees no GPU"),
+        (
+            (
+                "pydantic_core.ValidationError: 1 validation error for X\n  Value error, strange thing. "
+                "[type=value_error, x"
+            ),
+            "option_validation",
+            "vLLM refuses the options: strange thing.",
+        ),
+    ],
+)
+def test_what_vllm_and_docker_say(line: str, found: str, part: str) -> None:
+    diagnosis = diagnose(line.split("\n"), 1)
+    assert diagnosis.id == found
+    assert part in diagnosis.cause
+    assert "{" not in diagnosis.cause + diagnosis.fix
+
+
+def test_the_first_exact_cause_wins_over_what_follows_from_it() -> None:
+    lines = [
+        (
+            "(Worker_TP1 pid=9) ERROR 11-23 10:31:46 [x.py:1] torch.OutOfMemoryError: CUDA out of "
+            "memory. Tried to allocate"
+        ),
+        "(EngineCore pid=8) ERROR 11-23 10:31:47 [x.py:1] ValueError: No available memory for the cache blocks.",
+        (
+            "(EngineCore pid=8) ERROR 11-23 10:31:47 [x.py:1] ValueError: Total number of attention heads (4) must be "
+            "divisible by tensor parallel size (3)."
+        ),
+        (
+            "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): "
+            "{'EngineCore': 1}"
+        ),
+    ]
+    assert diagnose(lines, 1).id == "no_kv_memory"
+    assert diagnose(lines[:1] + lines[3:], 1).id == "cuda_out_of_memory"
+
+
+def test_a_kill_for_want_of_memory_is_seen_without_a_word_in_the_log() -> None:
+    diagnosis = diagnose(["Loading weights"], 137, out_of_memory=True)
+    assert (diagnosis.id, diagnosis.evidence) == ("host_out_of_memory", "exit code 137, out of memory")
+
+
+@pytest.mark.parametrize(
+    ("lines", "evidence"),
+    [
+        (
+            [
+                "Traceback (most recent call last):",
+                "KeyError: 'the_real_reason'",
+                "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+            ],
+            "KeyError: 'the_real_reason'",
+        ),
+        (["something", "last words", ""], "last words"),
+        ([], "the log is empty"),
+    ],
+)
+def test_an_unknown_failure_quotes_what_is_no_wrapper(lines: list[str], evidence: str) -> None:
+    diagnosis = diagnose(lines, 1, name="alpha")
+    assert diagnosis.id == "unknown"
+    assert diagnosis.evidence == evidence
+    assert diagnosis.cause == "vLLM ended with exit code 1 for a reason that is not known to this collection"
+    assert diagnosis.fix == "read its log: docker logs alpha"
+
+
+def test_a_healthy_start_holds_no_exact_cause() -> None:
+    lines = (FAILURES.parent / "start_0.32.0.log").read_text().splitlines()
+    assert diagnose(lines).id == "unknown"
+
+
+def test_signatures_are_told_apart() -> None:
+    names = [signature.id for signature in SIGNATURES]
+    assert len(set(names)) == len(names)
+    assert len(names) >= 45

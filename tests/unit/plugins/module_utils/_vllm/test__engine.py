@@ -1,0 +1,39 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import (
+    LogLine,
+    epoch,
+    parse_log_line,
+    split_lines,
+)
+
+
+@pytest.mark.parametrize(
+    ("stamp", "seconds"),
+    [
+        ("2026-11-23T11:54:41.737380837Z", 1795434881.737380837),
+        ("2026-11-23T11:54:41Z", 1795434881.0),
+        ("2026-11-23T12:54:41.5+01:00", 1795434881.5),
+        ("0001-01-01T00:00:00Z", 0.0),
+        ("", 0.0),
+        ("yesterday", 0.0),
+    ],
+)
+def test_epoch(stamp: str, seconds: float) -> None:
+    assert epoch(stamp) == pytest.approx(seconds, abs=1e-5)
+
+
+def test_lines_come_whole_out_of_any_pieces() -> None:
+    pieces = [b"one\ntw", b"o\n\nthr", "é".encode()[:1], "é".encode()[1:], b"e"]
+    assert list(split_lines(pieces)) == ["one", "two", "", "thrée"]
+
+
+def test_a_line_without_a_timestamp_belongs_to_the_one_before() -> None:
+    assert parse_log_line("2026-11-23T11:54:41Z some text", 5.0) == LogLine(1795434881.0, "some text")
+    assert parse_log_line("more of it", 5.0) == LogLine(5.0, "more of it")

@@ -1,0 +1,175 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pathlib
+import typing as t
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import Server
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._readiness import NotReadyError, Waiter
+
+FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures" / "vllm"
+STARTED_AT = 1795435200.0
+
+
+class Clock:
+    """Time that passes only when somebody sleeps; what is to happen then is told before."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.events: list[tuple[float, t.Callable[[], None]]] = []
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        for event in [event for event in self.events if event[0] <= self.now]:
+            self.events.remove(event)
+            event[1]()
+
+    def read(self) -> float:
+        return self.now
+
+
+class Lab:
+    """One container that loads, and one HTTP server that answers for it."""
+
+    def __init__(self, engine: t.Any, vllm: t.Any) -> None:
+        self.engine, self.vllm, self.clock = engine, vllm, Clock()
+        self.reports: list[str] = []
+        engine.add("alpha", {"HostConfig": {}})
+
+    def at(self, seconds: float, event: t.Callable[[], None]) -> None:
+        self.clock.events.append((seconds, event))
+
+    def log(self, lines: t.Sequence[str], at: float = STARTED_AT) -> None:
+        self.engine.lines.setdefault("alpha", []).extend(LogLine(at, line) for line in lines)
+
+    def serve(self, name: str = "alpha", status: int = 200) -> None:
+        self.vllm.answers = {
+            "/health": (200, ""),
+            "/v1/models": (status, {"data": [{"id": name, "max_model_len": 512}]}),
+            "/v1/completions": (200, {"usage": {"completion_tokens": 1}}),
+            "/metrics": (200, 'vllm:cache_config_info{kv_cache_size_tokens="7",kv_cache_max_concurrency="2"} 1\n'),
+        }
+
+    def end(self, **state: t.Any) -> None:
+        self.engine.there["alpha"]["State"].update(Running=False, **state)
+
+    def wait(self, timeout: float = 60.0) -> dict[str, t.Any]:
+        return Waiter(
+            self.engine,
+            "alpha",
+            Server("127.0.0.1", self.vllm.port),
+            ["alpha"],
+            timeout,
+            self.reports.append,
+            self.clock.sleep,
+            self.clock.read,
+        ).wait()
+
+
+@pytest.fixture
+def lab(engine: t.Any, vllm: t.Any) -> Lab:
+    return Lab(engine, vllm)
+
+
+def test_ready_after_a_while(lab: Lab) -> None:
+    lines = (FIXTURES / "start_0.32.0.log").read_text().splitlines()
+    lab.at(5, lambda: lab.log(lines[:60]))
+    lab.at(20, lambda: lab.log(lines[60:], STARTED_AT + 20.7))
+    lab.at(22, lab.serve)
+    assert lab.wait() == {
+        "seconds": 20.7,
+        "kv_cache_tokens": 2097152,
+        "max_concurrency": 4096.0,
+        "max_model_len": 512,
+    }
+    assert lab.clock.now == 22
+    assert list(dict.fromkeys(lab.reports))[-1] == "generating a first token"
+    assert "answering" in lab.reports
+
+
+def test_without_a_log_the_server_itself_says_what_it_holds(lab: Lab) -> None:
+    lab.serve()
+    assert lab.wait() == {"seconds": None, "kv_cache_tokens": 7, "max_concurrency": 2.0, "max_model_len": 512}
+
+
+def test_an_exit_ends_the_wait_at_once_with_the_cause(lab: Lab) -> None:
+    lab.log((FIXTURES / "failures" / "unknown_flag.log").read_text().splitlines())
+    lab.at(3, lambda: lab.end(ExitCode=2))
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert lab.clock.now == 3
+    assert error.value.diagnosis.id == "unknown_option"
+    assert error.value.log_tail[-1] == "vllm: error: unrecognized arguments: --max-modle-len 1024"
+
+
+def test_a_restart_counts_as_an_exit(lab: Lab) -> None:
+    def restart() -> None:
+        lab.engine.there["alpha"]["RestartCount"] = 1
+
+    lab.at(3, restart)
+    lab.at(4, lab.serve)
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.cause == "vLLM did not start for a reason that is not known to this collection"
+
+
+def test_an_old_failure_in_the_log_is_not_blamed(lab: Lab) -> None:
+    lab.log(["ValueError: No available memory for the cache blocks."], STARTED_AT - 100)
+    lab.log(["KeyError: 'new'"])
+    lab.end(ExitCode=1)
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.evidence == "KeyError: 'new'"
+
+
+def test_the_kernel_killed_it(lab: Lab) -> None:
+    lab.end(ExitCode=137, OOMKilled=True)
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.id == "host_out_of_memory"
+
+
+def test_time_is_up(lab: Lab) -> None:
+    lab.log(["(Worker pid=1) Loading safetensors checkpoint shards:  35% Completed | 7/20 [00:01<?, ?it/s]"])
+    with pytest.raises(NotReadyError) as error:
+        lab.wait(timeout=10)
+    assert error.value.diagnosis.id == "timeout"
+    assert error.value.diagnosis.cause == (
+        "the server was not ready after 10 seconds; it was loading weights, file 7 of 20"
+    )
+    assert lab.clock.now == 10
+
+
+def test_time_is_up_and_the_log_says_why(lab: Lab) -> None:
+    lab.log(["INFO 11-23 12:00:00 [x.py:1] No available shared memory broadcast block found in 60 seconds."])
+    with pytest.raises(NotReadyError) as error:
+        lab.wait(timeout=10)
+    assert error.value.diagnosis.id == "worker_hangs"
+
+
+def test_a_server_that_is_up_and_serves_something_else(lab: Lab) -> None:
+    lab.serve("beta")
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.id == "not_working"
+    assert error.value.diagnosis.evidence == "it serves beta and not alpha"
+
+
+def test_a_server_that_refuses_the_key(lab: Lab) -> None:
+    lab.serve(status=401)
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.evidence.startswith("GET /v1/models answered 401")
+
+
+def test_a_container_that_vanishes(lab: Lab) -> None:
+    lab.at(2, lambda: lab.engine.remove("alpha"))
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.id == "removed"
