@@ -130,7 +130,8 @@ attributes:
   check_mode:
     support: full
     details:
-      - Lists the files from the hub and says which would be fetched. The ModelScope SDK is not needed for that.
+      - Lists the files from the hub and says which would be fetched, and fails where a run would for want of space. The
+        ModelScope SDK is not needed for that.
       - With O(source=git_lfs) on a host without git, the commit is told but not the files.
   diff_mode:
     support: full
@@ -272,7 +273,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git_source, _modelscope
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._apply import apply_plan
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._apply import apply_plan, needed_bytes
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
     HubError,
     check_endpoint,
@@ -383,7 +384,9 @@ class ModelSnapshot:
             self.result["diff"]["after"] = {**self._state(), "commit": resolution.commit}
             return
         if self.check:
-            self._describe(target, self._plan(target))
+            plan = self._plan(target)
+            self.store.check_free_space(needed_bytes(self.store, target, plan.missing))
+            self._describe(target, plan)
             return
         while True:
             with self._locked():

@@ -65,6 +65,13 @@ def apply_plan(store: ModelStore, source: Source, target: Target, plan: Plan, re
     return downloaded
 
 
+def needed_bytes(store: ModelStore, target: Target, missing: t.Sequence[Entry]) -> int:
+    """The space that fetching takes, less what an interrupted run has taken already."""
+    staging = store.staging_path(target.digest)
+    parts = sum(_size(os.path.join(staging, f"{entry.path}.incomplete")) for entry in missing)
+    return max(0, total_size(missing) - parts)
+
+
 def _supply(store: ModelStore, source: Source, target: Target, entries: t.Sequence[Entry], report: Report) -> int:
     """Have every entry in the staging folder, verified. Whatever is on this host already is not fetched."""
     staging = store.staging_path(target.digest)
@@ -81,8 +88,7 @@ def _supply(store: ModelStore, source: Source, target: Target, entries: t.Sequen
     missing = [entry for entry in entries if entry not in sound]
     if not missing:
         return 0
-    parts = sum(_size(os.path.join(staging, f"{entry.path}.incomplete")) for entry in missing)
-    store.check_free_space(max(0, total_size(missing) - parts))
+    store.check_free_space(needed_bytes(store, target, missing))
     text = f"downloading {store.repo}"
     report(text, 0, total_size(missing))
     downloaded = source.fetch(target.resolution, missing, staging, Meter(text, total_size(missing), report))
