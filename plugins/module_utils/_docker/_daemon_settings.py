@@ -21,29 +21,17 @@ STOCK_RUNTIME = "runc"
 def plan_settings(before: DaemonJson, settings: t.Mapping[str, t.Any], absent: t.Sequence[str] = ()) -> DaemonJson:
     """The wanted state of the file: objects merged, everything else replaced, the keys in ``absent`` gone."""
     after = before
-    gone = [path_of(key, before) for key in absent]
-    for path in gone:
-        if _declares(settings, path):
-            raise DaemonJsonError("{} is in settings and in absent; decide for one".format(".".join(path)))
-    for key, value in settings.items():
-        after = _merge(after, [str(key)], value)
-    for path in gone:
-        after = after.delete(path)
+    for key in absent:
+        if not key:
+            raise DaemonJsonError("absent holds an empty key")
+        if _reach(settings, key):
+            raise DaemonJsonError(f"{key} is in settings and in absent; decide for one")
+        for path in _reach(before.data, key):
+            after = after.delete(path)
+    for name, value in settings.items():
+        after = _merge(after, [str(name)], value)
     check_default_runtime(after)
     return after
-
-
-def path_of(key: str, document: DaemonJson) -> list[str]:
-    """A key as it is in the file, or, when there is none, dots leading into objects: log-opts.max-size."""
-    if not key:
-        raise DaemonJsonError("absent holds an empty key")
-    if document.has([key]) or "." not in key:
-        return [key]
-    first, rest = key.split(".", 1)
-    inner = document.get([first])
-    if isinstance(inner, dict) and rest in inner:
-        return [first, rest]
-    return key.split(".")
 
 
 def check_default_runtime(after: DaemonJson) -> None:
@@ -65,13 +53,15 @@ def check_default_runtime(after: DaemonJson) -> None:
     )
 
 
-def _declares(settings: t.Mapping[str, t.Any], path: t.Sequence[str]) -> bool:
-    inner: t.Any = settings
-    for key in path:
-        if not isinstance(inner, dict) or key not in inner:
-            return False
-        inner = inner[key]
-    return True
+def _reach(data: t.Any, key: str) -> list[list[str]]:
+    """All paths that a key with dots leads to: as it is, and with each dot as a step into an object."""
+    if not isinstance(data, dict):
+        return []
+    found = [[key]] if key in data else []
+    for at, char in enumerate(key):
+        if char == "." and key[:at] in data:
+            found += [[key[:at], *rest] for rest in _reach(data[key[:at]], key[at + 1 :])]
+    return found
 
 
 def _merge(document: DaemonJson, path: list[str], value: t.Any) -> DaemonJson:
