@@ -1,9 +1,9 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run `ansible-test sanity` on the tracked files, with no container.
+"""Run `ansible-test sanity` on the collection and its tests, with no container.
 
-ansible-test wants the collection at a real path .../ansible_collections/private_llm/fleet, so the tracked files are
+ansible-test wants the collection at a real path .../ansible_collections/private_llm/fleet, so its tracked files are
 mirrored there, below .cache, as a git repository of its own: otherwise the checkout around it would be asked for the
 files, and answer that there are none, for .cache is ignored. ansible-test gets a home folder of its own there too:
 with pip's effective configuration (it drops pip's environment variables), and, where the script by which it installs
@@ -34,6 +34,17 @@ MIRROR = CACHE / "ansible_collections" / "private_llm" / "fleet"
 
 LIMIT_SECONDS = 900.0
 DOWNLOAD_SECONDS = 10.0
+
+# Programs for the machine on which one works on the collection. They follow its rules (a shebang of python3, say), not
+# those of what Ansible carries to hosts; `make lint` looks after them.
+NOT_OF_THE_COLLECTION = (
+    ".collections/",
+    "benchmarks/",
+    "molecule/",
+    "scripts/",
+    "tests/support/",
+    "tests/unit/scripts/",
+)
 
 # Tests about which ansible-test only warns when a program is missing, and the program. Nobody shall think they ran.
 PROGRAMS = {"shellcheck": "shellcheck"}
@@ -121,7 +132,7 @@ def main() -> int:
         )
         return 1
 
-    mirror(tracked_files(), MIRROR)
+    mirror([name for name in tracked_files() if not name.startswith(NOT_OF_THE_COLLECTION)], MIRROR)
     if not (MIRROR / ".git").is_dir():
         subprocess.run(["git", "init", "--quiet", str(MIRROR)], check=True)
     write_pip_configuration(sys.executable, HOME / ".config" / "pip" / "pip.conf")
