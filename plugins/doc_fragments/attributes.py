@@ -12,7 +12,8 @@ class ModuleDocFragment:
 options: {}
 attributes:
   check_mode:
-    description: Can run in check mode and predict what a real run would change, also on a host where nothing is installed yet.
+    description:
+      - Can run in check mode and predict what a real run would change, also on a host where nothing is installed yet.
   diff_mode:
     description: Shows what changed, or would change, when run with C(--diff). Secrets are never shown.
   idempotent:
