@@ -443,8 +443,9 @@ class ModelSnapshot:
         )
 
     def _mounted(self) -> set[str]:
-        """The names of the releases that a container has mounted."""
-        return {os.path.relpath(path, self.store.path).split(os.sep)[0] for path in users_of(self.store.path)}
+        """The names of the releases that a container has mounted; all of them, if it has the folder above."""
+        names = {os.path.relpath(path, os.path.realpath(self.store.path)) for path in users_of(self.store.path)}
+        return set(self._digests()) if os.curdir in names else {name.split(os.sep)[0] for name in names}
 
     def _describe(self, target: Target, plan: Plan) -> None:
         """Say what the plan does; the same for check mode and for real."""
