@@ -147,3 +147,17 @@ def test_error_counts_the_taken() -> None:
         GpuSelectionError, match=r"^2 GPUs are wanted and 1 can be given \(2 taken by others\): this host has "
     ):
         select_gpus(2, THREE, taken=[A, C])
+
+
+BROKEN = [gpu(0, A), {**gpu(1, B), "problem": "GPU requires reset"}, gpu(2, C)]
+
+
+def test_a_gpu_out_of_order_is_passed_over_and_refused() -> None:
+    assert select_gpus(2, BROKEN) == [A, C]
+    with pytest.raises(GpuSelectionError) as error:
+        select_gpus([1], BROKEN)
+    assert str(error.value) == "GPU 1 is out of order (GPU requires reset); take another, or reset it or the host"
+    with pytest.raises(
+        GpuSelectionError, match=r"1 NVIDIA L40S \(GPU-bbbbbbbb-0000\), out of order \(GPU requires reset\)"
+    ):
+        select_gpus(3, BROKEN)
