@@ -10,7 +10,7 @@ module: model_snapshot
 short_description: Keep a verified snapshot of a model on a host
 version_added: "0.1.0"
 author:
-  - private_llm.fleet contributors
+  - private_llm.fleet contributors (@private-llm)
 description:
   - Resolves a revision of a model to a commit, fetches the files once, verifies each by its SHA-256 and publishes all
     of them in one step as an immutable release, C(<root>/<organization>/<name>/<digest>/). The link C(current) beside
