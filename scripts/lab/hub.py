@@ -330,7 +330,7 @@ class LabServer:
             self.log.clear()
 
     def record(self, entry: dict[str, t.Any]) -> None:
-        """Note a finished request."""
+        """Note a request; its status and bytes are filled in while it is answered."""
         with self._lock:
             self.log.append(entry)
 
@@ -397,12 +397,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         split = urllib.parse.urlsplit(self.path)
         self.route = urllib.parse.unquote(split.path)
         self.query = dict(urllib.parse.parse_qsl(split.query, keep_blank_values=True))
-        self.sent_status, self.sent_bytes = 0, 0
+        self.entry: dict[str, t.Any] = {}
         if self.route.startswith("/_lab/"):
             self._steer(lab)
             return
         self.faults = lab.take_faults(urllib.parse.unquote_plus(self.path))
-        entry = {
+        self.entry = {
             "method": self.command,
             "path": self.route,
             "query": self.query,
@@ -411,11 +411,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "authorization": self.headers.get("Authorization"),
             "cookie": self.headers.get("Cookie"),
             "faults": sorted(self.faults),
+            "status": 0,
+            "bytes": 0,
         }
-        try:
-            lab.handle(self)
-        finally:
-            lab.record({**entry, "status": self.sent_status, "bytes": self.sent_bytes})
+        # Before the answer: whoever has read it finds the request in the log.
+        lab.record(self.entry)
+        lab.handle(self)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _any  # noqa: N815 (the names are the base class's)
 
@@ -487,7 +488,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if ranges:
             sent["Accept-Ranges"] = "bytes"
         time.sleep(delay)
-        self.sent_status = status
+        self.entry.update(status=status, bytes=0)
         self.send_response(status)
         for name, value in {**sent, "Content-Length": str(length)}.items():
             self.send_header(name, value)
@@ -505,8 +506,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 block = block[:position] + bytes([block[position] ^ 0xFF]) + block[position + 1 :]
             if cut and offset + len(block) > cut.at:
                 block = block[: max(0, cut.at - offset)]
+            self.entry["bytes"] += len(block)
             self.wfile.write(block)
-            self.sent_bytes += len(block)
             offset += len(block)
             if rate:
                 time.sleep(len(block) / rate)
