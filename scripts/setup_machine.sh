@@ -7,6 +7,7 @@
 # answers. Does nothing, quickly, when all is there.
 #
 #   setup_machine.sh tools    what it takes to make the virtual environment with the tools
+#   setup_machine.sh images   what it takes to build the lab's images
 #   setup_machine.sh lab      what the demo and the tests need besides: a Docker engine, a browser, and more
 
 set -eu
@@ -122,9 +123,13 @@ start_engine() {
 
 case "${1:-}" in
 tools) setup_tools ;;
+images)
+    # shellcheck disable=SC2046  # one word for each package is what is wanted
+    install_packages $(echo mmdebstrap mmdebstrap | missing_packages)
+    ;;
 lab)
     setup_tools
     setup_lab
     ;;
-*) die "usage: $0 tools|lab" ;;
+*) die "usage: $0 tools|images|lab" ;;
 esac
