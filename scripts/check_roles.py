@@ -319,15 +319,26 @@ def check_modules(root: Path) -> Iterator[str]:
         yield "meta/runtime.yml: the action group open_webui is not in alphabetical order"
 
 
+def rows_of(text: str) -> Iterator[tuple[str, str]]:
+    """Give variable and default of each row of a document's tables of variables."""
+    for table in TABLE.findall(text):
+        for row in table.splitlines():
+            cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
+            if len(cells) == 3 and cells[1].startswith("`"):
+                yield cells[1], cells[2]
+
+
 def check_tables(root: Path, roles: dict[str, Role]) -> Iterator[str]:
-    """Hold the tables of variables in the READMEs against the roles' defaults."""
-    for path in sorted(root.glob("README*.md")):
-        for table in TABLE.findall(path.read_text(encoding="utf-8")):
-            for row in table.splitlines():
-                cells = [cell.strip() for cell in row.strip().strip("|").split("|")]
-                if len(cells) < 3 or not cells[1].startswith("`"):
-                    continue
-                yield from (f"{path.name}: {problem}" for problem in check_row(cells[1], cells[2], roles))
+    """Hold the tables of variables in the READMEs against the roles' defaults, and translations against the original."""
+    rows = {path.name: list(rows_of(path.read_text(encoding="utf-8"))) for path in sorted(root.glob("README*.md"))}
+    original = [name for name, _default in rows.get("README.md", [])]
+    for document, its_rows in rows.items():
+        for name, default in its_rows:
+            yield from (f"{document}: {problem}" for problem in check_row(name, default, roles))
+        names = [name for name, _default in its_rows]
+        if names != original:
+            differing = sorted(set(names) ^ set(original)) or ["their order"]
+            yield f"{document}: its table of variables is not that of README.md; they differ in {', '.join(differing)}"
 
 
 def check_row(name: str, default: str, roles: dict[str, Role]) -> Iterator[str]:

@@ -285,6 +285,15 @@ def test_table_of_variables(root: Path, table: str, problems: list[str]) -> None
     assert check_roles.check(root) == problems
 
 
+def test_translation_with_another_table(root: Path) -> None:
+    table = "<!-- variables -->\n| a | `cache_port` | `8000` |\n| b | `cache_token` | none |\n<!-- /variables -->\n"
+    write(root / "README.md", f"`cache`\n{table}")
+    write(root / "README.zh-CN.md", table.replace("| b | `cache_token` | none |\n", ""))
+    assert check_roles.check(root) == [
+        "README.zh-CN.md: its table of variables is not that of README.md; they differ in `cache_token`"
+    ]
+
+
 def test_index_in_the_readme(root: Path) -> None:
     module(root, "thing")
     write(root / "README.md", "nothing\n")
