@@ -329,7 +329,7 @@ def rows_of(text: str) -> Iterator[tuple[str, str]]:
 
 
 def check_tables(root: Path, roles: dict[str, Role]) -> Iterator[str]:
-    """Hold the tables of variables in the READMEs against the roles' defaults, and translations against the original."""
+    """Hold the tables in the READMEs against the roles' defaults, and translations against the original."""
     rows = {path.name: list(rows_of(path.read_text(encoding="utf-8"))) for path in sorted(root.glob("README*.md"))}
     original = [name for name, _default in rows.get("README.md", [])]
     for document, its_rows in rows.items():
