@@ -57,7 +57,7 @@ lint-shell: tools
 	$(BIN)/shellcheck .ci/run scripts/*.sh
 
 lint-ansible: tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline -q -f pep8
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint --offline --nocolor -q -f pep8
 
 .PHONY: unit
 unit: tools  ## unit tests

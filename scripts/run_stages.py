@@ -21,7 +21,7 @@ def run_stage(make: str, name: str) -> Case:
     started = time.monotonic()
     known = total(RESULTS)
     status = subprocess.run(
-        [make, "--no-print-directory", name], cwd=ROOT, stdin=subprocess.DEVNULL, check=False
+        [make, "--no-print-directory", "--keep-going", name], cwd=ROOT, stdin=subprocess.DEVNULL, check=False
     ).returncode
     case = Case(name, time.monotonic() - started, f"exit status {status}" if status else "")
     if status and total(RESULTS).failed == known.failed:
