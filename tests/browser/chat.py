@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Chat in a browser, as a person would: sign in to Open WebUI, pick a model, ask, read the answer, take a picture.
 
-    WEBUI_PASSWORD=... tests/browser/chat.py --url http://gpu-01:3000 --email admin@example.com --model qwen3-8b \
+    OPEN_WEBUI_PASSWORD=... tests/browser/chat.py --url http://gpu-01:3000 --email admin@example.com --model qwen3-8b \
         --question "Who are you?" --expect "Hello from the alpha model." --screenshot chat.png
 
 The password is read from the environment, where no list of processes shows it. Prints the answer. Needs Playwright and
@@ -143,16 +143,16 @@ def main() -> int:
     """Ask from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="address of Open WebUI")
-    parser.add_argument("--email", required=True, help="who signs in; the password is in $WEBUI_PASSWORD")
+    parser.add_argument("--email", required=True, help="who signs in; the password is in $OPEN_WEBUI_PASSWORD")
     parser.add_argument("--model", required=True, help="id of the model, as the menu shows it")
     parser.add_argument("--question", default="Who are you?")
     parser.add_argument("--expect", help="what the answer must contain")
     parser.add_argument("--screenshot", type=pathlib.Path, help="where to save a picture of the page")
     parser.add_argument("--timeout", type=float, default=60, help="seconds that each step may take (default 60)")
     options = parser.parse_args()
-    password = os.environ.get("WEBUI_PASSWORD")
+    password = os.environ.get("OPEN_WEBUI_PASSWORD")
     if not password:
-        parser.error("set WEBUI_PASSWORD in the environment")
+        parser.error("set OPEN_WEBUI_PASSWORD in the environment")
     try:
         print(
             chat(

@@ -1,0 +1,246 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The converged host, used and disturbed as in real life; the tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from tests.support import playbooks
+
+CONVERGE = str(Path(__file__).resolve().parents[1] / "converge.yml")
+INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
+CONFIG = "/etc/private_llm/open_webui"
+URL = "http://127.0.0.1:3000"
+
+
+def identity(host: t.Any) -> tuple[str, str]:
+    """Which container runs, and since when."""
+    shown = host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' open-webui").split()
+    return shown[0], shown[1]
+
+
+def call(host: t.Any, path: str, token: str = "", body: t.Any = None) -> tuple[int, t.Any]:
+    """Status and answer of one call to Open WebUI's API, made on the host."""
+    program = (
+        "import json, sys, urllib.error, urllib.request as u\n"
+        "url, token, body = json.load(sys.stdin)\n"
+        "headers = {'Content-Type': 'application/json', 'Authorization': 'Bearer ' + token}\n"
+        "data = None if body is None else json.dumps(body).encode()\n"
+        "try:\n"
+        "    with u.urlopen(u.Request(url, data, headers), timeout=30) as answer:\n"
+        "        print(json.dumps([answer.status, json.load(answer)]))\n"
+        "except u.HTTPError as error:\n"
+        "    print(json.dumps([error.code, error.read().decode()]))\n"
+    )
+    container = host.ansible.get_variables()["ansible_host"]
+    done = subprocess.run(
+        ["docker", "exec", "-i", container, "python3", "-c", program],
+        input=json.dumps([URL + path, token, body]),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    status, answer = json.loads(done.stdout)
+    return status, answer
+
+
+def password(host: t.Any) -> str:
+    return host.file(f"{CONFIG}/admin_password").content_string.strip()
+
+
+def sign_in(host: t.Any) -> str:
+    body = {"email": "admin@example.com", "password": password(host)}
+    status, answer = call(host, "/api/v1/auths/signin", body=body)
+    assert (status, answer["role"]) == (200, "admin")
+    return answer["token"]
+
+
+def run(*arguments: str, **variables: t.Any) -> playbooks.Outcome:
+    return playbooks.run(CONVERGE, [INVENTORY], *arguments, "--extra-vars", json.dumps(variables))
+
+
+def test_it_is_ready_and_has_its_administrator(host: t.Any) -> None:
+    assert call(host, "/ready") == (200, {"status": True})
+    status, config = call(host, "/api/config")
+    assert status == 200
+    assert config["version"] == "0.12.4"
+    assert "onboarding" not in config
+    assert config["features"]["enable_signup"] is False
+    assert len(password(host)) == 32
+
+
+def test_nobody_signs_up(host: t.Any) -> None:
+    body = {"name": "Eve", "email": "eve@example.com", "password": "let me in"}
+    status, _answer = call(host, "/api/v1/auths/signup", body=body)
+    assert status == 403
+
+
+def test_the_connection_is_there_and_its_models_are_for_everybody(host: t.Any) -> None:
+    token = sign_in(host)
+    _status, config = call(host, "/openai/config", token)
+    assert config["OPENAI_API_BASE_URLS"] == ["https://api.openai.com/v1", "http://host.docker.internal:18005/v1"]
+    assert config["OPENAI_API_KEYS"] == ["", "key-of-the-backend"]
+    # What Open WebUI puts first by itself is switched off from its first start on, so that nothing outside is asked.
+    assert config["OPENAI_API_CONFIGS"]["0"] == {"enable": False}
+
+    body = {"name": "Ann", "email": "ann@example.com", "password": "anns password", "role": "user"}
+    status, ann = call(host, "/api/v1/auths/add", token, body)
+    assert status == 200
+    _status, listing = call(host, "/api/models", ann["token"])
+    assert [model["id"] for model in listing["data"]] == ["small", "large"]
+    question = {"model": "large", "messages": [{"role": "user", "content": "Hello?"}], "stream": False}
+    status, answer = call(host, "/api/chat/completions", ann["token"], question)
+    assert status == 200
+    assert answer["choices"][0]["message"]["content"] == "large heard: Hello?"
+
+
+def test_secrets_are_for_root_only_and_nowhere_else(host: t.Any) -> None:
+    for path in ("admin_password", "secret_key", "container/env", "container/admin"):
+        file = host.file(f"{CONFIG}/{path}")
+        assert (oct(file.mode), file.user) == ("0o600", "root"), path
+    for path in ("/etc/private_llm", CONFIG, f"{CONFIG}/container", "/srv/open-webui"):
+        assert oct(host.file(path).mode) == "0o700", path
+    shown = host.check_output("docker inspect open-webui") + host.check_output("docker logs open-webui 2>&1")
+    shown += host.check_output("ps -eo args")
+    for secret in (password(host), host.file(f"{CONFIG}/secret_key").content_string.strip(), "key-of-the-backend"):
+        assert len(secret) > 16
+        assert secret not in shown
+    assert "WEBUI_SECRET_KEY" not in host.check_output("docker exec open-webui env")
+
+
+def test_the_environment_arrives_as_it_was_written(host: t.Any) -> None:
+    environment = host.check_output("docker exec open-webui cat /proc/1/environ").split("\0")
+    assert 'QUOTED=it\'s "$HOME" & more' in environment
+    assert "ENABLE_SIGNUP=false" in environment
+    assert "OFFLINE_MODE=true" in environment
+
+
+def test_the_container_is_as_declared(host: t.Any) -> None:
+    inspected = json.loads(host.check_output("docker inspect open-webui"))[0]
+    assert inspected["HostConfig"]["Memory"] == 1500 * 1024 * 1024
+    assert inspected["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    labels = inspected["Config"]["Labels"]
+    assert labels["private_llm.fleet.managed-by"] == "private_llm.fleet"
+    assert labels["private_llm.fleet.name"] == "open-webui"
+
+
+def test_a_second_run_leaves_the_container_alone(host: t.Any) -> None:
+    before = identity(host)
+    outcome = run()
+    assert (outcome.returncode, outcome.changes()) == (0, 0), outcome.text
+    assert identity(host) == before
+
+
+def test_what_was_added_by_hand_stays(host: t.Any) -> None:
+    token = sign_in(host)
+    _status, config = call(host, "/openai/config", token)
+    config["OPENAI_API_BASE_URLS"].append("http://by-hand.invalid/v1")
+    config["OPENAI_API_CONFIGS"]["2"] = {"enable": False}
+    status, _answer = call(host, "/openai/config/update", token, config)
+    assert status == 200
+    outcome = run(open_webui_connections=[{"url": "http://host.docker.internal:18005/v1", "prefix_id": "lab"}])
+    assert outcome.returncode == 0, outcome.text
+    _status, config = call(host, "/openai/config", token)
+    assert [url.split("/")[2] for url in config["OPENAI_API_BASE_URLS"]] == [
+        "api.openai.com",
+        "by-hand.invalid",
+        "host.docker.internal:18005",
+    ]
+    back = run()
+    assert {name.split(" : ")[-1] for _host, name in back.changed()} == {"Declare the connections"}
+
+
+def test_another_environment_restarts_the_same_container(host: t.Any) -> None:
+    before = identity(host)
+    # A run that was cut off after it wrote the file is made up for by the next one.
+    host.check_output(f"touch -d 'now + 2 seconds' {CONFIG}/container/env")
+    outcome = run()
+    assert {name.split(" : ")[-1] for _host, name in outcome.changed()} == {"Run Open WebUI"}, outcome.text
+    after = identity(host)
+    assert after[0] == before[0]
+    assert after[1] > before[1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        (
+            {"open_webui_admin_password": "not the password"},
+            "does not accept webui_password for admin@example.com: The email or password provided is incorrect",
+        ),
+        ({"open_webui_admin_email": "nobody@example.com"}, "set open_webui_admin_password to the one in use"),
+        ({"open_webui_config_dir": "/etc/private_llm/elsewhere"}, "admin_password is not there"),
+        ({"open_webui_port": 18005}, "port 18005 on web is taken"),
+        ({"open_webui_image": "open-webui:v0.11.0"}, "its database cannot go back to an older version"),
+        (
+            {"open_webui_env": {"WEBUI_SECRET_KEY": "x", "not a name": 1}, "open_webui_bind": "localhost"},
+            "open_webui_bind is localhost; give an IP address",
+        ),
+    ],
+    ids=["password", "e-mail", "lost password", "port", "older version", "options"],
+)
+def test_preflight_stops_before_anything_changes(host: t.Any, variables: dict[str, t.Any], words: str) -> None:
+    before = identity(host), host.file(f"{CONFIG}/container/env").mtime
+    outcome = run(**variables)
+    assert outcome.returncode != 0
+    assert words in "\n".join(outcome.failures().values())
+    assert outcome.changes() == 0
+    assert (identity(host), host.file(f"{CONFIG}/container/env").mtime) == before
+    assert "not the password" not in outcome.text
+
+
+def test_a_password_given_and_in_use_is_taken_over(host: t.Any) -> None:
+    token = sign_in(host)
+    old = password(host)
+    body = {"password": old, "new_password": "chosen in the browser"}
+    status, _answer = call(host, "/api/v1/auths/update/password", token, body)
+    assert status == 200
+    refused = run()
+    assert refused.returncode != 0
+    assert "That is the password in /etc/private_llm/open_webui/admin_password" in "\n".join(
+        refused.failures().values()
+    )
+    before = identity(host)
+    outcome = run(open_webui_admin_password="chosen in the browser")
+    assert outcome.returncode == 0, outcome.text
+    assert password(host) == "chosen in the browser"
+    assert identity(host) == before
+    assert "chosen in the browser" not in outcome.text
+    assert run().changes() == 0
+
+
+def test_a_start_that_fails_shows_the_log(host: t.Any) -> None:
+    broken = {"DATABASE_URL": "sqlite:////proc/no/such/place.db"}
+    outcome = run(open_webui_env=broken, open_webui_ready_timeout=10)
+    assert outcome.returncode != 0
+    message = list(outcome.failures().values())[-1]
+    assert "Open WebUI on web is not ready 10 seconds after its start (open_webui_ready_timeout)" in message
+    assert "unable to open database file" in message
+    mended = run()
+    assert mended.returncode == 0, mended.text
+    assert run().changes() == 0
+
+
+def test_data_do_not_lose_their_key(host: t.Any) -> None:
+    host.check_output(f"mv {CONFIG}/secret_key /root/secret_key")
+    outcome = run("--check")
+    host.check_output(f"mv /root/secret_key {CONFIG}/secret_key")
+    assert outcome.returncode != 0
+    assert "restore it, or set open_webui_secret_key" in "\n".join(outcome.failures().values())
+
+
+def test_another_image_in_check_mode_is_a_change_and_none_is_made(host: t.Any) -> None:
+    before = identity(host)
+    outcome = run("--check", open_webui_port=3001, open_webui_memory="1600m")
+    assert outcome.returncode == 0, outcome.text
+    assert "Run Open WebUI" in {name.split(" : ")[-1] for _host, name in outcome.changed()}
+    assert identity(host) == before
