@@ -2,16 +2,16 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build an apt repository in the form of NVIDIA's, signed with a key made for it, with packages of the four real names.
+"""Build an apt repository in the form of NVIDIA's, signed with a key made for it: packages of the four real names.
 
     python3 scripts/lab/nvidia_repo.py DIR [--versions 1.19.1,1.20.0,1.20.1]
 
     DIR/gpgkey                   the signing key, armored
     DIR/fingerprint              its fingerprint
-    DIR/stable/deb/amd64/        Packages, InRelease and the packages of each version
+    DIR/stable/deb/amd64/        Packages, InRelease, and the packages of each version
     DIR/stable/deb/arm64/
 
-The packages depend on each other as the real ones do, in exactly one version, and bring what is in fake_gpu/ in place of
+The packages depend on each other as the real ones do, in exactly one version, and bring what is in fake_gpu/ instead of
 programs that need a GPU. apt, dpkg and the signature are real. Needs gpg, apt-ftparchive and dpkg-deb.
 """
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import base64
 import pathlib
 
 import pytest
@@ -43,7 +42,6 @@ def test_primary_fingerprints(content: bytes, expected: list[str]) -> None:
     assert primary_fingerprints(content) == expected
 
 
-SECRET = base64.b64decode("lQ==") + b"\x00\x01\x04"
 LITERAL = b"\xcb\x05hello"
 
 
