@@ -185,7 +185,9 @@ def _web_lines(host: str, told: Mapping) -> list[str]:
     web = told.get("open_webui_endpoint")
     if not web:
         return []
-    address = server_address(str(web["bind"]), str(told.get("ansible_host") or host))
+    bind = str(web["bind"])
+    loopback = ipaddress.ip_address(bind).is_loopback
+    address = bind if loopback else server_address(bind, str(told.get("ansible_host") or host))
     password = f"password in {web['password_file']} on {host}" if web["password_file"] else "password as declared"
     lines = [f"Open WebUI: http://{address}:{web['port']}  sign in as {web['admin_email']}, {password}"]
     answers = (told.get("open_webui_answers") or {}).get("answers") or []
