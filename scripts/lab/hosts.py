@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Lab hosts: containers that boot systemd and run a Docker engine of their own, on the lab's network.
 
-    hosts.py up --prefix demo < platforms.json     make the hosts, wait until they are up, print them as JSON
+    hosts.py up --prefix demo < platforms.json     make the hosts, wait until they are up, print variables for Ansible
     hosts.py down --prefix demo                    remove them with their volumes
     hosts.py up --prefix try --image debian:12-engine one     a single host named `one`
 
@@ -76,8 +76,8 @@ def main() -> int:
         # Progress goes where it is not taken for the answer.
         with contextlib.redirect_stdout(sys.stderr):
             build_missing(platforms, client)
-            described = hosts.up(platforms, arguments.prefix)
-        print(json.dumps(described, indent=2))
+            variables = hosts.up(platforms, arguments.prefix)
+        print(json.dumps(variables, indent=2))
     except (LabError, images.BuildError, subprocess.SubprocessError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

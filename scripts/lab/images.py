@@ -75,6 +75,8 @@ NO_DOCS = (
     "path-exclude=/usr/share/doc/*",
     "path-include=/usr/share/doc/*/copyright",
 )
+# A container has no kernel of its own to load modules into; on Debian 13 the attempt counts as a failed unit.
+HOST_HOOK = 'ln -s /dev/null "$1/etc/systemd/system/systemd-modules-load.service"'
 HOST_CONFIG = ("ENV container=docker", 'CMD ["/sbin/init"]')
 
 PIP = "python3 $(ls /mnt/wheels/pip-*.whl)/pip"
@@ -181,6 +183,7 @@ class Recipe:
     # either a Debian tree ...
     suite: str = ""
     debs: tuple[str, ...] = ()
+    hook: str = ""
     # ... or a script run in a container of another recipe's image
     base: str = ""
     script: str = ""
@@ -198,6 +201,8 @@ class Recipe:
     def digest(self) -> str:
         content = {"format": FORMAT, **dataclasses.asdict(self)}
         del content["published"]
+        if not self.hook:
+            del content["hook"]
         if self.suite:
             content["dpkg"] = NO_DOCS
         if self.base:
@@ -206,7 +211,8 @@ class Recipe:
 
 
 def _host(release: str, suite: str) -> Recipe:
-    return Recipe(key=f"debian:{release}", tag=f"debian:{release}", suite=suite, debs=HOST_DEBS, config=HOST_CONFIG)
+    name = f"debian:{release}"
+    return Recipe(key=name, tag=name, suite=suite, debs=HOST_DEBS, hook=HOST_HOOK, config=HOST_CONFIG)
 
 
 def _engine(release: str, python: str, debs: str) -> Recipe:
@@ -467,6 +473,8 @@ class Builder:
         with tempfile.TemporaryDirectory(dir=WORK) as folder:
             tar = os.path.join(folder, "tree.tar")
             options = [f"--dpkgopt={option}" for option in NO_DOCS]
+            if recipe.hook:
+                options.append(f"--customize-hook={recipe.hook}")
             argv = [
                 "mmdebstrap",
                 "--quiet",

@@ -197,7 +197,7 @@ class Hosts:
         container.start()
         return container
 
-    def wait(self, container: Any, engine: bool, seconds: float = WAIT_SECONDS) -> str:
+    def wait(self, container: Any, engine: bool, seconds: float = WAIT_SECONDS) -> None:
         """Wait until systemd has started all it wants, and the engine answers where there is one."""
         end = time.monotonic() + seconds
         state = "no answer"
@@ -215,19 +215,22 @@ class Hosts:
                 if time.monotonic() > end:
                     raise LabError(f"the engine of {container.name} does not answer; see: journalctl -u docker in it")
                 time.sleep(0.3)
-        return state
 
-    def up(self, platforms: Sequence[Platform], prefix: str, volume: str = "") -> list[dict[str, Any]]:
-        """Make the hosts that are missing, wait until all are up, and describe them."""
+    def up(self, platforms: Sequence[Platform], prefix: str, volume: str = "") -> dict[str, dict[str, str]]:
+        """Make the hosts that are missing, wait until all are up, and return their variables for an inventory."""
         net = network.ensure(self.client)
         started = [(platform, self.start(platform, prefix, net, volume)) for platform in platforms]
-        described = []
+        variables = {}
         for platform, container in started:
-            state = self.wait(container, platform.has_engine)
+            self.wait(container, platform.has_engine)
             container.reload()
             address = container.attrs["NetworkSettings"]["Networks"][network.NAME]["IPAddress"]
-            described.append({"name": platform.name, "container": container.name, "ip": address, "systemd": state})
-        return described
+            variables[platform.name] = {
+                "ansible_connection": "community.docker.docker",
+                "ansible_host": container.name,
+                "lab_ip": address,
+            }
+        return variables
 
     def down(self, prefix: str) -> list[str]:
         """Remove every host made under a prefix, and its volumes."""

@@ -104,8 +104,9 @@ def _make(hosts: Hosts, engine: str, preload: Sequence[str], name: str) -> None:
     hosts.down(prefix)
     client.volumes.create(name, labels={f"{LABEL}.seed": kind})
     try:
-        (host,) = hosts.up([Platform(name="seed", image=engine)], prefix, name)
-        container = client.containers.get(host["container"])
+        platform = Platform(name="seed", image=engine)
+        hosts.up([platform], prefix, name)
+        container = client.containers.get(platform.container(prefix))
         for key in sorted(preload):
             load(container.name, images.RECIPES[key])
         for unit in ("docker.socket", "docker.service", "containerd.service"):
