@@ -18,7 +18,8 @@ from pathlib import Path
 import yaml
 from tests.support import playbooks
 
-GPU_A, GPU_B, WEB = "site-gpu-a", "site-gpu-b", "site-web"
+GPU_A, GPU_B, WEB = "gpu-a", "gpu-b", "web"
+CONTAINER = "private-llm-lab-site-"  # what stands before their names on this machine
 HOSTS = (GPU_A, GPU_B, WEB)
 INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
 ARTIFACTS = playbooks.ROOT / ".cache" / "artifacts" / "site"
@@ -31,7 +32,9 @@ REMOVE = "playbooks/remove.yml"
 
 def on(host: str, *argv: str) -> str:
     """Run a command on a lab host and return what it printed."""
-    done = subprocess.run(["docker", "exec", host, *argv], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(
+        ["docker", "exec", CONTAINER + host, *argv], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, f"{argv} on {host}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -113,14 +116,7 @@ def until(what: str, condition: t.Callable[[], t.Any], seconds: float = 120) -> 
 
 def address(host: str) -> str:
     """The lab host's address on the lab's network."""
-    shown = subprocess.run(
-        ["docker", "inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", host],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=True,
-    )
-    return shown.stdout.strip()
+    return str(variables(host)["lab_ip"])
 
 
 def served(host: str, port: int, key: str | None = None) -> tuple[int, list[str]]:

@@ -18,7 +18,7 @@ from fleet import GPU_A, GPU_B, WEB
 from tests.support import playbooks
 
 ALPHA_SAYS = "Hello from the alpha model."
-BETA_SAYS = "Greetings from the beta model."
+BETA_SAYS = "Hello from the beta model."
 PORT = 18005
 
 
@@ -46,7 +46,7 @@ def test_the_key_is_nowhere_to_be_seen() -> None:
 
 def test_gpus_reach_the_containers() -> None:
     assert "NVIDIA_VISIBLE_DEVICES=" in fleet.on(GPU_A, "docker", "exec", "alpha", "env")
-    assert "FAKE_GPU_FROM_CDI=" in fleet.on(GPU_B, "docker", "exec", "beta", "env")
+    assert "PRIVATE_LLM_LAB_GPU=" in fleet.on(GPU_B, "docker", "exec", "beta", "env")
 
 
 def test_a_second_run_changes_nothing_and_restarts_nothing() -> None:
@@ -90,7 +90,7 @@ def test_a_chat_in_the_browser() -> None:
 
 def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> None:
     changed = fleet.instances(GPU_A, alpha={"engine": {"max_model_len": 512}})
-    declared = fleet.declare(tmp_path, site_gpu_a={"vllm_server_instances": changed})
+    declared = fleet.declare(tmp_path, gpu_a={"vllm_server_instances": changed})
     before = fleet.containers()
 
     checked = fleet.run(fleet.SITE, "--check", declared=declared)
@@ -133,7 +133,7 @@ def test_a_run_whose_controller_is_killed_is_finished_by_the_next(tmp_path: Path
 
 def test_a_run_whose_connection_is_cut_ends_well(tmp_path: Path) -> None:
     changed = fleet.instances(GPU_B, beta={"engine": {"max_model_len": 768}})
-    declared = fleet.declare(tmp_path, site_gpu_b={"vllm_server_instances": changed})
+    declared = fleet.declare(tmp_path, gpu_b={"vllm_server_instances": changed})
     before = fleet.identity(GPU_B, "beta")
     process = fleet.start(fleet.SERVERS, "--limit", GPU_B, declared=declared)
     fleet.until("a new container", lambda: fleet.identity(GPU_B, "beta") not in ("", before))
@@ -173,7 +173,7 @@ def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: P
         json.dumps(
             {
                 "all": {"hosts": {GPU_B: {"vllm_server_instances": broken}}},
-                "gpu_hosts": {"hosts": {"site-gone": {"ansible_connection": "community.docker.docker"}}},
+                "gpu_hosts": {"hosts": {"gpu-gone": {"ansible_connection": "community.docker.docker"}}},
             }
         ),
         encoding="utf-8",
@@ -182,7 +182,7 @@ def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: P
     outcome = fleet.run(fleet.SITE, declared=str(declared))
     assert outcome.returncode != 0
     named = outcome.failures()["localhost", "Hosts that failed"]
-    assert "site-gone: reach: cannot be reached" in named
+    assert "gpu-gone: reach: cannot be reached" in named
     assert f"{GPU_B}: servers: " in named
     assert "float13" in named
     assert outcome.stats[GPU_A]["failures"] == outcome.stats[WEB]["failures"] == 0
@@ -195,7 +195,7 @@ def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: P
     assert fleet.served(GPU_B, PORT) == (200, ["beta"])
 
 
-BAD_INSTANCE = {"model": "lab/alpha", "port": 18100, "engine": {}}
+BAD_INSTANCE = {"model": "private-llm-lab/tiny-alpha", "port": 18100, "engine": {}}
 
 
 def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> None:
@@ -213,19 +213,19 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
         {**BAD_INSTANCE, "name": "no-such-gpu", "gpus": [7], "port": 18102},
         {**BAD_INSTANCE, "name": "no-config", "model": "/srv/not-a-model", "port": 18103},
         {**BAD_INSTANCE, "name": "squatted", "port": 18101},
-        {**BAD_INSTANCE, "name": "no-such-model", "model": "lab/nothing", "port": 18104},
+        {**BAD_INSTANCE, "name": "no-such-model", "model": "private-llm-lab/nothing", "port": 18104},
     ]
     declared = fleet.declare(
         tmp_path,
-        site_gpu_a={"vllm_server_instances": wrong},
-        site_gpu_b={
+        gpu_a={"vllm_server_instances": wrong},
+        gpu_b={
             "vllm_server_instances": [
                 {**BAD_INSTANCE, "name": "beta", "max_model_len": 512},
                 {**BAD_INSTANCE, "name": "beta"},
                 {**BAD_INSTANCE, "name": "open", "port": 18105, "api_keys": []},
             ]
         },
-        site_web={"open_webui_admin_password": "not the password"},
+        web={"open_webui_admin_password": "not the password"},
     )
     before = fleet.containers()
     try:
@@ -240,7 +240,7 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
         (GPU_A, "GPU 7"),
         (GPU_A, "/srv/not-a-model"),
         (GPU_A, "port 18101"),
-        (GPU_A, "lab/nothing"),
+        (GPU_A, "private-llm-lab/nothing"),
         (GPU_B, "daemon.json"),
         (GPU_B, "vllm_server_instances[0].max_model_len: is not a key of an instance"),
         (GPU_B, "vllm_server_instances[1].name"),
@@ -257,7 +257,7 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
 
 def test_a_revision_that_does_not_exist_is_named_before_anything_is_changed(tmp_path: Path) -> None:
     declared = fleet.declare(
-        tmp_path, site_gpu_a={"vllm_server_instances": fleet.instances(GPU_A, alpha={"revision": "v99"})}
+        tmp_path, gpu_a={"vllm_server_instances": fleet.instances(GPU_A, alpha={"revision": "v99"})}
     )
     before = fleet.containers()
     outcome = fleet.run(fleet.PLAN, declared=declared)
@@ -276,7 +276,7 @@ def test_removal_takes_what_the_collection_made_and_nothing_else() -> None:
     for host in fleet.HOSTS:
         assert fleet.on(host, "sh", "-c", "ls -d /opt/private_llm 2>/dev/null; true") == ""
     for host, model in ((GPU_A, "alpha"), (GPU_B, "beta")):
-        assert fleet.on(host, "readlink", f"/srv/models/lab/{model}/current")
+        assert fleet.on(host, "readlink", f"/srv/models/private-llm-lab/tiny-{model}/current")
         assert "nvidia-container-runtime" not in fleet.on(host, "cat", "/etc/docker/daemon.json")
     assert "webui.db" in fleet.on(WEB, "ls", "/srv/open-webui")
     assert fleet.run(fleet.REMOVE).changes() == 0
