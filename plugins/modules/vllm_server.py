@@ -521,11 +521,6 @@ class VllmServer:
         spec = self.wanted_spec(engine, keys, found.current or found.previous)
         self.result["key_file"] = os.path.join(self.directory, _keys.KEY_FILE) if keys else ""
         plan = _lifecycle.plan(self.state, found, self.compare(engine, spec, files))
-        self.set_plan(plan)
-        self.result["diff"] = {
-            "before": self.shown(engine, found.current),
-            "after": {**_container.as_options(spec), "state": self.state},
-        }
         if _lifecycle.START in plan.actions:
             self.check_port(engine)
         makes = {_lifecycle.CREATE, _lifecycle.RECREATE}.intersection(plan.actions)
@@ -534,6 +529,11 @@ class VllmServer:
                 f"the image {spec.image} is not on this host; get it first, for instance with the role "
                 "private_llm.fleet.container_image, or correct image"
             )
+        self.set_plan(plan)
+        self.result["diff"] = {
+            "before": self.shown(engine, found.current),
+            "after": {**_container.as_options(spec), "state": self.state},
+        }
         if self.module.check_mode:
             self.result["container"] = container_facts(found.current, self.image_env(engine, found.current))
             return self.result

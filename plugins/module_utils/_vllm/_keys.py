@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -100,7 +101,16 @@ def _present(directory: str) -> list[str]:
 
 
 def write_directory(directory: str, contents: t.Mapping[str, str]) -> None:
-    """Make the directory hold exactly these of our files, readable by root alone. What is right stays untouched."""
+    """Make the directory hold exactly these of our files, readable by root alone. What is right stays untouched.
+
+    A directory without any of them is removed, unless somebody else keeps something there.
+    """
+    if not contents:
+        for name in _present(directory):
+            os.unlink(os.path.join(directory, name))
+        with contextlib.suppress(OSError):
+            os.rmdir(directory)
+        return
     # /etc/private_llm and what is under it is closed to everyone else, whoever made it first.
     for path in (os.path.dirname(os.path.dirname(directory)), os.path.dirname(directory), directory):
         os.makedirs(path, mode=0o700, exist_ok=True)

@@ -50,9 +50,9 @@ def spec(options: dict[str, t.Any] | None = None, **changes: t.Any) -> ServerSpe
     return _container.desired_spec(options or declared(), **given)
 
 
-def inspected(body: t.Mapping[str, t.Any], name: str = "alpha") -> dict[str, t.Any]:
+def inspected(wanted: t.Mapping[str, t.Any], name: str = "alpha") -> dict[str, t.Any]:
     """What an engine would say of a container made from this body."""
-    body = copy.deepcopy(dict(body))
+    body = copy.deepcopy(dict(wanted))
     host = body.pop("HostConfig")
     return {
         "Name": "/" + name,

@@ -80,14 +80,19 @@ def test_directory_is_private_and_written_only_when_it_differs(tmp_path: pathlib
     _keys.write_directory(directory, _keys.files_of(["sk-two"]))
     assert _keys.changed_at(directory) > 1
     _keys.write_directory(directory, {})
-    assert list(pathlib.Path(directory).iterdir()) == []
+    assert not pathlib.Path(directory).exists()
+    _keys.write_directory(directory, {})
+    assert not pathlib.Path(directory).exists()
 
 
 def test_a_mode_that_was_opened_is_closed_again(tmp_path: pathlib.Path) -> None:
     directory = str(tmp_path / "private_llm" / "vllm_server" / "alpha")
     files = _keys.files_of(["sk-one"])
     _keys.write_directory(directory, files)
+    (pathlib.Path(directory) / "note").write_text("somebody else's")
     key_file = pathlib.Path(directory) / "api_keys"
     key_file.chmod(0o644)
     _keys.write_directory(directory, files)
     assert key_file.stat().st_mode & 0o777 == 0o600
+    _keys.write_directory(directory, {})
+    assert [path.name for path in pathlib.Path(directory).iterdir()] == ["note"]
