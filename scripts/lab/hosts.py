@@ -68,13 +68,15 @@ def main() -> int:
     hosts = seeds.hosts(client)
     try:
         if arguments.command == "down":
-            for name in hosts.down(arguments.prefix):
+            with images.locked("network"):
+                removed = hosts.down(arguments.prefix)
+            for name in removed:
                 print(f"removed {name}", flush=True)
             return 0
         raw = [{"name": name, "image": arguments.image, "preload": arguments.preload} for name in arguments.names]
         platforms = [Platform.parse(entry) for entry in raw or json.load(sys.stdin)]
         # Progress goes where it is not taken for the answer.
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(sys.stderr), images.locked("network"):
             build_missing(platforms, client)
             variables = hosts.up(platforms, arguments.prefix)
         print(json.dumps(variables, indent=2))

@@ -353,14 +353,14 @@ def run(argv: Sequence[str], what: str) -> str:
 
 
 @contextlib.contextmanager
-def locked() -> Iterator[None]:
-    """One build at a time on this machine; a second caller waits and then finds the images done."""
+def locked(what: str = "images") -> Iterator[None]:
+    """One at a time on this machine: a second caller waits, and then finds most of its work done."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / "images.lock", "w", encoding="utf-8") as handle:
+    with open(CACHE / f"{what}.lock", "w", encoding="utf-8") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("another build is running; waiting for it", flush=True)
+            print(f"somebody else is working on the lab's {what}; waiting", file=sys.stderr, flush=True)
             fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 

@@ -10,15 +10,13 @@ layers are linked, for an engine never writes into a file of a layer.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import functools
 import hashlib
 import json
 import pathlib
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import docker.errors
@@ -42,14 +40,6 @@ def seed_name(engine: str, preload: Sequence[str]) -> str:
     """The name of the volume for an engine's image and the images in it."""
     content = [images.RECIPES[key].digest for key in (engine, *sorted(preload))]
     return f"{network.NAME}-seed-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}"
-
-
-@contextlib.contextmanager
-def _locked() -> Iterator[None]:
-    images.CACHE.mkdir(parents=True, exist_ok=True)
-    with open(images.CACHE / "seeds.lock", "w", encoding="utf-8") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
 
 
 def load(container: str, recipe: images.Recipe) -> None:
@@ -86,7 +76,7 @@ def is_complete(client: Any, name: str) -> bool:
 def ensure(hosts: Hosts, engine: str, preload: Sequence[str]) -> str:
     """Return the seed volume, made now if it is missing."""
     name = seed_name(engine, preload)
-    with _locked():
+    with images.locked("seeds"):
         if not is_complete(hosts.client, name):
             _make(hosts, engine, preload, name)
     return name

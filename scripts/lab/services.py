@@ -313,11 +313,14 @@ def main() -> int:
     client = docker.from_env(timeout=600)
     try:
         if arguments.command == "up":
-            with contextlib.redirect_stdout(sys.stderr):
+            with contextlib.redirect_stdout(sys.stderr), images.locked("network"):
                 answer = up(client, arguments.names)
             print(json.dumps(answer, indent=2))
         else:
-            for name in down(client):
+            # Not while somebody makes hosts that are about to need them.
+            with images.locked("network"):
+                removed = down(client)
+            for name in removed:
                 print(f"removed {name}", flush=True)
     except (LabError, images.BuildError, subprocess.SubprocessError) as error:
         print(f"error: {error}", file=sys.stderr)
