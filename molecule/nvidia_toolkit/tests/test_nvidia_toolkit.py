@@ -1,0 +1,72 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The toolkit is there in one version, and the engine gives containers GPUs in each of the ways there are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+PACKAGES = (
+    "libnvidia-container1",
+    "libnvidia-container-tools",
+    "nvidia-container-toolkit-base",
+    "nvidia-container-toolkit",
+)
+testinfra_hosts = ["ansible://gpu_hosts"]
+
+
+def run_in_container(host: Any, *options: str) -> Any:
+    """Start a container that ends at once, with its environment taken from what the engine gave it."""
+    return host.run(f"docker run --rm --network none {' '.join(options)} sleeper /usr/bin/sleep 0")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_package(host: Any, name: str) -> None:
+    assert host.package(name).version == "1.20.1-1"
+    assert host.check_output(f"dpkg-query --show --showformat '${{db:Status-Want}}' {name}") == "hold"
+
+
+def test_the_entry_from_an_old_guide_is_gone(host: Any) -> None:
+    assert not host.file("/etc/apt/sources.list.d/nvidia-container-toolkit.list").exists
+    assert host.run("apt-get update").rc == 0
+
+
+def test_engine_knows_the_runtime(host: Any) -> None:
+    info = json.loads(host.check_output("docker info --format '{{json .}}'"))
+    assert info["Runtimes"]["nvidia"]["path"] == "nvidia-container-runtime"
+    assert info["DefaultRuntime"] == "runc"
+    assert info["Labels"] == ["owner=ops"]
+
+
+def test_keys_of_others_stay(host: Any) -> None:
+    data = json.loads(host.file("/etc/docker/daemon.json").content_string)
+    assert data["live-restore"] is True
+    assert data["features"]["buildkit"] is True
+    assert data["insecure-registries"]
+
+
+def test_a_container_with_the_runtime_starts(host: Any) -> None:
+    assert run_in_container(host, "--runtime nvidia").rc == 0
+
+
+def test_a_container_with_a_gpu_by_option_starts(host: Any) -> None:
+    assert run_in_container(host, "--gpus device=0").rc == 0
+
+
+def test_a_container_gets_a_gpu_by_cdi(host: Any) -> None:
+    if int(host.check_output("docker version --format '{{.Server.Version}}'").split(".")[0]) < 25:
+        assert "cdi" not in json.loads(host.file("/etc/docker/daemon.json").content_string)["features"]
+        return
+    assert run_in_container(host, "--device nvidia.com/gpu=0").rc == 0
+    refused = run_in_container(host, "--device nvidia.com/gpu=7")
+    assert refused.rc != 0
+    assert "nvidia.com/gpu=7" in refused.stderr
+
+
+def test_a_running_container_lived_through_all_of_it(host: Any) -> None:
+    before = host.file("/root/sleeper_pid").content_string
+    assert host.check_output("docker inspect --format '{{.State.Pid}}' keep") == before
