@@ -2,7 +2,7 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Serve a folder on a free local port, in the background: serve.py FOLDER FILE writes address and process id to FILE."""
+"""Serve a folder on a free local port, in the background: serve.py FOLDER FILE writes address and process id there."""
 
 from __future__ import annotations
 
