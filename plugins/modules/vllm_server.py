@@ -313,6 +313,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import serve_arguments
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import check
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
 
 CACHE_ROOT = "/var/cache/private_llm/vllm"
@@ -352,6 +353,8 @@ class VllmServer:
         if problems:
             raise ValueError("; ".join(problems))
         serve_arguments(self.params["engine"])
+        for name, text in check(self.params["engine"], release_of(self.params["image"] or "")).remarks.items():
+            self.module.warn(f"engine.{name} {text}")
 
     def wanted_keys(self) -> list[str]:
         """The keys to serve with: those given, those kept on the host, or a new one."""

@@ -16,6 +16,7 @@ import re
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import name_problem, normal_name
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import check as check_engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import did_you_mean, kind
 
@@ -250,6 +251,9 @@ def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
     problems = [
         f"{key}{text}" for key, check in _CHECKS.items() if options.get(key) is not None for text in check(options[key])
     ]
+    if not problems and options.get("image"):
+        found = check_engine(options.get("engine") or {}, release_of(options["image"]))
+        problems.extend(f"engine.{name}: {text}" for name, text in found.problems.items())
     model = options.get("model")
     if isinstance(model, str) and _HUB_ID.match(model):
         problems.append(f"model: {model!r} is a hub id; download it first, and name the absolute path on the host")
@@ -470,7 +474,10 @@ def _meaning_problems(
         )
     if instance["shm_size"] and instance["ipc"] == "host":
         problems.append(f"{where}.shm_size: has no effect with ipc: host; leave one of the two out")
-    problems.extend(_parallel_problems(where, instance))
+    found = check_engine(instance["engine"], release_of(instance["image"]))
+    problems.extend(f"{where}.engine.{name}: {text}" for name, text in found.problems.items())
+    if not found.problems:
+        problems.extend(_parallel_problems(where, instance))
     return problems
 
 

@@ -1,0 +1,173 @@
+#!/usr/bin/env python3
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the table of vLLM's options by release: scripts/data/vllm_options.csv, and the module made from it.
+
+    vllm_options.py write                 make plugins/module_utils/_vllm/_option_table.py from the data
+    vllm_options.py check                 fail when that file is not what the data say
+    vllm_options.py releases MATRIX.csv   take first and last releases from a matrix: flag,first_seen,last_seen,…
+    vllm_options.py kinds IMAGE           take the kinds of values from the parser of the vLLM in a local image
+
+To add a release, extend the matrix with a column for it, run `releases`, run `kinds` with its image, and `write`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DATA = ROOT / "scripts" / "data" / "vllm_options.csv"
+TABLE = ROOT / "plugins" / "module_utils" / "_vllm" / "_option_table.py"
+
+COLUMNS = ("option", "first", "last", "kind", "instead")
+
+HEADER = '''\
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+# Made by scripts/vllm_options.py from scripts/data/vllm_options.csv; change the data and run it again.
+
+"""The options of ``vllm serve`` by release."""
+
+from __future__ import annotations
+
+'''
+
+# Runs inside the image, on its own vLLM. The parser moved between releases.
+ASK = """
+import importlib, json, sys
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+for place in ("common", "launchers", "openai"):
+    try:
+        module = importlib.import_module(f"vllm.entrypoints.{place}.cli_args")
+        break
+    except ImportError:
+        continue
+found = {}
+for action in module.make_arg_parser(FlexibleArgumentParser())._actions:
+    for flag in action.option_strings:
+        if flag.startswith("--") and not flag.startswith("--no-"):
+            found[flag] = [type(action).__name__, getattr(action.type, "__name__", ""), action.nargs]
+print("FOUND " + json.dumps(found))
+"""
+
+
+def normal(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
+
+
+def read() -> dict[str, dict[str, str]]:
+    if not DATA.exists():
+        return {}
+    with DATA.open(encoding="utf-8", newline="") as stream:
+        return {row["option"]: dict(row) for row in csv.DictReader(stream)}
+
+
+def save(options: t.Mapping[str, t.Mapping[str, str]]) -> None:
+    with DATA.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for name in sorted(options):
+            writer.writerow(options[name])
+
+
+def take_releases(matrix: pathlib.Path) -> None:
+    """Merge first and last releases into the data; what a person wrote beside them stays."""
+    options = read()
+    with matrix.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        if row["flag"].startswith("--"):
+            option = options.setdefault(normal(row["flag"]), {"option": normal(row["flag"])})
+            option.update(first=minor(row["first_seen"]), last=minor(row["last_seen"]))
+    save(options)
+
+
+def minor(release: str) -> str:
+    return ".".join(release.split(".")[:2])
+
+
+def take_kinds(image: str) -> None:
+    """Ask the image's own parser what each option takes."""
+    asked = subprocess.run(
+        ["docker", "run", "--rm", "--entrypoint", "python3", image, "-c", ASK],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    found = json.loads(next(line for line in asked.stdout.splitlines() if line.startswith("FOUND "))[6:])
+    options = read()
+    for flag, (action, kind, nargs) in found.items():
+        if normal(flag) in options:
+            options[normal(flag)]["kind"] = kind_of(action, kind, nargs)
+    save(options)
+
+
+def kind_of(action: str, kind: str, nargs: str | None) -> str:
+    """What a value may be, in the words of `_options.py`; empty where anything may be right."""
+    if action == "BooleanOptionalAction":
+        return "bool"
+    if action in ("_StoreTrueAction", "_StoreFalseAction"):
+        return "switch"
+    if nargs in ("+", "*"):
+        return "list"
+    if nargs is None and kind in ("int", "float"):
+        return kind
+    return ""
+
+
+def rendered() -> str:
+    options = read()
+    releases = sorted({tuple(map(int, row[key].split("."))) for row in options.values() for key in ("first", "last")})
+    newest = ".".join(map(str, releases[-1]))
+    lines = [
+        f"OLDEST = {releases[0]!r}",
+        f"NEWEST = {releases[-1]!r}",
+        "",
+        "# By name: the first and the last minor release that has it (empty: the newest), and what its value is.",
+        "OPTIONS: dict[str, tuple[str, str, str]] = {",
+    ]
+    for name, row in sorted(options.items()):
+        last = "" if row["last"] == newest else row["last"]
+        lines.append(f'    "{name}": ("{row["first"]}", "{last}", "{row.get("kind", "")}"),')
+    lines += ["}", "", "# What to do in place of an option that is gone.", "INSTEAD = {"]
+    lines += [
+        f"    {json.dumps(name)}: {json.dumps(row['instead'])},"
+        for name, row in sorted(options.items())
+        if row.get("instead")
+    ]
+    return HEADER + "\n".join([*lines, "}", ""])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Keep the table of vLLM's options.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("write")
+    commands.add_parser("check")
+    commands.add_parser("releases").add_argument("matrix", type=pathlib.Path)
+    commands.add_parser("kinds").add_argument("image")
+    options = parser.parse_args()
+    if options.command == "releases":
+        take_releases(options.matrix)
+    elif options.command == "kinds":
+        take_kinds(options.image)
+    elif options.command == "write":
+        TABLE.write_text(rendered(), encoding="utf-8")
+    elif TABLE.read_text(encoding="utf-8") != rendered():
+        print(f"{TABLE.relative_to(ROOT)} is not what the data say: run scripts/vllm_options.py write", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+import typing as t
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import (
+    instance_problems,
+    option_problems,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._option_table import NEWEST, OPTIONS
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import SHORT, check
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
+
+ROOT = pathlib.Path(__file__).parents[5]
+
+
+@pytest.mark.parametrize(
+    ("engine", "release", "problems"),
+    [
+        ({"max_model_len": "auto", "enforce_eager": True, "dtype": None}, (0, 32, 0), {}),
+        (
+            {"max_modle_len": 1024},
+            (0, 32, 0),
+            {"max_modle_len": "is no option of vLLM 0.32.0; did you mean max_model_len?"},
+        ),
+        ({"tp": 2}, (0, 32, 0), {"tp": "is no option of vLLM 0.32.0; did you mean tensor_parallel_size?"}),
+        ({"zzz": 2}, (0, 32, 0), {"zzz": "is no option of vLLM 0.32.0"}),
+        (
+            {"swap_space": 4},
+            (0, 32, 0),
+            {
+                "swap_space": "was removed after vLLM 0.17, and the image holds 0.32.0; leave it out: vLLM recomputes; "
+                "kv_offloading_size keeps KV cache in host memory"
+            },
+        ),
+        ({"swap_space": 4}, (0, 17, 1), {}),
+        (
+            {"swap_space": 4},
+            None,
+            {
+                "swap_space": "was removed after vLLM 0.17; leave it out: vLLM recomputes; "
+                "kv_offloading_size keeps KV cache in host memory"
+            },
+        ),
+        (
+            {"calculate_kv_scales": True},
+            (0, 28, 0),
+            {"calculate_kv_scales": "was removed after vLLM 0.27, and the image holds 0.28.0; leave it out"},
+        ),
+        (
+            {"log_level": "DEBUG"},
+            (0, 26, 0),
+            {"log_level": "came with vLLM 0.31, and the image holds 0.26.0; use a newer image, or leave it out"},
+        ),
+        ({"enforce_eager": "true"}, (0, 32, 0), {"enforce_eager": "must be true or false, not a string 'true'"}),
+        ({"headless": 1}, (0, 32, 0), {"headless": "must be true or false, not a number 1"}),
+        ({"tensor_parallel_size": "two"}, (0, 32, 0), {"tensor_parallel_size": "must be a whole number, not 'two'"}),
+        ({"tensor_parallel_size": "2"}, (0, 32, 0), {}),
+        ({"tensor_parallel_size": 1.5}, (0, 32, 0), {"tensor_parallel_size": "must be a whole number, not 1.5"}),
+        ({"gpu_memory_utilization": "0.9"}, (0, 32, 0), {}),
+        (
+            {"gpu_memory_utilization": [0.9]},
+            (0, 32, 0),
+            {"gpu_memory_utilization": "must be a number, not a list"},
+        ),
+        ({"seed": {"a": 1}}, (0, 32, 0), {"seed": "must be a whole number, not a mapping"}),
+        ({"lora_modules": [{"name": "x", "path": "/x"}]}, (0, 32, 0), {}),
+    ],
+)
+def test_problems(engine: dict[str, t.Any], release: Release | None, problems: dict[str, str]) -> None:
+    found = check(engine, release)
+    assert found.problems == problems
+    assert found.remarks == {}
+
+
+@pytest.mark.parametrize(
+    ("release", "why"),
+    [((NEWEST[0], NEWEST[1] + 1, 0), "for vLLM 0.34.0 is newer"), (None, "for this image's release is not known")],
+)
+def test_what_a_newer_or_unknown_release_may_have_is_passed_on(release: Release | None, why: str) -> None:
+    found = check({"max_modle_len": 1024}, release)
+    assert found.problems == {}
+    assert found.remarks == {
+        "max_modle_len": "is no option of vLLM up to 0.33 and is passed on as it is, "
+        f"{why}; did you mean max_model_len?"
+    }
+
+
+def test_short_forms_lead_to_options() -> None:
+    assert set(SHORT.values()) <= set(OPTIONS)
+
+
+def test_the_table_is_what_the_data_say() -> None:
+    script = str(ROOT / "scripts" / "vllm_options.py")
+    assert subprocess.run([sys.executable, script, "check"], check=False).returncode == 0
+
+
+def test_instances_and_modules_hold_options_against_the_image() -> None:
+    declared = {"name": "alpha", "model": "/srv/x", "port": 18005, "image": "vllm/vllm-openai:v0.32.0"}
+    engine = {"task": "embed", "max_modle_len": 1}
+    assert instance_problems([{**declared, "engine": engine}]) == [
+        "vllm_server_instances[0].engine.task: was removed after vLLM 0.12, and the image holds 0.32.0; "
+        "use runner and convert",
+        "vllm_server_instances[0].engine.max_modle_len: is no option of vLLM 0.32.0; did you mean max_model_len?",
+    ]
+    assert option_problems({**declared, "engine": {"task": "embed"}}) == [
+        "engine.task: was removed after vLLM 0.12, and the image holds 0.32.0; use runner and convert"
+    ]
+    assert instance_problems([declared], defaults={"engine": engine})[0].startswith(
+        "vllm_server_instances[0].engine.task: "
+    )
