@@ -106,8 +106,8 @@ backup_file:
   sample: /etc/docker/daemon.json.2186.2026-01-31@12:00:00~
 engine:
   description:
-    - The engine at O(socket); RV(engine.running) is false when none was asked or none answers. The keys are those of
-      M(private_llm.fleet.nvidia_runtime).
+    - The engine at O(socket); its C(running) is false when none was asked or none answers. The keys are those that
+      M(private_llm.fleet.nvidia_runtime) describes.
   returned: always
   type: dict
   sample: {running: true, version: 26.1.5, runtimes: [nvidia, runc], default_runtime: runc, live_restore: false}
