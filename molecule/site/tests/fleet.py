@@ -21,7 +21,7 @@ from tests.support import playbooks
 GPU_A, GPU_B, WEB = "gpu-a", "gpu-b", "web"
 CONTAINER = "private-llm-lab-site-"  # what stands before their names on this machine
 HOSTS = (GPU_A, GPU_B, WEB)
-INVENTORY = os.environ["MOLECULE_INVENTORY_FILE"]
+INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
 ARTIFACTS = playbooks.ROOT / ".cache" / "artifacts" / "site"
 
 SITE = "playbooks/site.yml"
