@@ -51,19 +51,29 @@ def server_address(bind: str, fallback: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def connection_problems(endpoints: Mapping, web_hosts: t.Sequence[str]) -> list[str]:
-    """Servers that no Open WebUI of the fleet could reach."""
-    problems = []
-    for host, servers in endpoints.items():
-        for server in servers:
-            if not ipaddress.ip_address(str(server["bind"])).is_loopback:
-                continue
-            problems.extend(
-                f"{host}: {server['where']}.bind: {server['bind']} can be reached from {host} alone, "
-                f"so Open WebUI on {web_host} cannot connect; bind to an address of the host or to 0.0.0.0"
-                for web_host in web_hosts
-            )
+def connection_problems(hosts: t.Sequence[str], hostvars: Mapping, web_hosts: t.Sequence[str]) -> list[str]:
+    """Servers that are declared so that no Open WebUI could reach them, not even one on their own host."""
+    problems: list[str] = []
+    if not web_hosts:
+        return problems
+    for host in hosts:
+        common = str(hostvars[host].get("vllm_server_bind") or "0.0.0.0")
+        for index, instance in enumerate(hostvars[host].get("vllm_server_instances") or []):
+            bind = str(instance.get("bind") or common)
+            if instance.get("state", "started") == "started" and _is_loopback(bind):
+                problems.append(
+                    f"{host}: vllm_server_instances[{index}].bind: {bind} can be reached by programs of {host} itself "
+                    f"alone, not by Open WebUI in its container on {', '.join(web_hosts)}; bind to an address of the "
+                    "host or to 0.0.0.0"
+                )
     return problems
+
+
+def _is_loopback(bind: str) -> bool:
+    try:
+        return ipaddress.ip_address(bind).is_loopback
+    except ValueError:
+        return False  # what is no address is a problem of its own, told by the role
 
 
 def told_endpoints(hosts: t.Sequence[str], hostvars: Mapping) -> dict[str, list[dict[str, t.Any]]]:

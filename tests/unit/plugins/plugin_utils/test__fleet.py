@@ -56,11 +56,19 @@ def test_server_url(bind: str, address: str, server_host: str, expected: str) ->
     assert _fleet.server_url(endpoint(bind=bind, address=address), server_host, "web") == expected
 
 
-def test_a_server_bound_to_loopback_is_a_problem_for_every_web_host() -> None:
-    problems = _fleet.connection_problems({"gpu": [endpoint(bind="127.0.0.1"), endpoint()]}, ["web", "web-2"])
-    assert len(problems) == 2
-    assert "gpu: vllm_server_instances[0].bind: 127.0.0.1 can be reached from gpu alone" in problems[0]
-    assert "Open WebUI on web-2 cannot connect" in problems[1]
+def test_a_server_bound_to_loopback_is_a_problem_where_there_is_a_web_host() -> None:
+    hostvars = {
+        "gpu-01": {"vllm_server_instances": [{"bind": "127.0.0.1"}, {}, {"bind": "127.0.0.1", "state": "absent"}]},
+        "gpu-02": {"vllm_server_bind": "::1", "vllm_server_instances": [{}, {"bind": "0.0.0.0"}, {"bind": "nonsense"}]},
+        "gpu-03": {},
+    }
+    problems = _fleet.connection_problems(list(hostvars), hostvars, ["web"])
+    assert [problem.split(": ")[:2] for problem in problems] == [
+        ["gpu-01", "vllm_server_instances[0].bind"],
+        ["gpu-02", "vllm_server_instances[0].bind"],
+    ]
+    assert "not by Open WebUI in its container on web; bind to an address" in problems[0]
+    assert _fleet.connection_problems(list(hostvars), hostvars, []) == []
 
 
 def test_connections_leave_out_servers_that_do_not_run() -> None:
