@@ -57,7 +57,7 @@ def connection_problems(hosts: t.Sequence[str], hostvars: Mapping, web_hosts: t.
     if not web_hosts:
         return problems
     for host in hosts:
-        common = str(hostvars[host].get("vllm_server_bind") or "0.0.0.0")
+        common = str(hostvars[host].get("vllm_server_bind") or "0.0.0.0")  # noqa: S104 - what the role itself takes
         for index, instance in enumerate(hostvars[host].get("vllm_server_instances") or []):
             bind = str(instance.get("bind") or common)
             if instance.get("state", "started") == "started" and _is_loopback(bind):
