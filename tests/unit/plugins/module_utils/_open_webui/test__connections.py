@@ -362,7 +362,7 @@ def test_offered_sorts_the_models_by_connection() -> None:
     assert c.offered({"data": None}) == {}
 
 
-# Recorded from vLLM 0.32.0, through Open WebUI's /openai/verify.
+# What vLLM's list of models looks like through Open WebUI's /openai/verify, shortened.
 VLLM_MODELS = {"object": "list", "data": [{"id": "tiny", "object": "model", "owned_by": "vllm", "max_model_len": 1024}]}
 
 
