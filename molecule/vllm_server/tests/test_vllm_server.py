@@ -1,0 +1,126 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The converged host, as its users and its administrator find it; the tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+
+import pytest
+
+SECRETS = "/etc/private_llm/vllm_server"
+RELEASE = "/srv/models/lab/tiny/0123456789abcdef"
+
+# Runs on the host: prints the status and the answer. The key comes as a file, so that no process shows it.
+ASK = """
+import json, sys, urllib.error, urllib.request
+port, path, key_file, body = json.loads(sys.argv[1])
+headers = {"Content-Type": "application/json"}
+if key_file:
+    headers["Authorization"] = "Bearer " + open(key_file).readline().strip()
+data = json.dumps(body).encode() if body else None
+try:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, headers)
+    with urllib.request.urlopen(request, timeout=60) as got:
+        print(json.dumps([got.status, got.read().decode()]))
+except urllib.error.HTTPError as error:
+    print(json.dumps([error.code, ""]))
+except OSError as error:
+    print(json.dumps([0, str(error)]))
+"""
+
+
+def ask(host: t.Any, path: str, key_file: str = "", body: t.Any = None) -> tuple[int, str]:
+    status, answer = json.loads(host.check_output("python3 -c %s %s", ASK, json.dumps([18005, path, key_file, body])))
+    return status, answer
+
+
+def inspect(host: t.Any, name: str) -> dict[str, t.Any]:
+    return json.loads(host.check_output("docker inspect %s", name))[0]
+
+
+def test_the_server_answers_who_has_the_key(host: t.Any) -> None:
+    body = {"model": "default", "messages": [{"role": "user", "content": "Hello"}]}
+    status, answer = ask(host, "/v1/chat/completions", f"{SECRETS}/alpha/api_keys", body)
+    assert status == 200
+    assert json.loads(answer)["choices"][0]["message"]["content"] == "Hello from the lab."
+    assert ask(host, "/v1/chat/completions", "", body)[0] == 401
+
+
+def test_it_is_what_was_declared(host: t.Any) -> None:
+    status, answer = ask(host, "/v1/models", f"{SECRETS}/alpha/api_keys")
+    assert status == 200
+    assert [(row["id"], row["max_model_len"], row["root"]) for row in json.loads(answer)["data"]] == [
+        ("alpha", 512, RELEASE),
+        ("default", 512, RELEASE),
+    ]
+    container = inspect(host, "alpha")
+    assert container["State"]["Running"]
+    assert container["RestartCount"] == 0
+    assert container["Config"]["Entrypoint"] == ["vllm", "serve"]
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container["HostConfig"]["Init"] is True
+    assert container["Config"]["Labels"]["private_llm.fleet.managed-by"] == "private_llm.fleet"
+    assert {(mount["Source"], mount["Destination"], mount["RW"]) for mount in container["Mounts"]} == {
+        (RELEASE, RELEASE, False),
+        (f"{SECRETS}/alpha", "/run/private_llm", False),
+        ("/var/cache/private_llm/vllm/alpha", "/var/cache/vllm", True),
+    }
+
+
+@pytest.mark.parametrize("name", ["alpha", "asleep"])
+def test_keys_are_for_root_alone(host: t.Any, name: str) -> None:
+    for path, mode in (
+        ("/etc/private_llm", 0o700),
+        (SECRETS, 0o700),
+        (f"{SECRETS}/{name}", 0o700),
+        (f"{SECRETS}/{name}/api_keys", 0o600),
+        (f"{SECRETS}/{name}/config.yaml", 0o600),
+    ):
+        found = host.file(path)
+        assert (found.user, found.group, found.mode) == ("root", "root", mode), path
+
+
+def test_keys_are_nowhere_else(host: t.Any) -> None:
+    keys = [
+        key for name in ("alpha", "asleep") for key in host.file(f"{SECRETS}/{name}/api_keys").content_string.split()
+    ]
+    assert len(keys) == 3
+    shown = "".join(
+        host.check_output(command)
+        for command in (
+            "docker inspect alpha asleep",
+            "docker logs alpha 2>&1",
+            "docker top alpha -eo pid,args",
+            "cat /run/private_llm/progress/* /root/.ansible_async/* 2>/dev/null; ps -eo args; journalctl --no-pager",
+        )
+    )
+    assert "vllm serve" in shown
+    assert not [key for key in keys if key in shown]
+
+
+def test_a_server_that_is_to_be_stopped_is_there_and_does_not_run(host: t.Any) -> None:
+    container = inspect(host, "asleep")
+    assert container["State"]["Status"] == "created"
+    assert container["HostConfig"]["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18005"}]}
+
+
+def test_nothing_else_is_there(host: t.Any) -> None:
+    assert sorted(host.check_output("docker ps --all --format '{{.Names}}'").split()) == ["alpha", "asleep"]
+
+
+def test_it_comes_back_with_the_engine(host: t.Any) -> None:
+    before = inspect(host, "alpha")
+    host.check_output("systemctl restart docker")
+    deadline = time.monotonic() + 120
+    while ask(host, "/health")[0] != 200:
+        assert time.monotonic() < deadline, "the server did not come back"
+        time.sleep(2)
+    after = inspect(host, "alpha")
+    assert after["Id"] == before["Id"]
+    assert after["State"]["StartedAt"] != before["State"]["StartedAt"]
+    assert inspect(host, "asleep")["State"]["Status"] == "created"
