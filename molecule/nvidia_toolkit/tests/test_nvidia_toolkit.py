@@ -16,11 +16,10 @@ PACKAGES = (
     "nvidia-container-toolkit-base",
     "nvidia-container-toolkit",
 )
-testinfra_hosts = ["ansible://gpu_hosts"]
 
 
 def run_in_container(host: Any, *options: str) -> Any:
-    """Start a container that ends at once, with its environment taken from what the engine gave it."""
+    """Start a container that ends at once."""
     return host.run(f"docker run --rm --network none {' '.join(options)} sleeper /usr/bin/sleep 0")
 
 
