@@ -7,4 +7,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+# pytest's importlib mode leaves the path alone: the checkout's tests.support, and fleet beside this file.
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parents[2]), str(HERE)]

@@ -45,8 +45,13 @@ def test_the_key_is_nowhere_to_be_seen() -> None:
 
 
 def test_gpus_reach_the_containers() -> None:
-    assert "NVIDIA_VISIBLE_DEVICES=" in fleet.on(GPU_A, "docker", "exec", "alpha", "env")
-    assert "PRIVATE_LLM_LAB_GPU=" in fleet.on(GPU_B, "docker", "exec", "beta", "env")
+    # Index 1 in the inventory, its UUID in the container; by NVIDIA's hook on one host, by CDI on the other.
+    environments = {
+        name: fleet.on(host, "docker", "exec", name, "cat", "/proc/1/environ").split("\0")
+        for host, name in ((GPU_A, "alpha"), (GPU_B, "beta"))
+    }
+    assert "NVIDIA_VISIBLE_DEVICES=GPU-00000000-0000-0000-0000-000000000001" in environments["alpha"]
+    assert "PRIVATE_LLM_LAB_GPU=GPU-00000000-0000-0000-0000-000000000000" in environments["beta"]
 
 
 def test_a_second_run_changes_nothing_and_restarts_nothing() -> None:

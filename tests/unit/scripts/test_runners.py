@@ -92,16 +92,17 @@ def test_integration_runs_all_and_counts(
     )
 
 
-def test_molecule_stops_at_the_first_that_fails(
+def test_molecule_starts_none_after_one_that_failed(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d"):
         touch(checkout / "molecule" / name / "molecule.yml")
-    fake_tool(checkout, monkeypatch, 'echo "$@ $PYTEST_ADDOPTS"; case "$*" in *b) exit 1;; esac')
+    # b fails while a still runs, so that c is not started.
+    fake_tool(checkout, monkeypatch, 'echo "$@ $PYTEST_ADDOPTS"; case "$*" in *b) exit 1;; *a) sleep 2;; esac')
     assert with_arguments(monkeypatch, run_molecule.main) == 1
     said = capsys.readouterr().out
     assert "scenario b failed; its log: .cache/artifacts/molecule/b.log; to run it again: make molecule S=b" in said
-    assert said.endswith("molecule: 1 of 3 scenarios passed\n")
+    assert said.endswith("molecule: 1 of 4 scenarios passed\n")
     assert results.total(checkout / ".cache" / "results") == results.Totals(passed=1, failed=1)
     log = (checkout / ".cache/artifacts/molecule/a.log").read_text(encoding="utf-8")
     assert log.startswith("test --scenario-name a --junitxml=")
@@ -153,3 +154,7 @@ def test_pip_configuration_is_written_down(tmp_path: Path, monkeypatch: pytest.M
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0] == "[global]"
     assert {"cert = /etc/own.pem", "index-url = https://index.example.com/simple"} <= set(lines)
+
+
+def test_the_whole_site_is_started_first() -> None:
+    assert run_molecule.longest_first(["a", "site", "z"]) == ["site", "a", "z"]
