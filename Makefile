@@ -25,7 +25,7 @@ help:  ## say what there is to do
 	@echo "  S=NAME names one molecule scenario, T=NAME one integration target, for example: make molecule S=vllm_server"
 
 .PHONY: demo
-demo: tools  ## a private chat on this machine, no GPU needed: engine, model, vLLM, Open WebUI, and a chat in a browser
+demo: tools  ## a private chat on this machine, no GPU needed: engine, model, vLLM, Open WebUI
 	$(BIN)/python scripts/demo.py
 
 .PHONY: demo-clean
