@@ -48,6 +48,9 @@ BASE_ENV = {
     "VLLM_NO_USAGE_STATS": "1",
 }
 
+# Where NVIDIA's runtime is Docker's default, an image that asks for all GPUs would get them without being given any.
+NO_GPU_ENV = {"NVIDIA_VISIBLE_DEVICES": "void"}
+
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
 _SECRET_ENV = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY", re.IGNORECASE)
 
@@ -106,7 +109,11 @@ def desired_spec(
     if keys != _keys.NONE:
         volumes.append(f"{secrets_directory}:{_keys.MOUNT}:ro")
     volumes.extend(with_mode(volume) for volume in options["volumes"])
-    env = {**BASE_ENV, **{str(name): as_env(value) for name, value in options["env"].items()}}
+    env = {
+        **BASE_ENV,
+        **({} if gpus else NO_GPU_ENV),
+        **{str(name): as_env(value) for name, value in options["env"].items()},
+    }
     return ServerSpec(
         name=options["name"],
         image=options["image"],

@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import name_problem, normal_name
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import check as check_engine
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import did_you_mean, kind
 
 VARIABLE = "vllm_server_instances"
@@ -254,6 +254,9 @@ def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
     if not problems and options.get("image"):
         found = check_engine(options.get("engine") or {}, release_of(options["image"]))
         problems.extend(f"engine.{name}: {text}" for name, text in found.problems.items())
+        problem = image_problem(options["image"], options.get("gpus") or [])
+        if problem:
+            problems.append(f"image: {problem}")
     model = options.get("model")
     if isinstance(model, str) and _HUB_ID.match(model):
         problems.append(f"model: {model!r} is a hub id; download it first, and name the absolute path on the host")
@@ -474,6 +477,9 @@ def _meaning_problems(
         )
     if instance["shm_size"] and instance["ipc"] == "host":
         problems.append(f"{where}.shm_size: has no effect with ipc: host; leave one of the two out")
+    problem = image_problem(instance["image"], instance["gpus"])
+    if problem:
+        problems.append(f"{where}.image: {problem}")
     found = check_engine(instance["engine"], release_of(instance["image"]))
     problems.extend(f"{where}.engine.{name}: {text}" for name, text in found.problems.items())
     if not found.problems:
@@ -483,6 +489,13 @@ def _meaning_problems(
 
 def gpu_count(gpus: int | t.Sequence[str]) -> int:
     return gpus if isinstance(gpus, int) else len(gpus)
+
+
+def image_problem(image: str, gpus: int | t.Sequence[t.Any]) -> str | None:
+    """vLLM's image for NVIDIA GPUs ends at once where it sees none."""
+    if gpus or repository_of(image).rpartition("/")[2] != "vllm-openai":
+        return None
+    return f"{image} runs on GPUs alone; name some in gpus, or use vllm/vllm-openai-cpu"
 
 
 def _parallel_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]:

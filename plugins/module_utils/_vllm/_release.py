@@ -23,6 +23,13 @@ def tag_of(image: str) -> str:
     return last.partition(":")[2]
 
 
+def repository_of(image: str) -> str:
+    """The image reference without tag and digest."""
+    reference = image.split("@", 1)[0]
+    tag = tag_of(image)
+    return reference[: -len(tag) - 1] if tag else reference
+
+
 def release_of(image: str) -> Release | None:
     """The vLLM release named by the image's tag, or None for tags like ``latest``, a digest, or none at all."""
     match = _TAG.match(tag_of(image))

@@ -100,6 +100,11 @@ def test_what_is_created_reads_back_as_what_was_wanted(wanted: ServerSpec) -> No
     assert _container.spec_of(inspected(_container.create_body(wanted))) == wanted
 
 
+def test_a_server_on_cpu_gets_no_gpu_by_accident() -> None:
+    assert spec().env["NVIDIA_VISIBLE_DEVICES"] == "void"
+    assert "NVIDIA_VISIBLE_DEVICES" not in spec(gpus=["GPU-1"]).env
+
+
 def test_the_body() -> None:
     body = _container.create_body(spec(gpus=["GPU-1"], nofile=65535))
     assert body["Entrypoint"] == ["vllm", "serve"]

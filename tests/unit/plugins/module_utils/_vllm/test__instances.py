@@ -27,7 +27,15 @@ def test_nothing_is_wrong_with_a_good_declaration() -> None:
     declared = [
         instance(engine={"max_model_len": 81920}),
         instance(name="beta", gpus=["GPU-1a2b", "MIG-1a2b-3c"], port=18006, api_keys=["sk-one", "sk-two"]),
-        instance(name="cpu", model="/srv/models/tiny", gpus=[], port="18007", bind="127.0.0.1", api_keys=[]),
+        instance(
+            name="cpu",
+            model="/srv/models/tiny",
+            gpus=[],
+            port="18007",
+            bind="127.0.0.1",
+            api_keys=[],
+            image="vllm/vllm-openai-cpu:v0.32.0",
+        ),
         instance(name="two", gpus=2, port=18008, restart_policy=False, shm_size="16g", volumes=["/a:/b:ro"]),
         {"name": "gone", "state": "absent"},
     ]
@@ -192,6 +200,11 @@ def test_nothing_is_wrong_with_a_good_declaration() -> None:
                 "vllm_server_instances[0].gpus: gives 2 GPU(s), but tensor_parallel_size 2 x "
                 "pipeline_parallel_size 2 needs 4"
             ),
+        ),
+        (
+            [instance(gpus=[], image="mirror:5000/vllm/vllm-openai:v0.32.0-cu129")],
+            "vllm_server_instances[0].image: mirror:5000/vllm/vllm-openai:v0.32.0-cu129 runs on GPUs "
+            "alone; name some in gpus, or use vllm/vllm-openai-cpu",
         ),
         (
             [instance(), instance(gpus=[1], port=18006)],

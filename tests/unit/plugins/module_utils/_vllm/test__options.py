@@ -104,7 +104,7 @@ def test_the_table_is_what_the_data_say() -> None:
 
 
 def test_instances_and_modules_hold_options_against_the_image() -> None:
-    declared = {"name": "alpha", "model": "/srv/x", "port": 18005, "image": "vllm/vllm-openai:v0.32.0"}
+    declared = {"name": "alpha", "model": "/srv/x", "port": 18005, "image": "vllm/vllm-openai-cpu:v0.32.0"}
     engine = {"task": "embed", "max_modle_len": 1}
     assert instance_problems([{**declared, "engine": engine}]) == [
         "vllm_server_instances[0].engine.task: was removed after vLLM 0.12, and the image holds 0.32.0; "

@@ -10,6 +10,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release i
     Release,
     as_text,
     release_of,
+    repository_of,
     tag_of,
 )
 
@@ -35,5 +36,7 @@ def test_release_of(image: str, release: Release | None) -> None:
 
 
 def test_tag_and_text() -> None:
+    assert repository_of("registry.example.com:5000/a/b:c@sha256:0123") == "registry.example.com:5000/a/b"
+    assert repository_of("registry.example.com:5000/a/b") == "registry.example.com:5000/a/b"
     assert tag_of("registry.example.com:5000/a/b:c") == "c"
     assert as_text((0, 32, 0)) == "0.32.0"
