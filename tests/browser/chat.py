@@ -1,10 +1,9 @@
-#!/usr/bin/env python3
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Chat in a browser, as a person would: sign in to Open WebUI, pick a model, ask, read the answer, take a picture.
 
-    OPEN_WEBUI_PASSWORD=... tests/browser/chat.py --url http://gpu-01:3000 --email admin@example.com --model qwen3-8b \
+    OPEN_WEBUI_PASSWORD=... python3 tests/browser/chat.py --url http://gpu-01:3000 --email admin@example.com --model qwen3-8b \
         --question "Who are you?" --expect "Hello from the alpha model." --screenshot chat.png
 
 The password is read from the environment, where no list of processes shows it. Prints the answer. Needs Playwright and

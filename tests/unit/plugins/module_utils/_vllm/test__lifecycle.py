@@ -102,9 +102,10 @@ class Lab:
 
     def wait(self) -> dict[str, t.Any]:
         self.engine.calls.append("wait")
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
+        outcome = self.outcome
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def carry_out(self, *actions: str, rollback: bool = True) -> dict[str, t.Any]:
         lifecycle = Lifecycle(self.engine, "alpha", self.directory, _keys.files_of(["sk-new"]), rollback, self.wait)
