@@ -93,7 +93,7 @@ class Lab:
     def __init__(self, engine: t.Any, directory: pathlib.Path) -> None:
         self.engine = engine
         self.directory = str(directory / "private_llm" / "vllm_server" / "alpha")
-        self.outcome: dict[str, t.Any] | Exception = READY
+        self.failures: list[Exception] = []
 
     def have(self, name: str = "alpha", running: bool = True, policy: str = "always") -> None:
         body = _container.create_body(SPEC)
@@ -102,10 +102,9 @@ class Lab:
 
     def wait(self) -> dict[str, t.Any]:
         self.engine.calls.append("wait")
-        outcome = self.outcome
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
+        for failure in self.failures:
+            raise failure
+        return READY
 
     def carry_out(self, *actions: str, rollback: bool = True) -> dict[str, t.Any]:
         lifecycle = Lifecycle(self.engine, "alpha", self.directory, _keys.files_of(["sk-new"]), rollback, self.wait)
@@ -127,7 +126,7 @@ def test_a_new_server(lab: Lab) -> None:
 
 
 def test_a_new_server_that_does_not_start_is_stopped_and_kept(lab: Lab) -> None:
-    lab.outcome = NOT_READY
+    lab.failures = [NOT_READY]
     with pytest.raises(StartError) as error:
         lab.carry_out("create", "start")
     assert lab.engine.calls == ["create alpha", "start alpha", "wait", "stop alpha 15"]
@@ -166,7 +165,7 @@ def test_a_replaced_server_waits_until_the_new_one_is_ready(lab: Lab) -> None:
 def test_a_server_that_cannot_be_replaced_comes_back_as_it_was(lab: Lab) -> None:
     lab.have()
     _keys.write_directory(lab.directory, _keys.files_of(["sk-old"]))
-    lab.outcome = NOT_READY
+    lab.failures = [NOT_READY]
     with pytest.raises(StartError) as error:
         lab.carry_out("recreate", "start")
     assert error.value.rolled_back
@@ -190,7 +189,7 @@ def test_a_stopped_server_comes_back_stopped(lab: Lab) -> None:
 
 def test_without_rollback_nothing_is_kept(lab: Lab) -> None:
     lab.have()
-    lab.outcome = NOT_READY
+    lab.failures = [NOT_READY]
     with pytest.raises(StartError) as error:
         lab.carry_out("recreate", "start", rollback=False)
     assert not error.value.rolled_back
@@ -213,7 +212,7 @@ def test_a_cut_off_replacement_is_undone_and_done_again(lab: Lab) -> None:
 
 def test_a_cut_off_replacement_that_fails_again_starts_the_previous_server(lab: Lab) -> None:
     lab.have("alpha.previous", running=False, policy="no")
-    lab.outcome = NOT_READY
+    lab.failures = [NOT_READY]
     with pytest.raises(StartError):
         lab.carry_out("restore_previous", "recreate", "start")
     back = lab.engine.there["alpha"]
@@ -231,7 +230,7 @@ def test_the_new_server_of_a_cut_off_run_is_proven_before_the_previous_one_goes(
 def test_the_new_server_of_a_cut_off_run_that_is_not_ready_gives_way(lab: Lab) -> None:
     lab.have("alpha.previous", running=False, policy="no")
     lab.have("alpha")
-    lab.outcome = NOT_READY
+    lab.failures = [NOT_READY]
     with pytest.raises(StartError) as error:
         lab.carry_out("remove_previous")
     assert error.value.rolled_back
@@ -241,7 +240,7 @@ def test_the_new_server_of_a_cut_off_run_that_is_not_ready_gives_way(lab: Lab) -
 
 def test_a_running_server_that_is_not_ready_is_left_alone(lab: Lab) -> None:
     lab.have()
-    lab.outcome = NOT_READY
+    lab.failures = [NOT_READY]
     with pytest.raises(StartError) as error:
         lab.carry_out()
     assert lab.engine.calls == ["wait"]
