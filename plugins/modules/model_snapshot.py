@@ -21,6 +21,8 @@ description:
     once, as hard links.
   - An interrupted run leaves what it fetched in C(.staging) and the next one goes on from there. A release that lost
     or changed a file is repaired by fetching just that file.
+  - Files that somebody put into C(<root>/<organization>/<name>/) by hand, such as a download made before, are taken as
+    hard links after their contents were verified, and not fetched again.
   - A full commit id whose release is on the host needs no request at all. A branch or tag that did not move needs
     one.
   - Requests to list files and refs are tried 4 times, with pauses of 1, 2 and 4 seconds or what the hub asks for (at
@@ -120,7 +122,8 @@ options:
   state:
     description:
       - V(present) makes sure that the release is there, sound, and named by C(current).
-      - V(absent) removes all releases of the model. It fails while a container has one of them mounted.
+      - V(absent) removes the folder of the model with all that is in it. It fails while a container has a part of it
+        mounted.
     type: str
     choices: [present, absent]
     default: present

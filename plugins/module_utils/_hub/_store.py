@@ -124,9 +124,13 @@ class ModelStore:
             )
 
     def leftovers(self) -> list[str]:
-        """Folders that may hold files of interrupted runs, under the paths they were to have; to be verified first."""
+        """Folders that may hold wanted files under the paths they are to have; their contents are not known yet.
+
+        These are what interrupted runs left, and the model's folder itself, where people put downloads by hand.
+        """
         staged = [self.staging_path(name) for name in _names(self.staging_root) if re.fullmatch(_DIGEST, name)]
-        return staged + [release.path for release in self.releases() if release.manifest is None]
+        unknown = [release.path for release in self.releases() if release.manifest is None]
+        return [*staged, *unknown, self.path]
 
     # Changing it
 

@@ -107,6 +107,21 @@ def test_what_was_left_for_another_release_is_taken_after_reading_it(store: Mode
     assert not os.path.exists(store.staging_root)
 
 
+def test_download_made_by_hand_is_taken_after_reading_it(store: ModelStore, memory: Memory) -> None:
+    byhand = Path(store.path)
+    (byhand / "weights").mkdir(parents=True)
+    (byhand / "weights" / "a.bin").write_bytes(memory.files["weights/a.bin"])
+    (byhand / "weights" / "b.bin").write_bytes(b"y" * 7000)
+    (byhand / "notes.txt").write_text("mine")
+    assert bring(store, memory) == 7_002
+    assert memory.fetched == ["config.json", "weights/b.bin"]
+    assert content(store) == memory.files
+    assert os.path.samefile(byhand / "weights" / "a.bin", Path(store.current_link, "weights", "a.bin"))
+    assert (byhand / "weights" / "b.bin").read_bytes() == b"y" * 7000
+    assert (byhand / "notes.txt").read_text() == "mine"
+    assert bring(store, memory) == 0
+
+
 def test_wrong_contents_are_thrown_away_and_nothing_is_published(store: ModelStore, memory: Memory) -> None:
     target = memory.target()
     memory.files["weights/a.bin"] = b"z" * 5000

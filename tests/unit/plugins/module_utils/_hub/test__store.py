@@ -53,7 +53,7 @@ def test_nothing_there(store: ModelStore) -> None:
     assert store.current() is None
     assert store.find(ORIGIN) is None
     assert store.donors() == {}
-    assert store.leftovers() == []
+    assert store.leftovers() == [store.path]
 
 
 def test_publish(store: ModelStore, entry: Make) -> None:
@@ -114,7 +114,7 @@ def test_release_without_a_manifest_is_replaced(store: ModelStore, entry: Make) 
     release = publish(store, {"a": b"a"}, entry)
     os.unlink(os.path.join(release.path, ".manifest.json"))
     assert store.release(release.digest) == dataclasses.replace(release, manifest=None)
-    assert store.leftovers() == [release.path]
+    assert store.leftovers() == [release.path, store.path]
     assert _store.left_over(store.leftovers(), entry("a", b"x")) == os.path.join(release.path, "a")
     assert _store.left_over(store.leftovers(), entry("a", b"xy")) is None
     again = publish(store, {"a": b"a"}, entry)
