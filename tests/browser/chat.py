@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Chat in a browser, as a person would: sign in to Open WebUI, pick a model, ask, read the answer, take a picture.
 
-    OPEN_WEBUI_PASSWORD=... python3 tests/browser/chat.py --url http://gpu-01:3000 --email admin@example.com --model qwen3-8b \
-        --question "Who are you?" --expect "Hello from the alpha model." --screenshot chat.png
+    OPEN_WEBUI_PASSWORD=... python3 tests/browser/chat.py --url http://gpu-01:3000 --email admin@example.com \
+        --model qwen3-8b --question "Who are you?" --expect "Hello from the alpha model." --screenshot chat.png
 
 The password is read from the environment, where no list of processes shows it. Prints the answer. Needs Playwright and
 a Chromium; $CHROMIUM names another one than /usr/bin/chromium.

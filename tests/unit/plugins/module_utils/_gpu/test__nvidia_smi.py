@@ -211,7 +211,7 @@ def test_parse_cuda_version(banner: str, expected: str | None) -> None:
     ("text", "expected"),
     [
         (
-            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.90.07  Fri May 31 09:35:42 UTC 2024\nGCC version: gcc\n",
+            "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.90.07  Fri May 31 09:35:42 UTC 2024\nGCC: gcc\n",
             ("550.90.07", False),
         ),
         ("NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  595.80  Release Build  (x)\n", ("595.80", True)),
