@@ -1,13 +1,14 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the integration targets in tests/integration/targets on this machine, each in a play of its own."""
+"""Run the integration targets in tests/integration/targets on this machine, each in its own play, two at a time."""
 
 from __future__ import annotations
 
 import argparse
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, write_junit
@@ -16,6 +17,9 @@ TARGETS = ROOT / "tests" / "integration" / "targets"
 
 # No target needs more; one that hangs must not take the others' time.
 LIMIT_SECONDS = 600.0
+
+# They wait for servers more than they compute, and each uses names and ports of its own.
+AT_ONCE = 2
 
 
 def find_targets(folder: Path) -> list[str]:
@@ -62,7 +66,8 @@ def main() -> int:
     if not known:
         print(f"no integration target in {TARGETS.relative_to(ROOT)}", file=sys.stderr)
         return 1
-    cases = [run_target(name, show=len(wanted) == 1) for name in wanted or known]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        cases = list(pool.map(lambda name: run_target(name, show=len(wanted) == 1), wanted or known))
     write_junit(RESULTS / "integration.xml", "integration", cases)
     failed = [case.name for case in cases if case.failure]
     print(f"integration: {len(cases) - len(failed)} of {len(cases)} targets passed", flush=True)
