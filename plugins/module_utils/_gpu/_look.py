@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _nvidia_smi, _status
@@ -45,8 +46,11 @@ def asker(program: str, timeout: float) -> Ask:
         try:
             output, _nothing = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
-            # A process that waits for a hung device cannot be killed, so its end is not waited for.
+            # A process that waits for a hung device cannot be killed, so its end is waited for aside.
             process.kill()
+            threading.Thread(target=process.wait, daemon=True).start()
+            if process.stdout:
+                process.stdout.close()
             raise HungError from error
         return Answer(process.returncode, output.decode("utf-8", "replace"))
 
