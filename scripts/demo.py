@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,14 +69,14 @@ def main() -> int:
 
 def demo() -> None:
     """Bring this machine to a chat."""
-    with step("Docker engine"):
-        remember_engine()
+    engine = "packages" if has_engine() else "engine_packages"
+    with step("Docker engine"), remember_packages(engine):
         playbook("playbooks/hosts.yml")
-    with step("Images"):
+    with step("Images"), remember_packages("packages"):
         variables = images()
     with step("Model"):
         chosen = model()
-    with hub(chosen) as endpoint, step("Site: the collection's own playbook"):
+    with hub(chosen) as endpoint, step("Site: the collection's own playbook"), remember_packages("packages"):
         variables |= chosen | endpoint
         playbook("playbooks/site.yml", {**variables, "fleet_report_file": str(REPORT)})
     print()
@@ -88,41 +88,45 @@ def clean() -> None:
     """Take away what the demo made."""
     made = read_state()
     with step("Servers, web, models"):
-        playbook(
-            "playbooks/remove.yml",
-            {
-                "fleet_remove_data": True,
-                "fleet_remove_models": True,
-                # Images that were there before, or that the lab shares with the tests, are not the demo's to remove.
-                "fleet_remove_images": bool(made.get("pulled")),
-            },
-        )
+        playbook("playbooks/remove.yml", {"fleet_remove_data": True, "fleet_remove_models": True})
         as_root("rm", "-rf", *FOLDERS)
-    if made.get("built"):
+    if made.get("images") and has_engine():
         with step("Images"):
-            for reference in made["built"]:
-                as_root("docker", "image", "rm", reference, check=False)
+            # The one that others are made from goes last.
+            for reference in sorted(made["images"], key=lambda name: "/python:" in name):
+                if on_this_machine(reference):
+                    as_root("docker", "image", "rm", reference, check=False)
+            print("downloaded packages stay in ~/.cache/private-llm-lab for the next time")
     if made.get("engine_packages"):
         with step("Docker engine"):
             clean_engine(made["engine_packages"])
+    if made.get("packages"):
+        with step("Packages"):
+            purge(made["packages"])
     shutil.rmtree(HOME)
 
 
-# --- the engine -------------------------------------------------------------------------------------------------------
+# --- the engine, and other packages -----------------------------------------------------------------------------------
 
 
-def remember_engine() -> None:
-    """Note which packages the engine brings, when this machine has none."""
-    if shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin") or "engine_packages" in read_state():
-        return
-    before = set(installed_packages())
-    playbook("playbooks/hosts.yml")
-    write_state(engine_packages=sorted(set(installed_packages()) - before))
+def has_engine() -> bool:
+    """Whether an engine is installed here."""
+    return shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin") is not None
 
 
-def installed_packages() -> list[str]:
+def installed_packages() -> set[str]:
     """The names of all Debian packages here."""
-    return capture("dpkg-query", "--show", "--showformat", "${binary:Package}\n").split()
+    return set(capture("dpkg-query", "--show", "--showformat", "${binary:Package}\n").split())
+
+
+@contextlib.contextmanager
+def remember_packages(key: str) -> Iterator[None]:
+    """Note which packages come in the meantime, even when something goes wrong then."""
+    before = installed_packages()
+    try:
+        yield
+    finally:
+        note(key, installed_packages() - before)
 
 
 def clean_engine(packages: Sequence[str]) -> None:
@@ -132,8 +136,19 @@ def clean_engine(packages: Sequence[str]) -> None:
         print(f"the engine stays, for there are other containers in it: {', '.join(others)}")
         return
     as_root("service", "docker", "stop", check=False)
-    as_root("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet", "purge", *packages)
-    as_root("rm", "-rf", "/var/lib/docker", "/var/lib/containerd", "/etc/docker")
+    purge(packages)
+    for folder in ("/var/lib/docker", "/var/lib/containerd", "/etc/docker"):
+        # What is in it; the folder itself may be a mount point, and then it stays.
+        if Path(folder).exists():
+            as_root("find", folder, "-mindepth", "1", "-delete")
+            as_root("rmdir", folder, check=False)
+
+
+def purge(packages: Sequence[str]) -> None:
+    """Remove packages with their configuration."""
+    gone = sorted(set(packages) & installed_packages())
+    if gone:
+        as_root("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--yes", "--quiet", "--quiet", "purge", *gone)
 
 
 # --- images -----------------------------------------------------------------------------------------------------------
@@ -147,7 +162,7 @@ def images() -> dict[str, Any]:
             chosen[variable] = reference
         elif registry_has(reference):
             chosen[variable] = reference
-            write_state(pulled=True)
+            note("images", [reference])
         else:
             chosen[variable] = build(*BUILT[variable])
     return chosen
@@ -175,11 +190,19 @@ def build(key: str, reference: str) -> str:
     """Build one of the lab's images; nothing is done when it is there and its recipe did not change."""
     print(f"no registry answers; building {reference} from packages", flush=True)
     subprocess.run(["sh", "scripts/setup_machine.sh", "images"], check=True)
-    known = on_this_machine(reference)
-    subprocess.run([*root(sys.executable), "scripts/lab/images.py", "--only", key], check=True)
-    if not known:
-        write_state(built=sorted({*read_state().get("built", []), reference}))
+    before = lab_images()
+    try:
+        subprocess.run([*root(sys.executable), "scripts/lab/images.py", "--only", key], check=True)
+    finally:
+        note("images", sorted(lab_images() - before))
     return reference
+
+
+def lab_images() -> set[str]:
+    """The lab's images that the engine has."""
+    return set(
+        capture(*root("docker"), "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "private-llm-lab/*").split()
+    )
 
 
 # --- the model --------------------------------------------------------------------------------------------------------
@@ -283,9 +306,11 @@ def read_state() -> dict[str, Any]:
     return found
 
 
-def write_state(**changes: Any) -> None:
-    """Note something that the demo made."""
-    STATE.write_text(json.dumps({**read_state(), **changes}, indent=2), encoding="utf-8")
+def note(key: str, names: Iterable[str]) -> None:
+    """Note things that the demo made; what was noted before stays first."""
+    state = read_state()
+    state[key] = list(dict.fromkeys([*state.get(key, []), *names]))
+    STATE.write_text(json.dumps(state, indent=2), encoding="utf-8")
 
 
 if __name__ == "__main__":
