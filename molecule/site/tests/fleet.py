@@ -69,12 +69,14 @@ def identity(host: str, name: str) -> str:
     return on(host, "docker", "ps", "--all", "--no-trunc", "--filter", f"name=^{name}$", "--format", "{{.ID}}").strip()
 
 
-def declare(folder: Path, **hosts: dict[str, t.Any]) -> str:
-    """A further inventory that overrides variables of lab hosts, named with underscores, or adds hosts."""
-    path = folder / "declared.yml"
-    inventory = {"all": {"hosts": {name.replace("_", "-"): values for name, values in hosts.items()}}}
-    path.write_text(yaml.safe_dump(inventory), encoding="utf-8")
-    return str(path)
+def declare(folder: Path, hosts: t.Mapping[str, dict[str, t.Any]], groups: t.Mapping[str, str] | None = None) -> str:
+    """A further inventory that overrides variables of hosts, and adds hosts to groups; as files, they win over ours."""
+    inventory = {group: {"hosts": {host: None}} for host, group in (groups or {}).items()}
+    (folder / "hosts.yml").write_text(yaml.safe_dump(inventory or {"all": {}}), encoding="utf-8")
+    (folder / "host_vars").mkdir()
+    for host, values in hosts.items():
+        (folder / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    return str(folder)
 
 
 def instances(host: str, **changes: dict[str, t.Any]) -> list[dict[str, t.Any]]:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -95,7 +94,7 @@ def test_a_chat_in_the_browser() -> None:
 
 def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> None:
     changed = fleet.instances(GPU_A, alpha={"engine": {"max_model_len": 512}})
-    declared = fleet.declare(tmp_path, gpu_a={"vllm_server_instances": changed})
+    declared = fleet.declare(tmp_path, {GPU_A: {"vllm_server_instances": changed}})
     before = fleet.containers()
 
     checked = fleet.run(fleet.SITE, "--check", declared=declared)
@@ -138,7 +137,7 @@ def test_a_run_whose_controller_is_killed_is_finished_by_the_next(tmp_path: Path
 
 def test_a_run_whose_connection_is_cut_ends_well(tmp_path: Path) -> None:
     changed = fleet.instances(GPU_B, beta={"engine": {"max_model_len": 768}})
-    declared = fleet.declare(tmp_path, gpu_b={"vllm_server_instances": changed})
+    declared = fleet.declare(tmp_path, {GPU_B: {"vllm_server_instances": changed}})
     before = fleet.identity(GPU_B, "beta")
     process = fleet.start(fleet.SERVERS, "--limit", GPU_B, declared=declared)
     fleet.until("a new container", lambda: fleet.identity(GPU_B, "beta") not in ("", before))
@@ -173,18 +172,16 @@ def test_a_run_whose_engine_is_killed_is_finished_by_the_next() -> None:
 
 def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: Path) -> None:
     broken = fleet.instances(GPU_B, beta={"engine": {"dtype": "float13"}})
-    declared = tmp_path / "declared.yml"
-    declared.write_text(
-        json.dumps(
-            {
-                "all": {"hosts": {GPU_B: {"vllm_server_instances": broken}}},
-                "gpu_hosts": {"hosts": {"gpu-gone": {"ansible_connection": "community.docker.docker"}}},
-            }
-        ),
-        encoding="utf-8",
+    declared = fleet.declare(
+        tmp_path,
+        {
+            GPU_B: {"vllm_server_instances": broken},
+            "gpu-gone": {"ansible_connection": "community.docker.docker", "vllm_server_instances": []},
+        },
+        groups={"gpu-gone": "gpu_hosts"},
     )
     before = fleet.containers()
-    outcome = fleet.run(fleet.SITE, declared=str(declared))
+    outcome = fleet.run(fleet.SITE, declared=declared)
     assert outcome.returncode != 0
     named = outcome.failures()["localhost", "Hosts that failed"]
     assert "gpu-gone: reach: cannot be reached" in named
@@ -222,15 +219,17 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
     ]
     declared = fleet.declare(
         tmp_path,
-        gpu_a={"vllm_server_instances": wrong},
-        gpu_b={
-            "vllm_server_instances": [
-                {**BAD_INSTANCE, "name": "beta", "max_model_len": 512},
-                {**BAD_INSTANCE, "name": "beta"},
-                {**BAD_INSTANCE, "name": "open", "port": 18105, "api_keys": []},
-            ]
+        {
+            GPU_A: {"vllm_server_instances": wrong},
+            GPU_B: {
+                "vllm_server_instances": [
+                    {**BAD_INSTANCE, "name": "beta", "max_model_len": 512},
+                    {**BAD_INSTANCE, "name": "beta"},
+                    {**BAD_INSTANCE, "name": "open", "port": 18105, "api_keys": []},
+                ]
+            },
+            WEB: {"open_webui_admin_password": "not the password"},
         },
-        web={"open_webui_admin_password": "not the password"},
     )
     before = fleet.containers()
     try:
@@ -262,7 +261,7 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
 
 def test_a_revision_that_does_not_exist_is_named_before_anything_is_changed(tmp_path: Path) -> None:
     declared = fleet.declare(
-        tmp_path, gpu_a={"vllm_server_instances": fleet.instances(GPU_A, alpha={"revision": "v99"})}
+        tmp_path, {GPU_A: {"vllm_server_instances": fleet.instances(GPU_A, alpha={"revision": "v99"})}}
     )
     before = fleet.containers()
     outcome = fleet.run(fleet.PLAN, declared=declared)
