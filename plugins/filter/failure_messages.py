@@ -51,7 +51,8 @@ def failure_messages(result: t.Mapping[str, t.Any]) -> list[str]:
 def _message(result: t.Mapping[str, t.Any]) -> str:
     if result.get("censored"):
         return "the reason is hidden, as the task handles secrets; set the role's ..._secure_logging to false to see it"
-    return str(result.get("msg") or result.get("module_stderr") or "failed without a message").strip()
+    # Where a module died instead of failing, its message says no more than that.
+    return str(result.get("module_stderr") or result.get("msg") or "failed without a message").strip()
 
 
 class FilterModule:

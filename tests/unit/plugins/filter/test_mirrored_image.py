@@ -39,3 +39,4 @@ def test_failures_without_a_loop() -> None:
     assert failure_messages({"failed": True, "msg": "why"}) == ["why"]
     assert "secure_logging" in failure_messages({"failed": True, "censored": "hidden"})[0]
     assert failure_messages({"failed": True}) == ["failed without a message"]
+    assert failure_messages({"failed": True, "msg": "died", "module_stderr": "No container\n"}) == ["No container"]
