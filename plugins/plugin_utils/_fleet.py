@@ -21,6 +21,8 @@ def instance_models(instances: t.Sequence[Mapping]) -> list[dict[str, t.Any]]:
     """The models that a host's servers want from a hub, each once; keys that an instance leaves out stay out."""
     models: dict[str, dict[str, t.Any]] = {}
     for instance in instances:
+        if not isinstance(instance, t.Mapping):
+            continue  # a problem that the role vllm_server tells
         repo = str(instance.get("model") or "")
         if not repo or repo.startswith("/") or instance.get("state") == "absent":
             continue

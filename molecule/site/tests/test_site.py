@@ -223,7 +223,8 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
             GPU_A: {"vllm_server_instances": wrong},
             GPU_B: {
                 "vllm_server_instances": [
-                    {**BAD_INSTANCE, "name": "beta", "max_model_len": 512},
+                    {**BAD_INSTANCE, "name": "misspelled", "port": 18106, "max_model_len": 512},
+                    {**BAD_INSTANCE, "name": "beta"},
                     {**BAD_INSTANCE, "name": "beta"},
                     {**BAD_INSTANCE, "name": "open", "port": 18105, "api_keys": []},
                 ]
@@ -241,15 +242,15 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
     assert outcome.returncode != 0
     problems = outcome.failures()["localhost", "List every problem, by host"]
     for host, text in (
-        (GPU_A, "GPU 7"),
+        (GPU_A, "no GPU with index 7"),
         (GPU_A, "/srv/not-a-model"),
         (GPU_A, "port 18101"),
         (GPU_A, "private-llm-lab/nothing"),
         (GPU_B, "daemon.json"),
         (GPU_B, "vllm_server_instances[0].max_model_len: is not a key of an instance"),
-        (GPU_B, "vllm_server_instances[1].name"),
-        (GPU_B, "vllm_server_instances[1].port"),
-        (GPU_B, "vllm_server_instances[2].api_keys"),
+        (GPU_B, "vllm_server_instances[2].name"),
+        (GPU_B, "vllm_server_instances[2].port"),
+        (GPU_B, "vllm_server_instances[3].api_keys"),
         (WEB, "open_webui_admin_password"),
     ):
         lines = [line for line in problems.splitlines() if line.startswith(f"- {host}: ") and text in line]
