@@ -40,6 +40,7 @@ While it runs, `/_lab/` steers it: GET and DELETE `/_lab/log`, PUT `/_lab/faults
 
 from __future__ import annotations
 
+import abc
 import argparse
 import dataclasses
 import hashlib
@@ -269,7 +270,7 @@ class Fault:
         return cls(**data)
 
 
-class LabServer:
+class LabServer(abc.ABC):
     """An HTTP server in threads, with a log of its requests, faults, and a `/_lab/` of its own."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -348,9 +349,9 @@ class LabServer:
                 chosen[fault.kind] = fault
         return chosen
 
+    @abc.abstractmethod
     def handle(self, request: _Handler) -> None:
         """Answer a request of a client."""
-        raise NotImplementedError
 
     def steer(self, request: _Handler, path: str, body: t.Any) -> t.Any:
         """Answer a request under `/_lab/`; the answer is sent as JSON."""
