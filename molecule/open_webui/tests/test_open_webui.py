@@ -198,46 +198,45 @@ def test_preflight_refuses(case: str, refusals: dict[str, playbooks.Outcome]) ->
     assert "not the password" not in outcome.text
 
 
-def test_a_restart_that_an_earlier_run_was_cut_off_from_is_predicted(host: t.Any) -> None:
-    host.check_output(f"touch -d 'now + 2 seconds' {CONFIG}/container/env")
+def test_check_mode_predicts_another_container_and_makes_none(host: t.Any) -> None:
     before = identity(host)
-    outcome = run("--check")
+    outcome = run("--check", open_webui_port=3001, open_webui_memory="1600m")
     assert outcome.returncode == 0, outcome.text
-    assert changed(outcome) == {"Run Open WebUI"}
+    assert changed(outcome) == {"Run Open WebUI", "Declare the connections"}
     assert identity(host) == before
 
 
-def test_a_password_changed_in_the_browser_is_noticed(host: t.Any, token: str) -> None:
+def test_a_password_changed_in_the_browser_is_noticed_and_taken_over(host: t.Any, token: str) -> None:
     body = {"password": password(host), "new_password": "chosen in the browser"}
     assert call(host, "/api/v1/auths/update/password", token, body)[0] == 200
     refused = run()
     assert refused.returncode != 0
     assert f"That is the password in {CONFIG}/admin_password" in "\n".join(refused.failures().values())
 
-
-def test_a_start_that_fails_shows_the_log_and_is_mended_by_the_next_run(host: t.Any) -> None:
+    # A run that was cut off after it wrote the environment is made up for by the next one.
+    host.check_output(f"touch -d 'now + 2 seconds' {CONFIG}/container/env")
     before = identity(host)
-    broken = run(
-        open_webui_admin_password="chosen in the browser",
-        open_webui_env={"DATABASE_URL": "sqlite:////proc/no/such/place.db"},
-        open_webui_ready_timeout=8,
-    )
-    assert broken.returncode != 0
-    message = list(broken.failures().values())[-1]
-    assert "Open WebUI on web is not ready 8 seconds after its start (open_webui_ready_timeout)" in message
-    assert "unable to open database file" in message
-    assert changed(broken) == {
+    outcome = run(open_webui_admin_password="chosen in the browser")
+    assert outcome.returncode == 0, outcome.text
+    assert changed(outcome) == {
         "Keep the administrator's password",
         "Write the administrator's environment",
-        "Write the container's environment",
         "Run Open WebUI",
     }
-    # The password that was given is kept now, and used by a run that is not given any.
-    assert password(host) == "chosen in the browser"
-    mended = run()
-    assert mended.returncode == 0, mended.text
-    assert changed(mended) == {"Write the container's environment", "Run Open WebUI"}
     after = identity(host)
     assert after[0] == before[0]
     assert after[1] > before[1]
-    assert "chosen in the browser" not in broken.text + mended.text
+    assert password(host) == "chosen in the browser"
+    assert "chosen in the browser" not in outcome.text
+
+
+def test_a_start_that_fails_shows_the_log_and_is_mended_by_the_next_run(host: t.Any) -> None:
+    broken = {"DATABASE_URL": "sqlite:////proc/no/such/place.db"}
+    outcome = run(open_webui_env=broken, open_webui_ready_timeout=8)
+    assert outcome.returncode != 0
+    message = list(outcome.failures().values())[-1]
+    assert "Open WebUI on web is not ready 8 seconds after its start (open_webui_ready_timeout)" in message
+    assert "unable to open database file" in message
+    mended = run()
+    assert mended.returncode == 0, mended.text
+    assert changed(mended) == {"Write the container's environment", "Run Open WebUI"}
