@@ -325,6 +325,10 @@ class LabServer(abc.ABC):
         self._asked_to_stop.wait()
         self.stop()
 
+    def ask_to_stop(self) -> None:
+        """End `serve`."""
+        self._asked_to_stop.set()
+
     def reset_log(self) -> None:
         """Forget the requests so far."""
         with self._lock:
@@ -366,7 +370,7 @@ class LabServer(abc.ABC):
                 self.faults[:] = faults
             return body
         if (request.command, path) == ("PUT", "stop"):
-            self._asked_to_stop.set()
+            request.last = True
             return {}
         raise LabError(f"nothing at {request.command} /_lab/{path}")
 
@@ -389,6 +393,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server_version = "lab-hub"
     timeout = 60
+    # The server stops after the answer to this request.
+    last = False
 
     def log_message(self, *unused: object) -> None:
         """The log is kept by `LabServer.record`."""
@@ -421,6 +427,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _any  # noqa: N815 (the names are the base class's)
 
+    def finish(self) -> None:
+        """The answers of this connection are out: now the server may end."""
+        super().finish()
+        if self.last:
+            t.cast(_Listener, self.server).lab.ask_to_stop()
+
     def _steer(self, lab: LabServer) -> None:
         self.faults = {}
         try:
@@ -429,7 +441,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         except (LabError, ValueError, TypeError, KeyError) as error:
             self.send_json({"error": str(error)}, status=400)
         else:
-            self.send_json(answer)
+            self.send_json(answer, headers={"Connection": "close"} if self.last else None)
 
     def body(self) -> bytes:
         """The body of the request."""
