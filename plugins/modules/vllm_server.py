@@ -40,7 +40,8 @@ options:
     description:
       - V(started) runs the server and, with O(wait), waits until it is ready.
       - V(stopped) has the container, not running.
-      - V(absent) removes the container and the keys that were kept for it. The model and compiled kernels stay.
+      - V(absent) removes the container, and the keys and measurements that were kept for it. The model and compiled
+        kernels stay.
     type: str
     choices:
       - started
@@ -307,11 +308,12 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _instances,
     _keys,
     _lifecycle,
+    _measured,
     _ports,
     _readiness,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import serve_arguments
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError, epoch
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import check
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
@@ -509,11 +511,13 @@ class VllmServer:
     def remove(self, engine: Engine, found: _lifecycle.Found) -> dict[str, t.Any]:
         plan = _lifecycle.plan("absent", found, lambda container: ())
         self.set_plan(plan)
-        self.result["changed"] = plan.changed or bool(_keys.read_directory(self.directory))
+        kept = bool(_keys.read_directory(self.directory)) or os.path.exists(_measured.path_of(self.name))
+        self.result["changed"] = plan.changed or kept
         self.result["diff"]["before"] = self.shown(engine, found.current)
         if not self.module.check_mode:
             grace = _container.spec_of(found.current).stop_timeout if found.current is not None else 0
             self.lifecycle(engine, {}, _readiness.nothing_measured).remove(plan, grace)
+            _measured.remove(self.name)
         return self.result
 
     def converge(self, engine: Engine, found: _lifecycle.Found) -> dict[str, t.Any]:
@@ -546,6 +550,10 @@ class VllmServer:
             wait = self.waiter(engine, spec, keys, progress)
             self.result["ready"] = self.lifecycle(engine, files, wait).carry_out(plan, spec)
         self.result["container"] = self.container_now()
+        facts = self.result["container"]
+        measured = _measured.record(facts, self.result["ready"], epoch(facts.get("started_at", "")))
+        if measured is not None:
+            _measured.write(self.name, measured)
         return self.result
 
     def lifecycle(

@@ -124,6 +124,37 @@ servers:
     ready:
       description: What the server measured of itself when it started, as M(private_llm.fleet.vllm_server) returns it.
       type: dict
+    measured:
+      description:
+        - What the server measured the last time it got ready, as it is kept on the host in
+          C(/etc/private_llm/vllm/<name>.measured.json); null when it never did. Unlike RV(servers[].ready) it is there
+          while the server is stopped or fails, and tells what the last good start was like.
+      type: dict
+      contains:
+        release:
+          description: Release of vLLM; null when the image's tag does not tell.
+          type: str
+        image:
+          description: Image reference.
+          type: str
+        config_hash:
+          description: Fingerprint of the configuration, as in RV(servers[].container).
+          type: str
+        kv_cache_tokens:
+          description: Tokens that the KV cache holds.
+          type: int
+        max_concurrency:
+          description: Requests of the longest context that fit at once.
+          type: float
+        max_model_len:
+          description: Longest context in tokens.
+          type: int
+        started_in_seconds:
+          description: Seconds from the start of the container until the server answered.
+          type: float
+        measured_at:
+          description: When that was, in UTC.
+          type: str
     key_file:
       description: File on the host with the keys, one in a line; empty when clients need none.
       type: str
@@ -135,7 +166,13 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _instances, _keys, _readiness
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
+    _container,
+    _instances,
+    _keys,
+    _measured,
+    _readiness,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import (
@@ -166,6 +203,7 @@ def nothing(name: str, message: str = "") -> dict[str, t.Any]:
         "models": [],
         "load": {},
         "ready": _readiness.nothing_measured(),
+        "measured": _measured.read(name),
         "key_file": "",
     }
 
