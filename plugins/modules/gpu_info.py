@@ -42,6 +42,12 @@ options:
     description:
       - The C(nvidia-smi) to ask. When omitted, it is looked for.
     type: path
+  socket:
+    description:
+      - The socket of the Docker engine, where one runs. It knows the names of the containers that RV(processes) are
+        in.
+    type: path
+    default: /var/run/docker.sock
 author:
   - private_llm.fleet contributors (@private-llm)
 notes:
@@ -64,7 +70,14 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: Whether the GPUs can be used.
+  description:
+    - Whether the GPUs can be used. V(ok) they can.
+    - V(no_gpu) There are none. V(no_driver) No driver of NVIDIA's is loaded for them. V(driver_mismatch) The driver was
+      updated and its old kernel module is still loaded.
+    - V(hung) The driver does not answer. V(gpu_lost) A GPU fell off the bus. V(reset_required) A GPU must be reset.
+    - V(blocked) SELinux, a cgroup, or a lack of rights keeps the caller from the GPUs.
+    - V(fabric_down) The NVLink fabric is not up, as without Fabric Manager in the driver's version. V(error) Anything
+      else.
   returned: always
   type: str
   choices:
@@ -73,6 +86,10 @@ status:
     - no_driver
     - driver_mismatch
     - hung
+    - gpu_lost
+    - reset_required
+    - blocked
+    - fabric_down
     - error
   sample: ok
 message:
@@ -121,7 +138,8 @@ gpus:
     mig:
       description:
         - Its division into MIG devices. C(mode) is V(enabled), V(disabled) or V(unsupported); C(pending) is the mode
-          after the next reset when that is another one; C(devices) lists C(index), C(profile) and C(uuid) of each.
+          after the next reset when that is another one; C(devices) lists C(index), C(profile), C(uuid),
+          C(gpu_instance_id), C(compute_instance_id) and, in MiB as for the GPU, C(memory) of each.
       type: dict
       sample: {mode: disabled, pending: null, devices: []}
     fabric:
@@ -204,6 +222,27 @@ processes:
       description: Id of the container that it is in; null when it is in none, or that cannot be seen.
       type: str
       sample: 4c01db0b339c1d5f4b9be7b2a1f0e9d8c7b6a59483726150f1e2d3c4b5a69788
+    container_name:
+      description: Name of that container; null when it is none of the Docker engine's at O(socket).
+      type: str
+      sample: qwen3-32b
+fabric_manager:
+  description: Fabric Manager, which a host with NVSwitches needs in exactly the version of the driver.
+  returned: always
+  type: dict
+  contains:
+    switches:
+      description: How many NVSwitches are on the PCI bus. Those of Blackwell are on none.
+      type: int
+      sample: 4
+    running:
+      description: Whether it runs.
+      type: bool
+      sample: true
+    version:
+      description: Its version; null when it is not installed, or nobody asked it because there is no C(nvidia-smi).
+      type: str
+      sample: 590.48.01
 pci_devices:
   description:
     - The NVIDIA GPUs on the PCI bus, C(address), C(device) and the kernel's C(driver) for each, whether usable or
@@ -218,10 +257,29 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import dockerd_runs
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_api import (
+    DEFAULT_SOCKET,
+    EngineApiError,
+    get,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look, _status
 
 # Where it is besides the usual places: Windows' subsystem for Linux, and the driver container of Kubernetes hosts.
 OTHER_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
+
+
+def name_containers(processes: list[dict[str, t.Any]], socket: str) -> None:
+    """Names are more than the driver knows: they are left out where no engine answers."""
+    names: dict[str, str] = {}
+    # An engine that does not run is not asked: systemd would start it for the question.
+    if any(process["container"] for process in processes) and dockerd_runs():
+        try:
+            names = {one["Id"]: one["Names"][0].lstrip("/") for one in get(socket, "/containers/json")}
+        except (EngineApiError, KeyError, IndexError, TypeError, AttributeError):
+            names = {}
+    for process in processes:
+        process["container_name"] = names.get(process["container"])
 
 
 def main() -> None:
@@ -230,6 +288,7 @@ def main() -> None:
             "required": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 20},
             "path": {"type": "path"},
+            "socket": {"type": "path", "default": DEFAULT_SOCKET},
         },
         supports_check_mode=True,
     )
@@ -238,7 +297,13 @@ def main() -> None:
     if timeout <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {timeout:g}", **result)
     program = module.params["path"] or module.get_bin_path("nvidia-smi", opt_dirs=OTHER_FOLDERS)
-    found = _look.look(_look.asker(program, timeout) if program else None, timeout)
+    fabric_manager = module.get_bin_path("nv-fabricmanager")
+    found = _look.look(
+        _look.asker(program, timeout) if program else None,
+        timeout,
+        _look.asker(fabric_manager, timeout) if fabric_manager else None,
+    )
+    name_containers(found["processes"], module.params["socket"])
     result.update(found)
     if module.params["required"] and found["status"] != _status.OK:
         module.fail_json(msg=f"no usable GPU: {found['message']}", **result)

@@ -16,7 +16,11 @@ import typing as t
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _nvidia_smi, _status
 
 PCI_DEVICES = "/sys/bus/pci/devices"
-KERNEL_MODULE = "/proc/driver/nvidia/version"
+PROC = "/proc"
+KERNEL_MODULE = "driver/nvidia/version"
+SELINUX_ENFORCING = "/sys/fs/selinux/enforce"
+# The kernel keeps 15 characters of a program's name.
+FABRIC_MANAGER = "nv-fabricmanage"
 
 
 class HungError(Exception):
@@ -32,7 +36,7 @@ Ask = t.Callable[[t.Sequence[str]], Answer]
 
 
 def asker(program: str, timeout: float) -> Ask:
-    """A function that runs nvidia-smi. Called again after it hung once, it would hang again: it is for one look."""
+    """A function that runs a program of the driver's. Called again after it hung, it would hang again: for one look."""
 
     def ask(arguments: t.Sequence[str]) -> Answer:
         process = subprocess.Popen(
@@ -69,22 +73,30 @@ def empty() -> dict[str, t.Any]:
         "cuda_version": None,
         "topology": [],
         "processes": [],
+        "fabric_manager": {"switches": 0, "running": False, "version": None},
         "pci_devices": [],
     }
 
 
 def look(
-    ask: Ask | None, timeout: float, sysfs: str = PCI_DEVICES, module_file: str = KERNEL_MODULE
+    ask: Ask | None,
+    timeout: float,
+    ask_fabric_manager: Ask | None = None,
+    sysfs: str = PCI_DEVICES,
+    proc: str = PROC,
 ) -> dict[str, t.Any]:
-    """Everything there is to know. ``ask`` is None where there is no nvidia-smi."""
+    """Everything there is to know. ``ask`` is None where there is no nvidia-smi, as for Fabric Manager."""
     found = empty()
     found["pci_devices"] = pci_devices(sysfs)
-    found["kernel_module_version"], found["open_kernel_module"] = _nvidia_smi.parse_kernel_module(_read(module_file))
+    found["kernel_module_version"], found["open_kernel_module"] = _nvidia_smi.parse_kernel_module(
+        _read(os.path.join(proc, KERNEL_MODULE))
+    )
     if ask is None:
         found["status"], found["message"] = _status.judge_without_tool(found["pci_devices"])
         return found
     try:
-        _ask_all(ask, found)
+        found["fabric_manager"] = look_at_fabric_manager(ask_fabric_manager, sysfs, proc)
+        _ask_all(ask, found, proc)
     except HungError:
         found["status"], found["message"] = _status.judge_hung(timeout)
     except OSError as error:
@@ -92,26 +104,48 @@ def look(
     return found
 
 
-def _ask_all(ask: Ask, found: dict[str, t.Any]) -> None:
+def look_at_fabric_manager(ask: Ask | None, sysfs: str = PCI_DEVICES, proc: str = PROC) -> dict[str, t.Any]:
+    """Fabric Manager, which connects the GPUs of a host with NVSwitches before CUDA can use any of them."""
+    try:
+        version = _nvidia_smi.parse_fabric_manager(ask(["--version"]).output) if ask else None
+    except (HungError, OSError):
+        version = None
+    running = any(
+        _read(os.path.join(proc, name, "comm")).strip() == FABRIC_MANAGER for name in _list(proc) if name.isdigit()
+    )
+    switches = sum(1 for _folder in _nvidia_devices(sysfs, _status.is_switch))
+    return {"switches": switches, "running": running, "version": version}
+
+
+def _ask_all(ask: Ask, found: dict[str, t.Any], proc: str) -> None:
     fields, answer = _query_gpus(ask)
     rows, remarks = _nvidia_smi.parse_table(answer.output, fields)
-    rows = [row for row in rows if row["index"].isdigit()]
+    rows = [row for row in rows if row.get("index", "").isdigit()]
     if answer.rc != 0 and not rows:
         found["status"], found["message"] = _status.judge_failure(
-            answer.rc, answer.output, found["pci_devices"], found["kernel_module_version"]
+            answer.rc,
+            answer.output,
+            found["pci_devices"],
+            found["kernel_module_version"],
+            _read(SELINUX_ENFORCING).strip() == "1",
         )
         return
     listed = _nvidia_smi.parse_list(ask(["-L"]).output)
-    found["gpus"] = _nvidia_smi.build_gpus(rows, listed)
-    found["status"], found["message"] = _status.judge_gpus(found["gpus"], remarks)
+    # A long answer, which only MIG makes worth its while.
+    divided = any(gpu["mig"] for gpu in listed)
+    instances = _nvidia_smi.parse_mig_instances(ask(["-q", "-x"]).output) if divided else {}
+    found["gpus"] = _nvidia_smi.build_gpus(rows, listed, instances)
     found["driver_version"] = next(filter(None, (_nvidia_smi.clean(row.get("driver_version")) for row in rows)), None)
+    found["status"], found["message"] = _status.judge_gpus(
+        found["gpus"], remarks, found["driver_version"], found["fabric_manager"]
+    )
     found["cuda_version"] = _nvidia_smi.parse_cuda_version(ask([]).output)
     found["topology"] = _nvidia_smi.parse_topology(ask(["topo", "-m"]).output)
     found["processes"] = _nvidia_smi.parse_processes(
         ask([f"--query-compute-apps={','.join(_nvidia_smi.PROCESS_FIELDS)}", "--format=csv,noheader"]).output
     )
     for process in found["processes"]:
-        process["container"] = _nvidia_smi.container_of(_read(f"/proc/{process['pid']}/cgroup"))
+        process["container"] = _nvidia_smi.container_of(_read(os.path.join(proc, str(process["pid"]), "cgroup")))
 
 
 def _query_gpus(ask: Ask) -> tuple[list[str], Answer]:
@@ -127,22 +161,30 @@ def _query_gpus(ask: Ask) -> tuple[list[str], Answer]:
 
 def pci_devices(sysfs: str = PCI_DEVICES) -> list[dict[str, t.Any]]:
     """The NVIDIA GPUs on the PCI bus, with the kernel driver that holds each: known without any driver of NVIDIA's."""
-    try:
-        addresses = sorted(os.listdir(sysfs))
-    except OSError:
-        return []
     devices = []
-    for address in addresses:
-        folder = os.path.join(sysfs, address)
-        if not _status.is_gpu(_read(os.path.join(folder, "vendor")), _read(os.path.join(folder, "class"))):
-            continue
+    for folder in _nvidia_devices(sysfs, _status.is_gpu):
         try:
             driver: str | None = os.path.basename(os.readlink(os.path.join(folder, "driver")))
         except OSError:
             driver = None
         device = _read(os.path.join(folder, "device")).strip().lower()
-        devices.append({"address": address, "device": device, "driver": driver})
+        devices.append({"address": os.path.basename(folder), "device": device, "driver": driver})
     return devices
+
+
+def _nvidia_devices(sysfs: str, wanted: t.Callable[[str, str], bool]) -> t.Iterator[str]:
+    """The folders of the PCI devices that are wanted, by their vendor and class."""
+    for address in sorted(_list(sysfs)):
+        folder = os.path.join(sysfs, address)
+        if wanted(_read(os.path.join(folder, "vendor")), _read(os.path.join(folder, "class"))):
+            yield folder
+
+
+def _list(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _read(path: str) -> str:

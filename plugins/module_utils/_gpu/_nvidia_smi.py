@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import typing as t
+import xml.etree.ElementTree
 
 # Asked for one by one as columns; a driver that does not know one refuses the whole question and names it.
 GPU_FIELDS = (
@@ -41,6 +42,7 @@ _LISTED_GPU = re.compile(r"^GPU\s+([0-9]+):\s+(.*?)\s+\(UUID:\s*([^)\s]+)\)\s*$"
 _LISTED_MIG = re.compile(r"^\s+MIG\s+(\S+)\s+Device\s+([0-9]+):\s+\(UUID:\s*([^)\s]+)\)\s*$")
 _DEVICE_COLUMN = re.compile(r"^(GPU|NIC|mlx[0-9]+_)([0-9]+)$")
 _CONTAINER = re.compile(r"(?:^|[/:.-])([0-9a-f]{64})(?:\.scope)?(?:/|$)")
+_FABRIC_MANAGER = re.compile(r"Fabric Manager version is\s*:\s*([0-9]+(?:\.[0-9]+)+)", re.IGNORECASE)
 _KERNEL_MODULE = re.compile(
     r"NVRM version:.*?(?:Kernel Module|Kernel Module for \S+)\s+(?:for \S+\s+)?([0-9]+(?:\.[0-9]+)+)"
 )
@@ -117,6 +119,12 @@ def parse_cuda_version(banner: str) -> str | None:
     return match.group(1) if match else None
 
 
+def parse_fabric_manager(output: str) -> str | None:
+    """The version in what ``nv-fabricmanager --version`` prints."""
+    match = _FABRIC_MANAGER.search(output)
+    return match.group(1) if match else None
+
+
 def parse_kernel_module(text: str) -> tuple[str | None, bool]:
     """Version of the loaded kernel module in /proc/driver/nvidia/version, and whether it is the open one."""
     for line in text.splitlines():
@@ -140,11 +148,56 @@ def parse_list(output: str) -> list[dict[str, t.Any]]:
     return gpus
 
 
+def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
+    """``nvidia-smi -q -x``: the instances and the memory behind the MIG devices, by GPU UUID and index of the device.
+
+    This answer, in turn, lacks their UUIDs and profiles.
+    """
+    try:
+        # It comes from the driver, whom one trusts, and hosts have nothing but the standard library.
+        root = xml.etree.ElementTree.fromstring(output)  # noqa: S314
+    except xml.etree.ElementTree.ParseError:
+        return {}
+    instances: dict[str, dict[int, dict[str, t.Any]]] = {}
+    for gpu in root.iter("gpu"):
+        for device in gpu.iter("mig_device"):
+            index = _whole_number(device.findtext("index"))
+            if index is None:
+                continue
+            instances.setdefault(gpu.findtext("uuid", "").strip(), {})[index] = {
+                "gpu_instance_id": _whole_number(device.findtext("gpu_instance_id")),
+                "compute_instance_id": _whole_number(device.findtext("compute_instance_id")),
+                "memory": {
+                    kind: mebibytes(device.findtext(f"fb_memory_usage/{kind}")) for kind in ("total", "used", "free")
+                },
+            }
+    return instances
+
+
+def _whole_number(text: str | None) -> int | None:
+    stripped = (text or "").strip()
+    return int(stripped) if stripped.isdigit() else None
+
+
+_NO_INSTANCE = {
+    "gpu_instance_id": None,
+    "compute_instance_id": None,
+    "memory": {"total": None, "used": None, "free": None},
+}
+
+
 def build_gpus(
-    rows: t.Sequence[t.Mapping[str, str]], listed: t.Sequence[t.Mapping[str, t.Any]]
+    rows: t.Sequence[t.Mapping[str, str]],
+    listed: t.Sequence[t.Mapping[str, t.Any]],
+    instances: t.Mapping[str, t.Mapping[int, t.Mapping[str, t.Any]]],
 ) -> list[dict[str, t.Any]]:
-    """One record for each GPU out of the two answers."""
-    mig_of = {gpu["uuid"]: gpu["mig"] for gpu in listed}
+    """One record for each GPU out of the three answers."""
+    mig_of = {
+        gpu["uuid"]: [
+            {**device, **instances.get(gpu["uuid"], {}).get(device["index"], _NO_INSTANCE)} for device in gpu["mig"]
+        ]
+        for gpu in listed
+    }
     return [_build_gpu(row, mig_of.get(row.get("uuid", ""), [])) for row in rows]
 
 
@@ -168,7 +221,7 @@ def _build_gpu(row: t.Mapping[str, str], mig_devices: t.Sequence[t.Mapping[str, 
             # The list knows of MIG devices even where the driver does not know the field.
             "mode": "enabled" if mig is None and mig_devices else mode[mig],
             "pending": mode[pending] if pending is not None and pending != mig else None,
-            "devices": [dict(device) for device in mig_devices],
+            "devices": list(mig_devices),
         },
         "fabric": None if state is None else {"state": state, "status": status},
         "problem": remarks[0] if remarks else None,

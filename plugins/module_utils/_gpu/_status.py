@@ -16,11 +16,18 @@ NO_GPU = "no_gpu"
 NO_DRIVER = "no_driver"
 DRIVER_MISMATCH = "driver_mismatch"
 HUNG = "hung"
+GPU_LOST = "gpu_lost"
+RESET_REQUIRED = "reset_required"
+BLOCKED = "blocked"
+FABRIC_DOWN = "fabric_down"
 ERROR = "error"
+ALL = (OK, NO_GPU, NO_DRIVER, DRIVER_MISMATCH, HUNG, GPU_LOST, RESET_REQUIRED, BLOCKED, FABRIC_DOWN, ERROR)
 
 NVIDIA = "0x10de"
 # VGA controllers and 3D controllers: every GPU is one of the two.
 GPU_CLASSES = ("0x0300", "0x0302")
+# NVSwitches are bridges of the kind "other".
+SWITCH_CLASS = "0x0680"
 
 _LIBRARY = re.compile(r"NVML library version:\s*([0-9.]+)")
 
@@ -32,6 +39,11 @@ def is_gpu(vendor: str, device_class: str) -> bool:
     return vendor.strip().lower() == NVIDIA and device_class.strip().lower()[:6] in GPU_CLASSES
 
 
+def is_switch(vendor: str, device_class: str) -> bool:
+    """Whether a PCI device, by what /sys says of it, is an NVSwitch."""
+    return vendor.strip().lower() == NVIDIA and device_class.strip().lower()[:6] == SWITCH_CLASS
+
+
 def judge_without_tool(devices: t.Sequence[t.Mapping[str, t.Any]]) -> Verdict:
     """The verdict where there is no nvidia-smi, by the GPUs on the PCI bus."""
     if not devices:
@@ -40,7 +52,11 @@ def judge_without_tool(devices: t.Sequence[t.Mapping[str, t.Any]]) -> Verdict:
 
 
 def judge_failure(
-    rc: int, output: str, devices: t.Sequence[t.Mapping[str, t.Any]], kernel_module: str | None = None
+    rc: int,
+    output: str,
+    devices: t.Sequence[t.Mapping[str, t.Any]],
+    kernel_module: str | None = None,
+    selinux: bool = False,
 ) -> Verdict:
     """The verdict where nvidia-smi failed. The exit codes are those of NVML; the texts count for more."""
     text = output.lower()
@@ -69,15 +85,34 @@ def judge_failure(
             f"the driver is loaded and refuses {_name_devices(devices)}; "
             "the kernel's log says why (dmesg, lines with NVRM)"
         )
-    if "requires reset" in text or "reset required" in text or rc == 16:
-        return ERROR, f"a GPU must be reset before it can be used: nvidia-smi --gpu-reset, or reboot the host ({said})"
-    if "is lost" in text or "fallen off the bus" in text or rc == 15:
-        return ERROR, f"a GPU has fallen off the bus; reboot the host, and look at its power and seating ({said})"
+    if _is_reset(text) or rc == 16:
+        return RESET_REQUIRED, f"a GPU must be reset before it can be used; {_RESET} ({said})"
+    if _is_lost(text) or rc == 15:
+        return GPU_LOST, f"a GPU has fallen off the bus; {_LOST} ({said})"
     if "insufficient permissions" in text or rc == 4:
-        return ERROR, f"nvidia-smi may not use the driver; run as root, and look for SELinux denials ({said})"
-    if "blocked" in text or rc == 17:
-        return ERROR, f"the system keeps nvidia-smi from the GPUs, as in a container without them ({said})"
+        advice = (
+            "SELinux is enforcing, so look for its denials (ausearch -m avc -ts recent)" if selinux else "run as root"
+        )
+        return BLOCKED, f"nvidia-smi may not use the driver; {advice} ({said})"
+    # The driver's own word for a device file that may not be opened, as happens in a cgroup without the device.
+    if "blocked" in text or rc == 17 or "initialize nvml: unknown error" in text:
+        return BLOCKED, (
+            "nvidia-smi may not open the GPUs' device files; a cgroup or a container keeps them from it, "
+            f"as after systemctl daemon-reload in a container ({said})"
+        )
     return ERROR, f"nvidia-smi fails: {said}"
+
+
+_LOST = "reboot the host, and look at its power and seating"
+_RESET = "stop what uses it and run nvidia-smi --gpu-reset, or reboot the host"
+
+
+def _is_lost(text: str) -> bool:
+    return any(sign in text for sign in ("is lost", "fallen off the bus", "fell off the bus"))
+
+
+def _is_reset(text: str) -> bool:
+    return any(sign in text for sign in ("requires reset", "reset required", "recovery action"))
 
 
 def judge_hung(timeout: float) -> Verdict:
@@ -87,7 +122,12 @@ def judge_hung(timeout: float) -> Verdict:
     )
 
 
-def judge_gpus(gpus: t.Sequence[t.Mapping[str, t.Any]], remarks: t.Sequence[str] = ()) -> Verdict:
+def judge_gpus(
+    gpus: t.Sequence[t.Mapping[str, t.Any]],
+    remarks: t.Sequence[str] = (),
+    driver: str | None = None,
+    fabric_manager: t.Mapping[str, t.Any] | None = None,
+) -> Verdict:
     """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one."""
     if not gpus:
         return ERROR, f"nvidia-smi lists no GPU: {' '.join(remarks) or 'it says nothing'}"
@@ -96,18 +136,42 @@ def judge_gpus(gpus: t.Sequence[t.Mapping[str, t.Any]], remarks: t.Sequence[str]
     problems = [f"GPU {gpu['index']} {gpu['problem']}" for gpu in gpus if gpu.get("problem")]
     problems += [remark for remark in remarks if remark not in warnings]
     if problems:
-        return ERROR, f"not every GPU is in order: {'; '.join(problems)}"
+        said = "; ".join(problems)
+        if _is_lost(said.lower()):
+            return GPU_LOST, f"a GPU has fallen off the bus; {_LOST}: {said}"
+        if _is_reset(said.lower()):
+            return RESET_REQUIRED, f"a GPU must be reset before it can be used; {_RESET}: {said}"
+        return ERROR, f"not every GPU is in order: {said}"
+    unready = _judge_fabric(gpus, driver, fabric_manager or {})
+    if unready:
+        return FABRIC_DOWN, f"{unready}; without it CUDA fails with error 802"
+    said = f" ({'; '.join(warnings)})" if warnings else ""
+    return OK, f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''} can be used{said}"
+
+
+def _judge_fabric(
+    gpus: t.Sequence[t.Mapping[str, t.Any]], driver: str | None, fabric_manager: t.Mapping[str, t.Any]
+) -> str | None:
+    """What keeps the GPUs' NVLink fabric from being up, if anything does.
+
+    GPUs before Hopper have NVSwitches and tell no state; with them, Fabric Manager itself is what can be looked at.
+    """
+    version = fabric_manager.get("version")
+    start = f"start nvidia-fabricmanager, in exactly the driver's version{f' ({driver})' if driver else ''}"
     waiting = [gpu for gpu in gpus if not fabric_ready(gpu)]
     if waiting:
         states = "; ".join(
             f"GPU {gpu['index']} {gpu['fabric']['state']}, {gpu['fabric']['status'] or 'no status'}" for gpu in waiting
         )
-        return ERROR, (
-            f"the NVLink fabric is not up ({states}), so CUDA fails with error 802; start nvidia-fabricmanager, "
-            "in exactly the driver's version"
-        )
-    said = f" ({'; '.join(warnings)})" if warnings else ""
-    return OK, f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''} can be used{said}"
+        has = f"; this host has {version}" if version and version != driver else ""
+        return f"the NVLink fabric is not up ({states}); {start}{has}"
+    if not fabric_manager.get("switches") or all(gpu.get("fabric") for gpu in gpus):
+        return None
+    if version and driver and version != driver:
+        return f"Fabric Manager is of version {version} and the driver of {driver}; {start}"
+    if not fabric_manager.get("running"):
+        return f"this host has {fabric_manager['switches']} NVSwitches and no running Fabric Manager; {start}"
+    return None
 
 
 def fabric_ready(gpu: t.Mapping[str, t.Any]) -> bool:

@@ -24,10 +24,11 @@ def sample(path: str) -> str:
     return (SAMPLES / path).read_text(encoding="utf-8")
 
 
-def gpus_of(name: str) -> list[dict[str, t.Any]]:
+def gpus_of(name: str, xml: str = "") -> list[dict[str, t.Any]]:
     rows, remarks = _nvidia_smi.parse_table(sample(f"csv/{name}.csv"), RECORDED)
     assert remarks == []
-    return _nvidia_smi.build_gpus(rows, _nvidia_smi.parse_list(sample(f"list/{name}.txt")))
+    listed = _nvidia_smi.parse_list(sample(f"list/{name}.txt"))
+    return _nvidia_smi.build_gpus(rows, listed, _nvidia_smi.parse_mig_instances(xml))
 
 
 @pytest.mark.parametrize(
@@ -93,12 +94,76 @@ def test_recorded_gpus(name: str, expected: dict[str, t.Any]) -> None:
 def test_recorded_mig_devices() -> None:
     mig = gpus_of("h100-mig__590.48.01")[0]["mig"]
     assert mig["mode"] == "enabled"
-    assert mig["devices"] == [
-        {"index": 0, "profile": "3g.40gb", "uuid": "MIG-00000000-0000-0000-0000-000000000000"},
-        {"index": 1, "profile": "2g.20gb", "uuid": "MIG-00000001-0000-0000-0000-000000000001"},
-        {"index": 2, "profile": "1g.10gb", "uuid": "MIG-00000002-0000-0000-0000-000000000002"},
-        {"index": 3, "profile": "1g.10gb", "uuid": "MIG-00000003-0000-0000-0000-000000000003"},
+    assert [(one["index"], one["profile"], one["uuid"]) for one in mig["devices"]] == [
+        (0, "3g.40gb", "MIG-00000000-0000-0000-0000-000000000000"),
+        (1, "2g.20gb", "MIG-00000001-0000-0000-0000-000000000001"),
+        (2, "1g.10gb", "MIG-00000002-0000-0000-0000-000000000002"),
+        (3, "1g.10gb", "MIG-00000003-0000-0000-0000-000000000003"),
     ]
+
+
+# The form of drivers 525 to 590, shortened: the whole GPU tells no use of its memory, its instances do.
+DIVIDED = """<?xml version="1.0" ?>
+<!DOCTYPE nvidia_smi_log SYSTEM "nvsmi_device_v12.dtd">
+<nvidia_smi_log>
+  <gpu id="00000000:00:08.0"><uuid>GPU-whole</uuid><mig_devices>
+    None
+  </mig_devices></gpu>
+  <gpu id="00000000:00:09.0">
+    <uuid>GPU-00000000-0000-0000-0000-000000000000</uuid>
+    <mig_devices>
+      <mig_device>
+        <index>0</index>
+        <gpu_instance_id>2</gpu_instance_id>
+        <compute_instance_id>0</compute_instance_id>
+        <fb_memory_usage>
+          <total>40448 MiB</total>
+          <reserved>0 MiB</reserved>
+          <used>298 MiB</used>
+          <free>40151 MiB</free>
+        </fb_memory_usage>
+        <bar1_memory_usage><total>65535 MiB</total></bar1_memory_usage>
+      </mig_device>
+      <mig_device>
+        <index>2</index>
+        <gpu_instance_id>9</gpu_instance_id>
+        <compute_instance_id>0</compute_instance_id>
+        <fb_memory_usage><total>N/A</total></fb_memory_usage>
+      </mig_device>
+      <mig_device><index>N/A</index></mig_device>
+    </mig_devices>
+    <fb_memory_usage><total>81559 MiB</total><used>N/A</used><free>N/A</free></fb_memory_usage>
+  </gpu>
+</nvidia_smi_log>
+"""
+
+
+def test_memory_of_mig_devices() -> None:
+    devices = gpus_of("h100-mig__590.48.01", DIVIDED)[0]["mig"]["devices"]
+    unknown = {"total": None, "used": None, "free": None}
+    assert [(one["gpu_instance_id"], one["compute_instance_id"], one["memory"]) for one in devices] == [
+        (2, 0, {"total": 40448, "used": 298, "free": 40151}),
+        (None, None, unknown),
+        (9, 0, unknown),
+        (None, None, unknown),
+    ]
+
+
+@pytest.mark.parametrize("output", ["", "No devices were found", "<nvidia_smi_log><gpu>", "<nvidia_smi_log/>"])
+def test_no_mig_instances(output: str) -> None:
+    assert _nvidia_smi.parse_mig_instances(output) == {}
+
+
+@pytest.mark.parametrize(
+    ("output", "expected"),
+    [
+        ("\n\tFabric Manager version is : 535.161.08\n\n", "535.161.08"),
+        ("Fabric Manager version is: 590.48.01", "590.48.01"),
+        ("failed to open the log", None),
+    ],
+)
+def test_parse_fabric_manager(output: str, expected: str | None) -> None:
+    assert _nvidia_smi.parse_fabric_manager(output) == expected
 
 
 @pytest.mark.parametrize(
@@ -137,7 +202,7 @@ def row(**changes: str) -> dict[str, str]:
 
 
 def built(**changes: str) -> dict[str, t.Any]:
-    return _nvidia_smi.build_gpus([row(**changes)], [])[0]
+    return _nvidia_smi.build_gpus([row(**changes)], [], {})[0]
 
 
 def test_a_gpu_that_must_be_reset_says_so() -> None:
@@ -159,7 +224,7 @@ def test_mig_that_waits_for_a_reset() -> None:
 def test_a_driver_that_lacks_fields() -> None:
     old = {key: value for key, value in row().items() if key not in ("compute_cap", "fabric.state", "fabric.status")}
     gpu = _nvidia_smi.build_gpus(
-        [old], [{"uuid": "GPU-a", "mig": [{"index": 0, "profile": "3g.20gb", "uuid": "MIG-x"}]}]
+        [old], [{"uuid": "GPU-a", "mig": [{"index": 0, "profile": "3g.20gb", "uuid": "MIG-x"}]}], {}
     )[0]
     assert gpu["compute_capability"] is None
     assert gpu["fabric"] is None
