@@ -37,9 +37,9 @@ test: tools machine  ## everything below, quick ones first, with the time that e
 	@$(BIN)/python scripts/run_stages.py lint unit sanity build images integration molecule
 
 .PHONY: lint
-lint: lint-python lint-types lint-roles lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
+lint: lint-python lint-types lint-roles lint-docs lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
 
-.PHONY: lint-python lint-types lint-roles lint-yaml lint-shell lint-ansible
+.PHONY: lint-python lint-types lint-roles lint-docs lint-yaml lint-shell lint-ansible
 lint-python: tools
 	$(BIN)/ruff check --quiet --output-format concise .
 
@@ -49,6 +49,11 @@ lint-types: tools
 
 lint-roles: tools
 	$(BIN)/python scripts/check_roles.py
+
+lint-docs: tools
+	$(BIN)/python scripts/docs.py check
+	$(BIN)/python scripts/check_documents.py
+	$(BIN)/python scripts/check_metadata.py
 
 lint-yaml: tools
 	$(BIN)/yamllint --strict .
@@ -62,6 +67,10 @@ lint-ansible: tools
 .PHONY: unit
 unit: tools  ## unit tests
 	$(BIN)/python -m pytest -q -n auto --junitxml=.cache/results/unit.xml
+
+.PHONY: docs
+docs: tools  ## bring the generated parts of the documents up to date: roles' variables, modules, diagnoses
+	$(BIN)/python scripts/docs.py write
 
 .PHONY: sanity
 sanity: tools  ## ansible-test sanity, without containers

@@ -222,9 +222,7 @@ def test_folder_hub_follows_its_folder(tmp_path: Path) -> None:
         assert commit("two") is None
 
 
-def test_the_server_ends_after_its_answer_is_out(
-    hub: lab.Hub, ask: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_ends_after_its_answer_is_out(hub: lab.Hub, ask: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process dies with whatever its threads have not sent yet."""
     ended_before_its_answer: list[bool] = []
     send = lab._Handler._send_body
