@@ -1,0 +1,129 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: vllm_fit
+short_description: Whether a model fits into the memory of a GPU, and how many tokens its KV cache holds
+version_added: "0.1.0"
+author:
+  - private_llm.fleet contributors (@private-llm)
+description:
+  - Tells from a model's C(config.json), before anything is started, how large vLLM's KV cache gets, how many requests
+    of the greatest length it holds, and the greatest length that fits.
+  - For a given amount of memory for the KV cache, C(kv_tokens) is exactly what vLLM 0.32 reports. This is held against
+    vLLM itself for the models in the collection's file C(docs/fit.md), which also says where it can differ.
+  - What a GPU needs besides weights and KV cache can only be estimated before vLLM measures it. A configuration is
+    called one that does not fit only when not even the least of it leaves room.
+  - A model type or an option whose need is not known is V(cannot_predict), never a guess.
+positional: _input
+options:
+  _input:
+    description: The model's C(config.json), as a mapping.
+    type: dict
+    required: true
+  max_model_len:
+    description:
+      - Length in tokens that one request may have, prompt and answer together.
+      - When left out, that in O(engine), else the model's own.
+    type: int
+  kv_cache_memory_bytes:
+    description:
+      - Bytes for the KV cache on each GPU. When left out, that in O(engine), else what O(gpu_memory) leaves.
+    type: int
+  gpu_memory:
+    description: Memory of each GPU in bytes, all of it.
+    type: int
+  gpu_name:
+    description: Name of the GPU, as C(nvidia-smi) tells it. vLLM batches less on an A100 than on others as large.
+    type: str
+    default: ""
+  weight_bytes:
+    description: Size in bytes of all weight files of the model together.
+    type: int
+  engine:
+    description: Options of vLLM by their names with underscores, as in C(vllm_server_instances[].engine).
+    type: dict
+    default: {}
+  release:
+    description: vLLM's release, such as V(0.32.0). Another one than 0.32 is said in C(reasons).
+    type: str
+    default: 0.32.0
+  device:
+    description: Where vLLM runs. Sizes of blocks and batches differ.
+    type: str
+    choices: [cuda, cpu]
+    default: cuda
+"""
+
+EXAMPLES = r"""
+- name: How many tokens an 8B model has left on a 24 GiB GPU
+  ansible.builtin.debug:
+    msg: "{{ config | private_llm.fleet.vllm_fit(gpu_memory=24 * 1024**3, weight_bytes=16381470720) }}"
+  vars:
+    config: "{{ lookup('ansible.builtin.file', 'Qwen3-8B/config.json') | from_json }}"
+
+- name: How many requests fit into 40 GB of KV cache, on two GPUs, with an fp8 KV cache
+  ansible.builtin.debug:
+    msg: "{{ (config | private_llm.fleet.vllm_fit(kv_cache_memory_bytes=40000000000, engine=engine)).max_concurrency }}"
+  vars:
+    config: "{{ lookup('ansible.builtin.file', 'Qwen3-32B/config.json') | from_json }}"
+    engine: {tensor_parallel_size: 2, kv_cache_dtype: fp8}
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(verdict) is V(fits), V(does_not_fit) or V(cannot_predict), and C(reasons) a list of sentences that say why, and
+      what the answer rests on.
+    - C(kv_tokens) is what vLLM reports as the size of the KV cache, C(max_concurrency) how many requests of
+      C(max_model_len) it holds, C(max_model_len_that_fits) the greatest length of which it holds one.
+    - C(kv_bytes_per_token) is what each further token of a long request takes on one GPU, without rounding.
+    - C(kv_cache_bytes), C(weight_bytes) and C(overhead_bytes) are the parts of one GPU's memory.
+    - What is not known is null.
+  type: dict
+"""
+
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._fit import Gpu, Request, fit
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
+
+
+def vllm_fit(
+    config: t.Mapping[str, t.Any],
+    max_model_len: int | None = None,
+    kv_cache_memory_bytes: int | None = None,
+    gpu_memory: int | None = None,
+    gpu_name: str = "",
+    weight_bytes: int | None = None,
+    engine: t.Mapping[str, t.Any] | None = None,
+    release: str = "0.32.0",
+    device: str = "cuda",
+) -> dict[str, t.Any]:
+    if not isinstance(config, t.Mapping):
+        raise AnsibleFilterError("vllm_fit: the input must be a model's config.json as a mapping; use from_json")
+    if device not in ("cuda", "cpu"):
+        raise AnsibleFilterError(f"vllm_fit: device is {device!r}, which is neither cuda nor cpu")
+    request = Request(
+        config=config,
+        engine=engine or {},
+        release=release_of(f":{release}"),
+        device=device,
+        gpu=Gpu(int(gpu_memory), gpu_name) if gpu_memory else None,
+        weight_bytes=None if weight_bytes is None else int(weight_bytes),
+        kv_cache_memory_bytes=None if kv_cache_memory_bytes is None else int(kv_cache_memory_bytes),
+        max_model_len=None if max_model_len is None else int(max_model_len),
+    )
+    return fit(request).as_result()
+
+
+class FilterModule:
+    """Ansible's entry point."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"vllm_fit": vllm_fit}

@@ -1,0 +1,236 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""How many tokens fit into a KV cache: the arithmetic of vLLM 0.32, in whole blocks.
+
+vLLM cuts the cache into blocks of one size. A block belongs to a group of layers and holds a page for each of them:
+keys and values of some tokens, or a state. A request takes blocks for every group, so layers of different kinds are
+put into groups of as many layers as the rarest kind has, and their pages are made equally large. What it reports as
+"KV cache size" is how many requests of the greatest length fit, times that length.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_layers import (
+    Attention,
+    CannotPredict,
+    Latent,
+    Layer,
+    State,
+)
+
+
+class Terms(t.NamedTuple):
+    """What the layers' needs depend on besides the model."""
+
+    max_model_len: int
+    element_bytes: int  # of keys and values
+    dtype_bytes: int  # of the model
+    block_size: int
+    latent_block_size: int
+    kernel_block_size: int  # blocks are multiples of it
+    in_flight: int  # tokens that are scheduled and not yet done with
+    prefix_caching: bool
+    state_bytes: int  # of a recurrent state's element, 0 for what the model says
+    pipeline_parallel_size: int = 1
+    unwindowed: bool = False  # disable_hybrid_kv_cache_manager: every layer keeps all tokens
+
+
+class Spec(t.NamedTuple):
+    """What one layer wants of a block."""
+
+    kind: str  # full, sliding or state
+    block_size: int  # tokens in a page; a state has no tokens
+    page: int  # bytes
+    shape: tuple[int, ...]  # tells apart what has equal pages
+    window: int = 0
+    copies: int = 1  # of a state for each request
+    fixed: bool = False  # a latent page can be neither padded nor cut
+
+
+class Group(t.NamedTuple):
+    pages: int  # blocks that a request of the greatest length takes
+    members: tuple[tuple[int, int], ...]  # layer of the model, and bytes of its page
+
+
+class KvCache(t.NamedTuple):
+    """The cache of one GPU."""
+
+    bytes_per_block: int
+    blocks_per_request: int
+    block_size: int
+
+    def tokens(self, memory: int, max_model_len: int, blocks: int | None = None) -> tuple[int, float]:
+        """Tokens and requests of the greatest length that fit, as vLLM reports them."""
+        count = memory // self.bytes_per_block if blocks is None else blocks
+        concurrency = count / self.blocks_per_request
+        return int(concurrency * max_model_len), concurrency
+
+    @property
+    def least(self) -> int:
+        """Bytes without which vLLM does not start: one request of the greatest length, and one block kept free."""
+        return self.bytes_per_block * (self.blocks_per_request + 1)
+
+
+Layers = t.Sequence[t.Tuple[Layer, ...]]
+
+
+def plan(layers: Layers, terms: Terms) -> KvCache | None:
+    """The cache for a model's layers; None for a model that keeps nothing."""
+    specs = _specs(layers, terms)
+    if not specs:
+        return None
+    groups = _groups(specs, terms)
+    stages = _stages(len(layers), terms.pipeline_parallel_size)
+    return KvCache(
+        bytes_per_block=max(_widest(groups, stage) for stage in stages),
+        blocks_per_request=sum(group.pages for group in groups),
+        block_size=max(spec.block_size for _index, spec in specs),
+    )
+
+
+def bytes_per_token(layers: Layers, terms: Terms) -> int:
+    """What one more token of a long request takes, without rounding: layers with a window or a state add nothing."""
+    return sum(
+        _token_bytes(layer, terms)
+        for parts in layers
+        for layer in parts
+        if isinstance(layer, Latent) or (isinstance(layer, Attention) and (layer.window is None or terms.unwindowed))
+    )
+
+
+def _token_bytes(layer: Attention | Latent, terms: Terms) -> int:
+    heads = layer.heads if isinstance(layer, Attention) else 1
+    return heads * layer.width * terms.element_bytes
+
+
+# --- from layers to specs ---------------------------------------------------------------------------------------------
+
+
+def _specs(layers: Layers, terms: Terms) -> list[tuple[int, Spec]]:
+    kinds = {type(part) for parts in layers for part in parts}
+    block_size = terms.latent_block_size if Latent in kinds else terms.block_size
+    state_page = max(
+        (_state_page(part, terms) for parts in layers for part in parts if isinstance(part, State)), default=0
+    )
+    padded = state_page
+    if State in kinds and len(kinds) > 1:
+        block_size = _aligned_block_size(layers, block_size, state_page, terms)
+        padded = block_size * _primary(layers, terms)
+    return [(index, _spec(part, block_size, padded, terms)) for index, parts in enumerate(layers) for part in parts]
+
+
+def _primary(layers: Layers, terms: Terms) -> int:
+    """Bytes of a token in the kind of attention that states are aligned to."""
+    return next(_token_bytes(part, terms) for parts in layers for part in parts if not isinstance(part, State))
+
+
+def _aligned_block_size(layers: Layers, block_size: int, state_page: int, terms: Terms) -> int:
+    """Blocks grow until a page of attention holds a state; the state is then padded to it."""
+    step = max(block_size, terms.kernel_block_size)
+    if any(isinstance(part, Latent) for parts in layers for part in parts):
+        step = max(step, 128)
+    return max(block_size, step * -(-state_page // (step * _primary(layers, terms))))
+
+
+def _state_page(state: State, terms: Terms) -> int:
+    recurrent = terms.state_bytes or _BYTES.get(state.recurrent_dtype, terms.dtype_bytes)
+    return state.convolution * terms.dtype_bytes + state.recurrent * recurrent
+
+
+_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+
+
+def _spec(layer: Layer, block_size: int, padded_state: int, terms: Terms) -> Spec:
+    if isinstance(layer, State):
+        copies = 2 + layer.checkpoints if terms.prefix_caching else 1
+        return Spec("state", 0, padded_state, (layer.convolution, layer.recurrent), copies=copies)
+    if isinstance(layer, Latent):
+        return Spec("full", block_size, block_size * _token_bytes(layer, terms), (layer.width,), fixed=True)
+    shape = (layer.heads, layer.width)
+    if layer.window is None or terms.unwindowed:
+        return Spec("full", block_size, block_size * _token_bytes(layer, terms), shape)
+    # A windowed layer takes the largest block of its own kernels that is no larger than the others'.
+    own = max(terms.kernel_block_size, block_size // terms.kernel_block_size * terms.kernel_block_size)
+    return Spec("sliding", own, own * _token_bytes(layer, terms), shape, window=layer.window)
+
+
+# --- from specs to groups ---------------------------------------------------------------------------------------------
+
+
+def _groups(specs: t.Sequence[tuple[int, Spec]], terms: Terms) -> list[Group]:
+    if _one_kind([spec for _index, spec in specs]):
+        members = tuple((index, spec.page) for index, spec in specs)
+        return [Group(max(_pages(spec, terms) for _index, spec in specs), members)]
+    buckets: dict[Spec, list[int]] = {}
+    for index, spec in _same_page(specs):
+        buckets.setdefault(spec, []).append(index)
+    size = _group_size([len(indices) for indices in buckets.values()])
+    groups: list[Group] = []
+    for spec, indices in buckets.items():
+        count = -(-len(indices) // size)
+        groups.extend(
+            Group(_pages(spec, terms), tuple((index, spec.page) for index in indices[number::count]))
+            for number in range(count)
+        )
+    return groups
+
+
+def _one_kind(specs: t.Sequence[Spec]) -> bool:
+    """Layers that always need the same number of blocks share one group, whatever the sizes of their pages."""
+    first = specs[0]
+    if first.kind == "full":
+        return all(spec.kind == "full" and spec.block_size == first.block_size for spec in specs)
+    if first.kind == "sliding":
+        alike = (first.kind, first.block_size, first.window)
+        return all((spec.kind, spec.block_size, spec.window) == alike for spec in specs)
+    return all(spec.kind == "state" and spec.page == first.page and spec.copies == first.copies for spec in specs)
+
+
+def _same_page(specs: t.Sequence[tuple[int, Spec]]) -> list[tuple[int, Spec]]:
+    """Pages as large as the largest: more tokens in them where that divides evenly, else padding."""
+    largest = max(spec.page for _index, spec in specs)
+    return [(index, _enlarged(spec, largest)) for index, spec in specs]
+
+
+def _enlarged(spec: Spec, page: int) -> Spec:
+    if spec.page == page:
+        return spec
+    if spec.kind != "state" and page % spec.page == 0:
+        return spec._replace(page=page, block_size=spec.block_size * (page // spec.page))
+    if spec.fixed:
+        raise CannotPredict("latent attention beside layers whose pages do not fit it is not known")
+    return spec._replace(page=page)
+
+
+def _group_size(counts: t.Sequence[int]) -> int:
+    """As many layers as the rarest kind has; where no kind is much more frequent, as many as the most frequent has."""
+    return max(counts) if max(counts) < min(counts) * 1.5 else min(counts)
+
+
+def _pages(spec: Spec, terms: Terms) -> int:
+    """Blocks that one layer holds for a request of the greatest length."""
+    if spec.kind == "state":
+        return spec.copies
+    if spec.kind == "full":
+        return -(-terms.max_model_len // spec.block_size)
+    # One more, for a window seldom begins where a block does.
+    return -(-min(spec.window - 1 + terms.in_flight, terms.max_model_len) // spec.block_size) + 1
+
+
+def _stages(layers: int, size: int) -> list[range]:
+    """The layers of each pipeline stage: what is left over goes to the last stages but one."""
+    counts = [layers // size] * size
+    for offset in range(layers % size):
+        counts[-(offset + 2)] += 1
+    starts = [sum(counts[:stage]) for stage in range(size)]
+    return [range(start, start + count) for start, count in zip(starts, counts)]
+
+
+def _widest(groups: t.Sequence[Group], stage: range) -> int:
+    return max(sum(page for index, page in group.members if index in stage) for group in groups)

@@ -1,0 +1,83 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""What a GPU's memory is needed for besides the KV cache.
+
+Weights follow from the sizes of their files. The rest can only be measured, which vLLM does at every start; until then
+these are estimates, each with the least it can be: contexts and libraries (CUDA, cuBLAS, NCCL) 0.4 to 1.5 GiB, the
+activations of one step with as many tokens as are batched, the sampler's logits, and CUDA graphs.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_layers import CannotPredict, Model
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
+
+_GIB = 2**30
+_HALF_LOADED = frozenset(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"))
+
+Engine = t.Mapping[str, t.Any]
+
+
+class Overhead(t.NamedTuple):
+    expected: int
+    least: int
+
+
+def utilization(engine: Engine, release: Release | None) -> float:
+    """The share of a GPU's memory that a server takes: as asked for, else vLLM's default (0.9 before 0.20)."""
+    stated = engine.get("gpu_memory_utilization", engine.get("device_memory_utilization"))
+    if stated is not None:
+        try:
+            return float(stated)
+        except (TypeError, ValueError):
+            raise CannotPredict("engine.gpu_memory_utilization is no number") from None
+    return 0.9 if release is not None and release < (0, 20, 0) else 0.92
+
+
+def weights_of_a_gpu(model: Model, engine: Engine, weight_bytes: int) -> int:
+    """Bytes of weights on each GPU, from the bytes of all weight files."""
+    gpus = 1
+    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+        gpus *= int(engine.get(name, 1))
+    if int(engine.get("data_parallel_size", 1)) > 1 and model.experts and engine.get("enable_expert_parallel"):
+        raise CannotPredict("how experts are spread over data parallel ranks is not known")
+    size = float(weight_bytes)
+    if model.dtype == "float32" and not model.quantization and engine.get("dtype", "auto") not in ("float32", "float"):
+        size /= 2
+    wanted = engine.get("quantization")
+    if wanted and not model.quantization:
+        if wanted not in _HALF_LOADED:
+            raise CannotPredict(f"what weights need that are quantized to {wanted} while they are loaded is not known")
+        size *= 0.55  # embeddings and the head stay as they are
+    return max(0, int(size / gpus) - int(float(engine.get("cpu_offload_gb", 0)) * _GIB))
+
+
+def overhead(model: Model, engine: Engine, batched_tokens: int) -> Overhead:
+    size = int(engine.get("tensor_parallel_size", 1))
+    step = batched_tokens * (6 * model.hidden_size + 3 * model.intermediate_size // size) * 2
+    logits = min(batched_tokens, int(engine.get("max_num_seqs", 256))) * model.vocab_size * 8
+    contexts = int((1.2 if size > 1 else 0.6) * _GIB)
+    graphs = 0 if engine.get("enforce_eager") is True else int(0.7 * _GIB)
+    return Overhead(expected=step + logits + contexts + graphs, least=step // 4 + int(0.4 * _GIB))
+
+
+def _large(memory: int, name: str) -> bool:
+    return memory >= 70 * _GIB and "a100" not in name.lower()
+
+
+def default_batched_tokens(memory: int, name: str) -> int:
+    """max_num_batched_tokens of an API server on a GPU with this memory in bytes."""
+    if memory >= 160 * _GIB:
+        return 16384
+    return 8192 if _large(memory, name) else 2048
+
+
+def default_sequences(memory: int, name: str) -> int:
+    """max_num_seqs, likewise."""
+    return 1024 if _large(memory, name) else 256
