@@ -14,6 +14,9 @@ export PYTHONUNBUFFERED = 1
 # One scenario of molecule/ (S=vllm_server), one target of tests/integration/targets/ (T=gpu_info); empty means all.
 S ?=
 T ?=
+# A controller for `make versions` other than the newest that fits, such as CORE=2.20 CORE_PYTHON=3.12.
+CORE ?=
+CORE_PYTHON ?=
 
 PACKAGES = ansible_collections.private_llm.fleet.plugins
 
@@ -34,12 +37,12 @@ demo-clean: tools  ## remove all that `make demo` made
 
 .PHONY: test
 test: tools machine  ## everything below, quick ones first, with the time that each took
-	@$(BIN)/python scripts/run_stages.py lint unit sanity build images integration molecule
+	@$(BIN)/python scripts/run_stages.py lint unit versions sanity build images integration molecule
 
 .PHONY: lint
-lint: lint-python lint-types lint-roles lint-docs lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
+lint: lint-python lint-types lint-roles lint-docs lint-licences lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
 
-.PHONY: lint-python lint-types lint-roles lint-docs lint-yaml lint-shell lint-ansible
+.PHONY: lint-python lint-types lint-roles lint-docs lint-licences lint-yaml lint-shell lint-ansible
 lint-python: tools
 	$(BIN)/ruff check --quiet --output-format concise .
 
@@ -55,6 +58,9 @@ lint-docs: tools
 	$(BIN)/python scripts/check_documents.py
 	$(BIN)/python scripts/check_metadata.py
 
+lint-licences: tools
+	$(BIN)/reuse lint --lines
+
 lint-yaml: tools
 	$(BIN)/yamllint --strict .
 
@@ -68,6 +74,10 @@ lint-ansible: tools
 unit: tools  ## unit tests
 	$(BIN)/python -m pytest -q -n auto --junitxml=.cache/results/unit.xml
 
+.PHONY: versions
+versions: tools  ## unit tests on the newest ansible-core, and on every Python of hosts, that this machine has
+	$(BIN)/python scripts/run_versions.py $(if $(CORE),--core $(CORE)) $(if $(CORE_PYTHON),--python $(CORE_PYTHON))
+
 .PHONY: docs
 docs: tools  ## bring the generated parts of the documents up to date: roles' variables, modules, diagnoses
 	$(BIN)/python scripts/docs.py write
@@ -77,7 +87,7 @@ sanity: tools  ## ansible-test sanity, without containers
 	$(BIN)/python scripts/run_sanity.py
 
 .PHONY: build
-build: tools  ## the collection's archive in build/, checked and installed into an empty folder
+build: tools  ## the archive in build/, judged by galaxy-importer, installed and run; and its reference as pages
 	$(BIN)/python scripts/build.py
 
 .PHONY: images
@@ -105,6 +115,10 @@ $(STAMP): requirements-dev.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --timeout 60 -r requirements-dev.txt
 	@touch $@
+
+.PHONY: hooks
+hooks: tools  ## have git run the quick checks before each commit, and those of whole files before each push
+	$(BIN)/pre-commit install --install-hooks --hook-type pre-commit --hook-type pre-push
 
 .PHONY: machine
 machine:  ## the packages that the lab needs (Debian, Ubuntu), and a Docker engine that answers

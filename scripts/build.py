@@ -1,7 +1,11 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Build the collection's archive out of the tracked files, and prove that it works from where it is installed."""
+"""Build the collection's archive out of the tracked files, and prove what others will ask of it.
+
+galaxy-importer takes it; it works from where it is installed, far from this checkout; ansible-builder reads what an
+execution environment needs; the reference of its modules and roles builds without a warning.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,18 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+import yaml
+
+import reference
 from mirror import mirror, tracked_files
 from results import RESULTS, ROOT, Case, duration, write_junit
 
 BUILD = ROOT / "build"
+REFERENCE = BUILD / "reference"
 MIRROR = ROOT / ".cache" / "build"
 
 # What users get. Whatever else lies in a checkout is for working on the collection.
@@ -32,6 +41,7 @@ WANTED = {
     "MANIFEST.json",
     "README.md",
     "README.zh-CN.md",
+    "SECURITY.md",
     "changelogs",
     "docs",
     "inventory.example",
@@ -48,7 +58,7 @@ class BuildError(Exception):
     """Something is wrong with the archive."""
 
 
-def run(argv: list[str], cwd: Path, env: dict[str, str] | None = None) -> str:
+def run(argv: list[str], cwd: Path, env: Mapping[str, str] | None = None) -> str:
     """Run a tool of this environment and give its output; raise with all that it said when it fails."""
     tool = str(Path(sys.executable).parent / argv[0])
     done = subprocess.run(
@@ -101,23 +111,50 @@ def check_content(archive: Path) -> None:
         raise BuildError("\n".join(problems))
 
 
-def check_installed(archive: Path, folder: Path) -> None:
-    """Install the archive into an empty folder and have Ansible find everything in it, far from this checkout."""
-    collections, elsewhere = folder / "collections", folder / "elsewhere"
+def check_importer(archive: Path, folder: Path) -> None:
+    """Have galaxy-importer judge the archive, as Galaxy and Automation Hub do when it is uploaded.
+
+    It would run ansible-lint with its own settings; `make lint` runs it with the stricter profile for production.
+    """
+    folder.mkdir()
+    env = {
+        "GALAXY_IMPORTER_RUN_ANSIBLE_LINT": "false",
+        "ANSIBLE_HOME": str(folder / "home"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    output = run(["python", "-m", "galaxy_importer.main", str(archive)], folder, env)
+    problems = [line for line in output.splitlines() if line.startswith(("ERROR", "WARNING"))]
+    if problems or "Importer processing completed successfully" not in output:
+        raise BuildError("\n".join(problems) or output)
+
+
+def install(archive: Path, folder: Path) -> dict[str, str]:
+    """Install the archive into an empty folder; give the environment in which Ansible finds that and nothing else."""
+    elsewhere = folder / "elsewhere"
     elsewhere.mkdir(parents=True)
     (elsewhere / "ansible.cfg").write_text("[defaults]\n", encoding="utf-8")
     env = {
-        "ANSIBLE_COLLECTIONS_PATH": str(collections),
+        "ANSIBLE_COLLECTIONS_PATH": str(folder / "collections"),
         "ANSIBLE_HOME": str(folder / "home"),
         "ANSIBLE_INJECT_FACT_VARS": "false",
         "ANSIBLE_CONFIG": str(elsewhere / "ansible.cfg"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     }
+    where = env["ANSIBLE_COLLECTIONS_PATH"]
     run(
-        ["ansible-galaxy", "collection", "install", "--no-deps", "--offline", "-p", str(collections), str(archive)],
-        elsewhere,
-        env,
+        ["ansible-galaxy", "collection", "install", "--no-deps", "--offline", "-p", where, str(archive)], elsewhere, env
     )
-    installed = collections / "ansible_collections" / "private_llm" / "fleet"
+    return env
+
+
+def installed_at(env: Mapping[str, str]) -> Path:
+    """Where the collection is once it is installed."""
+    return Path(env["ANSIBLE_COLLECTIONS_PATH"]) / "ansible_collections" / "private_llm" / "fleet"
+
+
+def check_installed(env: Mapping[str, str], elsewhere: Path) -> None:
+    """Have Ansible find everything in the installed collection, and run the site from there."""
+    installed = installed_at(env)
     modules = sorted(path.stem for path in (installed / "plugins" / "modules").glob("*.py"))
     documented = json.loads(
         run(["ansible-doc", "--json", *(f"private_llm.fleet.{name}" for name in modules)], elsewhere, env)
@@ -125,13 +162,33 @@ def check_installed(archive: Path, folder: Path) -> None:
     undocumented = sorted(name for name in modules if f"private_llm.fleet.{name}" not in documented)
     if undocumented:
         raise BuildError(f"ansible-doc does not find these modules once installed: {', '.join(undocumented)}")
-    playbooks = sorted(path.stem for path in (installed / "playbooks").glob("*.yml"))
+    playbooks = sorted(f"private_llm.fleet.{path.stem}" for path in (installed / "playbooks").glob("*.yml"))
     if not playbooks:
         raise BuildError("no playbook is installed")
     inventory = elsewhere / "hosts.yml"
     inventory.write_text("gpu_hosts: {hosts: {gpu-01: }}\nwebui_hosts: {hosts: {web-01: }}\n", encoding="utf-8")
-    for name in playbooks:
-        run(["ansible-playbook", "--syntax-check", "-i", str(inventory), f"private_llm.fleet.{name}"], elsewhere, env)
+    run(["ansible-playbook", "--syntax-check", "-i", str(inventory), *playbooks], elsewhere, env)
+    inventory.write_text("gpu_hosts: {}\nwebui_hosts: {}\n", encoding="utf-8")
+    output = run(["ansible-playbook", "-i", str(inventory), "private_llm.fleet.site"], elsewhere, env)
+    if "nothing is declared" not in output:
+        raise BuildError(f"private_llm.fleet.site does not come to its end from where it is installed:\n{output}")
+
+
+def check_environment(env: Mapping[str, str], elsewhere: Path) -> None:
+    """Have ansible-builder read what an execution environment with this collection needs."""
+    output = run(["ansible-builder", "introspect", env["ANSIBLE_COLLECTIONS_PATH"]], elsewhere, env)
+    found = (yaml.safe_load(output) or {}).get("python") or {}
+    listed = str(found)
+    missing = [name for name in ("docker", "modelscope-hub", "requests") if name not in listed]
+    if missing:
+        raise BuildError(f"ansible-builder does not see that {', '.join(missing)} is needed:\n{output}")
+
+
+def build_reference(env: Mapping[str, str], folder: Path) -> None:
+    """Build the pages of the reference from the installed collection."""
+    problems = reference.build(run, env, REFERENCE, folder)
+    if problems:
+        raise BuildError("\n".join(problems))
 
 
 def main() -> int:
@@ -144,10 +201,11 @@ def main() -> int:
         failure = ""
         try:
             what()
-        except BuildError as error:
+        except (BuildError, subprocess.TimeoutExpired) as error:
             failure = str(error)
-        cases.append(Case(name, time.monotonic() - started, failure))
-        print(f"{'FAILED' if failure else 'ok    '} {name} ({duration(cases[-1].seconds)})", flush=True)
+        case = Case(name, time.monotonic() - started, failure)
+        cases.append(case)
+        print(f"{'FAILED' if failure else 'ok    '} {name} ({duration(case.seconds)})", flush=True)
         if failure:
             print(failure, flush=True)
         return not failure
@@ -156,11 +214,16 @@ def main() -> int:
     if step("the archive is built", lambda: archives.append(build())):
         archive = archives[0]
         step("it holds what users need and nothing else", lambda: check_content(archive))
-        with tempfile.TemporaryDirectory(prefix="private-llm-build-") as folder:
-            step(
-                "its modules and playbooks work from where it is installed",
-                lambda: check_installed(archive, Path(folder)),
-            )
+        with tempfile.TemporaryDirectory(prefix="private-llm-build-") as name:
+            folder, envs = Path(name), list[dict[str, str]]()
+            # galaxy-importer takes as long as all others together, and needs nothing of them.
+            with ThreadPoolExecutor() as pool:
+                pool.submit(step, "galaxy-importer takes it", lambda: check_importer(archive, folder / "importer"))
+                if step("it installs into an empty folder", lambda: envs.append(install(archive, folder))):
+                    env, elsewhere = envs[0], folder / "elsewhere"
+                    step("its modules and playbooks work from there", lambda: check_installed(env, elsewhere))
+                    step("ansible-builder reads what it needs", lambda: check_environment(env, elsewhere))
+                    step("its reference builds without a warning", lambda: build_reference(env, folder / "reference"))
         print(archive.relative_to(ROOT))
     write_junit(RESULTS / "build.xml", "build", cases)
     return 1 if any(case.failure for case in cases) else 0

@@ -149,13 +149,18 @@ def check_links(root: Path) -> Iterator[str]:
 
 
 def check_commands(root: Path, known: set[str]) -> Iterator[str]:
-    """Want the commands of the documents to name what there is."""
+    """Want the commands of the documents, and of the workflows, to name what there is."""
     targets = set(re.findall(r"^([\w-]+):", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for path in documents(root):
         for line, language, block in blocks(path.read_text(encoding="utf-8")):
             where = f"{path.relative_to(root)}:{line}"
             for command in commands(language, block):
                 yield from (f"{where}: {problem}" for problem in problems_of(command, root, targets, known))
+    for path in sorted(root.glob(".github/workflows/*.yml")):
+        for command in re.findall(r"\bmake [\w. =-]+", path.read_text(encoding="utf-8")):
+            yield from (
+                f"{path.relative_to(root)}: {problem}" for problem in problems_of(command, root, targets, known)
+            )
 
 
 def problems_of(command: str, root: Path, targets: set[str], known: set[str]) -> Iterator[str]:

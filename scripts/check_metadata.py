@@ -33,7 +33,9 @@ ROOT = Path(__file__).resolve().parent.parent
 UNCHANGED = re.compile(r"is not changed|\bnot [\w.\[\]]+\.changed\b|'changed'\).*\bfalse\b", re.IGNORECASE)
 # What an assertion about a shown difference looks like.
 SHOWN = re.compile(r"\.diff\b|['\"]diff['\"]")
+# REUSE-IgnoreStart
 SPDX = "SPDX-License-Identifier: GPL-3.0-or-later"
+# REUSE-IgnoreEnd
 
 # Which roles take their variables from which group of an inventory.
 ROLES_OF_GROUP = {

@@ -98,6 +98,12 @@ def test_commands_name_what_there_is(tmp_path: Path, command: str, problem: str)
     assert [problem in one for one in found] == ([True] if problem else [])
 
 
+def test_workflows_call_targets_that_there_are(tmp_path: Path) -> None:
+    write(tmp_path, **{"Makefile": "demo: tools\n", ".github/workflows/ci.yml": "run: make demo\nrun: make gone X=1\n"})
+    found = list(check_documents.check_commands(tmp_path, set()))
+    assert found == [".github/workflows/ci.yml: `make gone X=1`: the Makefile has no target gone"]
+
+
 ROLES = {
     "cache": Role(
         "cache",

@@ -125,10 +125,8 @@ def test_download_made_by_hand_is_taken_after_reading_it(store: ModelStore, memo
 def test_wrong_contents_are_thrown_away_and_nothing_is_published(store: ModelStore, memory: Memory) -> None:
     target = memory.target()
     memory.files["weights/a.bin"] = b"z" * 5000
-    with (
-        store.locked(1, lambda: None),
-        pytest.raises(HubError, match=r"weights/a\.bin of acme/tiny came from .* with other contents"),
-    ):
+    refused = pytest.raises(HubError, match=r"weights/a\.bin of acme/tiny came from .* with other contents")
+    with store.locked(1, lambda: None), refused:
         apply_plan(
             store, memory, target, make_plan(store, target, False, 1, set, lambda count: None), lambda *unused: None
         )

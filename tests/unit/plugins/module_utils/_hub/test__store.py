@@ -203,11 +203,8 @@ def test_free_space(store: ModelStore, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_lock_waits_and_gives_up(store: ModelStore) -> None:
     waited = []
-    with (
-        store.locked(1, lambda: None),
-        pytest.raises(HubError, match=r"another run has been working on .*/acme/tiny for 0 s"),
-        store.locked(0.1, lambda: waited.append(1)),
-    ):
+    given_up = pytest.raises(HubError, match=r"another run has been working on .*/acme/tiny for 0 s")
+    with store.locked(1, lambda: None), given_up, store.locked(0.1, lambda: waited.append(1)):
         pass
     assert waited
     with store.locked(0, lambda: None):

@@ -1,0 +1,57 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import run_versions
+
+
+def runtime(root: Path, requires: str) -> Path:
+    (root / "meta").mkdir()
+    (root / "meta" / "runtime.yml").write_text(f'requires_ansible: "{requires}"\n', encoding="utf-8")
+    return root
+
+
+def test_the_matrix_follows_from_what_the_collection_asks_for(tmp_path: Path) -> None:
+    found = run_versions.matrix(runtime(tmp_path, ">=2.20.0"))
+    assert [(one["core"], one["python"]) for one in found] == [
+        ("2.20", "3.12"),
+        ("2.20", "3.14"),
+        ("2.21", "3.12"),
+        ("2.21", "3.14"),
+    ]
+
+
+def test_a_release_that_nobody_tests_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"requires_ansible is >=2\.22\.0; add that release to"):
+        run_versions.oldest_allowed(runtime(tmp_path, ">=2.22.0"))
+
+
+@pytest.mark.parametrize(
+    ("pythons", "core", "python", "expected"),
+    [
+        (["3.11"], None, None, ("2.19", "3.11")),
+        (["3.8", "3.11", "3.12", "3.13"], None, None, ("2.21", "3.13")),
+        (["3.11", "3.12"], "2.20", None, ("2.20", "3.12")),
+        (["3.11", "3.12"], "2.19", "3.11", ("2.19", "3.11")),
+        (["3.11"], "2.21", None, None),
+        (["3.8"], None, None, None),
+    ],
+)
+def test_the_newest_controller_that_fits(
+    pythons: list[str], core: str | None, python: str | None, expected: tuple[str, str] | None
+) -> None:
+    assert run_versions.newest_core(dict.fromkeys(pythons, "python"), core, python) == expected
+
+
+def test_what_is_needed_is_pinned_with_the_other_tools() -> None:
+    assert [line.partition("==")[0] for line in run_versions.pins("pytest", "docker")] == ["pytest", "docker"]
+
+
+def test_the_python_of_the_tools_is_always_found() -> None:
+    assert f"{run_versions.sys.version_info[0]}.{run_versions.sys.version_info[1]}" in run_versions.find_pythons()
