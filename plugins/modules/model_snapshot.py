@@ -46,12 +46,63 @@ options:
         - A fetch that git-lfs gives up on, or an object with wrong contents, is tried 3 times.
         - Objects are renamed into place, so no file takes its space twice, and no repository is left at the end.
         - Needs git 2.31 and git-lfs on the host.
+      huggingface:
+        - A Hugging Face hub or a mirror of one. C(huggingface_hub) does the transfer, over HTTP and not by Xet, which
+          no later run could take up and few mirrors serve.
+        - Sizes and SHA-256 sums are compared as files arrive. A file whose content is wrong is fetched 3 times at most.
+        - The hub has no SHA-256 of small files that are kept in git itself. They are read for it before anything else
+          happens, also in check mode.
+      archive:
+        - The release in O(archive), for hosts that reach no hub. Its files are compared with the manifest it carries.
     default: modelscope
+  sources:
+    description:
+      - Sources in the order in which to try them, in place of O(source), O(endpoint), O(token) and O(archive).
+      - The first that answers says which files are wanted. Those that it then cannot bring are taken from the next one
+        that lists the very same files, by size and SHA-256, and a file that came in part is gone on with.
+      - When a source does not answer at all, the next one says which files are wanted. Hubs that hold different
+        files under one name then mean different releases, so it is wise to pin the revision of each, and to leave out
+        what differs, such as V(README.md).
+    type: list
+    elements: dict
+    suboptions:
+      source:
+        description: Where the model comes from, as O(source).
+        type: str
+        choices: [modelscope, huggingface, git_lfs, archive]
+        required: true
+      repo:
+        description: The name of the repository there, if it is not O(repo).
+        type: str
+      revision:
+        description: The revision there, if it is not O(revision).
+        type: str
+      endpoint:
+        description: Base URL of this source, as O(endpoint).
+        type: str
+      token:
+        description: Access token for this source alone.
+        type: str
+      archive:
+        description: Folder or tar file with the release, as O(archive).
+        type: path
+  archive:
+    description:
+      - With O(source=archive), the folder or tar file on the host that holds a release, such as O(export) writes. A tar
+        file may be compressed.
+    type: path
+  export:
+    description:
+      - Also write the release to this tar file, for hosts that reach no hub. It is not written again while it holds the
+        same release.
+    type: path
   revision:
     description:
       - A branch, a tag or a full commit id of 40 digits.
-      - Without it the default branch is used, which is V(master) on ModelScope and what C(HEAD) names on a git
-        server.
+      - Without it the default branch is used, which is V(master) on ModelScope, V(main) on Hugging Face and what
+        C(HEAD) names on a git server.
+      - Of an archive it is a branch, tag or commit that its release is known to be, or the digest; without it, whatever
+        is in there.
     type: str
   root:
     description: The store of models on the host.
@@ -60,8 +111,8 @@ options:
   endpoint:
     description:
       - Base URL of the hub or git server, or of a mirror.
-      - The default is V(https://modelscope.cn) with O(source=modelscope) and V(https://www.modelscope.cn) with
-        O(source=git_lfs).
+      - The default is V(https://modelscope.cn) with O(source=modelscope), V(https://huggingface.co) with
+        O(source=huggingface) and V(https://www.modelscope.cn) with O(source=git_lfs).
     type: str
   token:
     description:
@@ -88,7 +139,8 @@ options:
     choices:
       stat: Files whose size, times or inode are not those of the manifest are read and hashed. Takes milliseconds
         when nothing changed.
-      full: Every file is read and hashed, about a minute for 60 GB.
+      full: Every file is read and hashed, on as many threads as there are processors. The page cache is left as it was,
+        so that a server that runs from the release does not lose it.
     default: stat
   keep:
     description:
@@ -115,6 +167,25 @@ options:
     description: Seconds to wait for another run that is working on the same model on this host.
     type: int
     default: 3600
+  bandwidth:
+    description:
+      - Most bytes a second that may come, all files of this run together, such as V(50M) for 50 MiB. V(0) is no limit.
+      - git-lfs cannot be limited, so O(source=git_lfs) is refused with it.
+    type: bytes
+    default: 0
+  proxy:
+    description:
+      - URL of a proxy for requests to hubs, in place of C(http_proxy) and C(https_proxy) in the environment.
+      - Hosts in the environment's C(no_proxy), and O(no_proxy), are reached without it.
+    type: str
+  no_proxy:
+    description: Hosts and domains that are reached without the proxy.
+    type: list
+    elements: str
+    default: []
+  release:
+    description: With O(state=absent), the digest of the one release to remove in place of the whole model.
+    type: str
   ca_path:
     description: File with the certificate authorities of the hub, on the host. By default those that the system and
       the SDK bring.
@@ -122,8 +193,8 @@ options:
   state:
     description:
       - V(present) makes sure that the release is there, sound, and named by C(current).
-      - V(absent) removes the folder of the model with all that is in it. It fails while a container has a part of it
-        mounted.
+      - V(absent) removes the folder of the model with all that is in it, or just O(release), which then must not be the
+        one that C(current) names. It fails while a container has it mounted.
     type: str
     choices: [present, absent]
     default: present
@@ -134,14 +205,13 @@ attributes:
     support: full
     details:
       - Lists the files from the hub and says which would be fetched, and fails where a run would for want of space. The
-        ModelScope SDK is not needed for that.
+        libraries of the hubs are not needed for that.
       - With O(source=git_lfs) on a host without git, the commit is told but not the files.
   diff_mode:
     support: full
   idempotent:
     support: full
 notes:
-  - Proxies are taken from the environment of the module, C(http_proxy), C(https_proxy) and C(no_proxy).
   - Credentials that other tools have stored on the host are not used.
   - Files are checked for being what they claim. A Git LFS pointer in place of a file, or a safetensors file whose
     header does not fit its size, is refused even if the hub lists it so.
@@ -149,7 +219,8 @@ notes:
     whole.
 requirements:
   - modelscope-hub 0.5.1 (with O(source=modelscope), to fetch), which the role
-    P(private_llm.fleet.model_download#role) installs
+    P(private_llm.fleet.model_download#role) installs. What another version has fetched is read again to verify it.
+  - huggingface_hub 2.4 (with O(source=huggingface), to fetch), which that role installs, too
   - git 2.31 and git-lfs (with O(source=git_lfs))
 """
 
@@ -178,10 +249,42 @@ EXAMPLES = r"""
     revision: v1
     token: "{{ vault_git_token }}"
 
+- name: Try a mirror of Hugging Face, and go on with ModelScope when it fails
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    exclude: [README.md, .gitattributes, configuration.json]
+    sources:
+      - source: huggingface
+        endpoint: https://hf-mirror.example.com
+      - source: modelscope
+
+- name: Take no more of a thin line than 20 MiB a second
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    bandwidth: 20M
+    proxy: http://proxy.example.com:3128
+
+- name: Write an archive for hosts that reach no hub
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    export: /srv/transfer/qwen3-8b.tar
+
+- name: Have the model from the archive
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    source: archive
+    archive: /mnt/usb/qwen3-8b.tar
+
 - name: Read every byte again
   private_llm.fleet.model_snapshot:
     repo: Qwen/Qwen3-8B
     verify: full
+
+- name: Remove one release
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    release: "{{ model.releases | last }}"
+    state: absent
 
 - name: Give the space back
   private_llm.fleet.model_snapshot:
@@ -243,8 +346,30 @@ bytes_missing:
   description: The size of those files together. Null where check mode cannot know it.
   type: int
   returned: always
+bytes_needed:
+  description: The space that fetching them takes, less what an interrupted run has taken already.
+  type: int
+  returned: always
 bytes_downloaded:
   description: The bytes of files that came from the hub in this run, less what an interrupted run had left.
+  type: int
+  returned: always
+source:
+  description: The source that says which files are wanted. Null with O(state=absent).
+  type: str
+  returned: always
+  sample: modelscope
+endpoint:
+  description: Its base URL, or the path of its archive. Null with O(state=absent).
+  type: str
+  returned: always
+file_system:
+  description: Where the file system of O(root) is mounted. Models that have it in common need its space together.
+  type: str
+  returned: always
+  sample: /srv
+bytes_free:
+  description: The bytes that were free there at the start.
   type: int
   returned: always
 releases:
@@ -275,17 +400,25 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git_source, _modelscope
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import (
+    _archive,
+    _git_source,
+    _huggingface,
+    _modelscope,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._apply import apply_plan, needed_bytes
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._candidates import Candidate, Fetcher
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
     HubError,
+    Selection,
     check_endpoint,
     check_entries,
+    check_repo,
     digest_of,
-    select,
     total_size,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._huggingface_source import HuggingFace
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import users_of
@@ -295,11 +428,26 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
     MissingProgram,
     Resolution,
     Source,
+    Throttle,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
 
-ENDPOINTS = {"modelscope": _modelscope.DEFAULT_ENDPOINT, "git_lfs": _git_source.DEFAULT_ENDPOINT}
+SOURCES = ["modelscope", "huggingface", "git_lfs", "archive"]
+ENDPOINTS = {
+    "modelscope": _modelscope.DEFAULT_ENDPOINT,
+    "huggingface": _huggingface.DEFAULT_ENDPOINT,
+    "git_lfs": _git_source.DEFAULT_ENDPOINT,
+}
+
+
+class _Unlisted(MissingProgram):
+    """In check mode, the files of a commit cannot be told."""
+
+    def __init__(self, candidate: Candidate, resolution: Resolution, reason: HubError) -> None:
+        super().__init__(str(reason))
+        self.candidate = candidate
+        self.resolution = resolution
 
 
 class ModelSnapshot:
@@ -310,20 +458,15 @@ class ModelSnapshot:
         self.progress = progress
         self.check = bool(module.check_mode)
         options = module.params
-        for name, least in (("keep", 0), ("workers", 1), ("retries", 1), ("timeout", 1), ("lock_timeout", 0)):
+        least_of = {"keep": 0, "workers": 1, "retries": 1, "timeout": 1, "lock_timeout": 0, "bandwidth": 0}
+        for name, least in least_of.items():
             if options[name] < least:
                 raise HubError(f"{name} is {options[name]}, it cannot be less than {least}")
         self.options = options
         self.store = ModelStore(options["root"], options["repo"])
-        self.access = Access(
-            endpoint=check_endpoint(options["endpoint"] or ENDPOINTS[options["source"]]),
-            repo=options["repo"],
-            token=options["token"] or None,
-            timeout=options["timeout"],
-            retries=options["retries"],
-            workers=options["workers"],
-            ca_path=options["ca_path"],
-        )
+        self.throttle = Throttle(options["bandwidth"])
+        self.selection = Selection(tuple(options["include"]), tuple(options["exclude"]))
+        self.candidates = [self._candidate(given) for given in options["sources"] or [options]]
         self.result: dict[str, t.Any] = {
             "changed": False,
             "path": None,
@@ -335,7 +478,12 @@ class ModelSnapshot:
             "bytes_total": 0,
             "missing": [],
             "bytes_missing": 0,
+            "bytes_needed": 0,
             "bytes_downloaded": 0,
+            "source": None,
+            "endpoint": None,
+            "file_system": self.store.file_system(),
+            "bytes_free": self.store.free_space(),
             "releases": self._digests(),
             "in_use": [],
             "actions": [],
@@ -351,87 +499,190 @@ class ModelSnapshot:
         return self.result
 
     def absent(self) -> None:
-        """Remove the model."""
-        if not self.store.exists():
+        """Remove the model, or one release of it."""
+        digest = self.options["release"]
+        if not self.store.exists() or (digest and self.store.release(digest) is None):
             return
-        used = users_of(self.store.path)
+        path = self.store.release_path(digest) if digest else self.store.path
+        self._refuse_used(digest, path)
+        left = [known for known in self._digests() if digest and known != digest]
+        self.result.update(changed=True, actions=[f"remove {path}"], releases=left)
+        after = {} if digest else {"current": None}
+        self.result["diff"]["after"] = self._state(releases=left, **after)
+        if self.check:
+            return
+        with self._locked():
+            self._refuse_used(digest, path)  # while this run waited, a server may have started
+            release = self.store.release(digest) if digest else None
+            if release:
+                self.store.remove_release(release)
+                self.store.clear_trash()
+            elif not digest:
+                self.store.remove_model()
+
+    def _refuse_used(self, digest: str | None, path: str) -> None:
+        if digest and self.store.current() == digest:
+            raise HubError(
+                f"{self.store.current_link} names the release {digest}; let it name another one first, or leave out "
+                "release to remove the whole model"
+            )
+        used = {path} if digest and digest in self._mounted() else users_of(path)
         if used:
             raise HubError(
                 f"a container has {', '.join(sorted(used))} mounted; stop the server that uses {self.store.repo} first"
             )
-        self.result.update(changed=True, actions=[f"remove {self.store.path}"], releases=[])
-        self.result["diff"]["after"] = self._state(current=None, releases=[])
-        if not self.check:
-            with self._locked():
-                self.store.remove_model()
 
     def present(self) -> None:
         """Have the release."""
-        source = self._source()
         prepared = not self.check and not self.store.releases()
         if prepared:
-            source.prepare()  # something will have to be fetched, and to start again now costs no request
-        resolution = source.pin(self.options["revision"]) or source.resolve(self.options["revision"])
+            self._prepare()  # something will have to be fetched, and to start again now costs no request
         try:
-            target = self._target(source, resolution)
-        except MissingProgram as error:
-            if not self.check:
-                raise
+            chosen, target = self._choose()
+        except _Unlisted as error:
             self.result.update(
                 changed=True,
-                revision=resolution.revision,
-                commit=resolution.commit,
+                revision=error.resolution.revision,
+                commit=error.resolution.commit,
+                source=error.candidate.source.name,
+                endpoint=error.candidate.endpoint,
                 bytes_missing=None,
-                actions=[f"download commit {resolution.commit}; its files are not known yet: {error}"],
+                actions=[f"download commit {error.resolution.commit}; its files are not known yet: {error}"],
             )
-            self.result["diff"]["after"] = {**self._state(), "commit": resolution.commit}
+            self.result["diff"]["after"] = {**self._state(), "commit": error.resolution.commit}
             return
+        self.result.update(source=chosen.source.name, endpoint=chosen.endpoint)
         if self.check:
             plan = self._plan(target)
             self.store.check_free_space(needed_bytes(self.store, target, plan.missing))
             self._describe(target, plan)
             return
+        fetcher = Fetcher(chosen, self.candidates, self.selection)
         while True:
             with self._locked():
                 plan = self._plan(target)
                 # What is on the host may turn out to be damaged, so any broken file may have to be fetched.
                 if prepared or not plan.broken:
                     self._describe(target, plan)
-                    self.result["bytes_downloaded"] = apply_plan(self.store, source, target, plan, self.progress.update)
+                    self.result["bytes_downloaded"] = apply_plan(
+                        self.store, fetcher, target, plan, self.progress.update
+                    )
                     self.result["releases"] = self._digests()
+                    self._export(target.digest)
                     return
             # Not under the lock: the module may start again in another interpreter, which takes the lock itself.
-            source.prepare()
+            self._prepare()
             prepared = True
 
-    def _source(self) -> Source:
-        if self.options["source"] == "git_lfs":
+    def _candidate(self, given: dict[str, t.Any]) -> Candidate:
+        """A source as an option describes it."""
+        kind, options = given["source"], self.options
+        repo = check_repo(given["repo"] or options["repo"])
+        revision = given["revision"] or options["revision"]
+        if kind == "archive":
+            if not given["archive"]:
+                raise HubError("source archive needs archive, the folder or tar file that holds the release")
+            return Candidate(_archive.Archive(given["archive"]), given["archive"], repo, revision)
+        if kind == "git_lfs" and options["bandwidth"]:
+            raise HubError("bandwidth cannot be limited with source git_lfs; use another source, or leave it out")
+        access = Access(
+            endpoint=check_endpoint(given["endpoint"] or ENDPOINTS[kind]),
+            repo=repo,
+            token=given["token"] or None,
+            timeout=options["timeout"],
+            retries=options["retries"],
+            workers=options["workers"],
+            ca_path=options["ca_path"],
+            throttle=self.throttle,
+        )
+        return Candidate(self._source(kind, access), access.endpoint, repo, revision)
+
+    def _source(self, kind: str, access: Access) -> Source:
+        if kind == "git_lfs":
             storage = os.path.join(self.store.staging_root, "lfs")
-            return GitLfs(self.access, self.module.tmpdir, storage, self._find_program)
-        return ModelScope(self.access, self.module.tmpdir, lambda name: _respawn.require(self.module, name))
+            return GitLfs(access, self.module.tmpdir, storage, self._find_program)
+        library = HuggingFace if kind == "huggingface" else ModelScope
+        return library(access, self.module.tmpdir, lambda name: _respawn.require(self.module, name))
 
     def _find_program(self, name: str) -> str | None:
         return t.cast("str | None", self.module.get_bin_path(name))
 
-    def _target(self, source: Source, resolution: Resolution) -> Target:
-        options = self.options
-        origin = Origin(
-            source=source.name,
-            endpoint=self.access.endpoint,
-            repo=self.access.repo,
+    def _prepare(self) -> None:
+        for candidate in self.candidates:
+            candidate.source.prepare()
+
+    def _choose(self) -> tuple[Candidate, Target]:
+        """The first candidate that says what is wanted: at once from what is on the host, else by asking."""
+        for candidate in self.candidates:
+            pinned = candidate.pin()
+            known = pinned and self._known(candidate, pinned)
+            if known:
+                return candidate, known
+        reasons = []
+        for candidate in self.candidates:
+            asked = self._ask(candidate)
+            if isinstance(asked, Target):
+                return candidate, asked
+            reasons.append(asked)
+        if len(reasons) == 1 or isinstance(reasons[0], _Unlisted):
+            raise reasons[0]
+        raise HubError("no source has it: " + "; then ".join(map(str, reasons)))
+
+    def _ask(self, candidate: Candidate) -> Target | HubError:
+        """What a candidate says is wanted, or why it does not say so."""
+        try:
+            resolution = candidate.resolve()
+            return self._known(candidate, resolution) or self._listed(candidate, resolution)
+        except HubError as error:
+            return error
+
+    def _origin(self, candidate: Candidate, resolution: Resolution) -> Origin:
+        return Origin(
+            source=candidate.source.name,
+            endpoint=candidate.endpoint,
+            repo=candidate.repo,
             revision=resolution.revision,
             commit=resolution.commit,
-            include=tuple(options["include"]),
-            exclude=tuple(options["exclude"]),
+            include=self.selection.include,
+            exclude=self.selection.exclude,
         )
+
+    def _known(self, candidate: Candidate, resolution: Resolution) -> Target | None:
+        """The target, when a release on the host is known to be what the resolution means."""
+        origin = self._origin(candidate, resolution)
         known = self.store.find(origin)
-        if known and known.manifest:
-            return Target(resolution, origin, known.digest, tuple(known.manifest.entries))
-        where = f"{self.access.repo} at {self.access.endpoint}, revision {resolution.revision}"
-        entries = select(
-            check_entries(source.entries(resolution), where), options["include"], options["exclude"], where
-        )
-        return Target(resolution, origin, digest_of(entries), tuple(entries))
+        if known is None or known.manifest is None:
+            return None
+        return Target(resolution, origin, known.digest, tuple(known.manifest.entries))
+
+    def _listed(self, candidate: Candidate, resolution: Resolution) -> Target:
+        """The target, by the list of files that the candidate gives."""
+        where = candidate.where(resolution)
+        try:
+            listed = candidate.source.entries(resolution, self.selection)
+        except MissingProgram as error:
+            if self.check:
+                raise _Unlisted(candidate, resolution, error) from error
+            raise
+        entries = tuple(self.selection.of(check_entries(listed, where), where))
+        digest = digest_of(entries)
+        known_as = candidate.source.known_as(digest) if isinstance(candidate.source, _archive.Archive) else ()
+        return Target(resolution, self._origin(candidate, resolution), digest, entries, known_as)
+
+    def _export(self, digest: str) -> None:
+        """Write the release to a tar file, unless it is in there."""
+        path = self.options["export"]
+        release = self.store.release(digest)
+        if not path or release is None or _archive.exported_digest(path) == digest:
+            return
+        total, done = self.result["bytes_total"], 0
+
+        def seen(count: int) -> None:
+            nonlocal done
+            done += count
+            self.progress.update(f"exporting {self.store.repo}", done, total)
+
+        _archive.export(release, path, seen)
 
     def _plan(self, target: Target) -> Plan:
         return make_plan(
@@ -439,9 +690,7 @@ class ModelSnapshot:
             target,
             full=self.options["verify"] == "full",
             keep=self.options["keep"],
-            in_use=lambda: {
-                os.path.relpath(path, self.store.path).split(os.sep)[0] for path in users_of(self.store.path)
-            },
+            in_use=self._mounted,
             seen=lambda count: self.progress.update("verifying"),
         )
 
@@ -457,8 +706,12 @@ class ModelSnapshot:
         releases = [digest for digest in self._digests() if digest not in plan.prune]
         if not plan.published:
             releases.insert(0, target.digest)
+        actions = plan.actions(target)
+        export = self.options["export"]
+        if export and _archive.exported_digest(export) != target.digest:
+            actions.append(f"export release {target.digest[:12]} to {export}")
         self.result.update(
-            changed=plan.changes,
+            changed=bool(actions),
             path=release,
             revision=target.resolution.revision,
             commit=target.resolution.commit,
@@ -467,9 +720,10 @@ class ModelSnapshot:
             bytes_total=total_size(target.entries),
             missing=[entry.path for entry in plan.missing],
             bytes_missing=total_size(plan.missing),
+            bytes_needed=needed_bytes(self.store, target, plan.missing),
             releases=releases,
             in_use=list(plan.held),
-            actions=plan.actions(target),
+            actions=actions,
         )
         before = self._state()
         before["broken"] = sorted(broken) if plan.published else []
@@ -491,12 +745,36 @@ class ModelSnapshot:
         return self.store.locked(self.options["lock_timeout"], lambda: self.progress.update(waiting))
 
 
+def set_proxy(proxy: str | None, direct: t.Sequence[str]) -> None:
+    """Let everything that this module starts or imports use the proxy; hosts in ``direct`` are reached without it."""
+    for name in ("http_proxy", "https_proxy"):
+        if proxy:
+            os.environ[name] = os.environ[name.upper()] = proxy
+    if direct:
+        before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [before, *direct]))
+
+
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "repo": {"type": "str", "required": True},
-            "source": {"type": "str", "choices": ["modelscope", "git_lfs"], "default": "modelscope"},
+            "source": {"type": "str", "choices": SOURCES, "default": "modelscope"},
+            "sources": {
+                "type": "list",
+                "elements": "dict",
+                "options": {
+                    "source": {"type": "str", "choices": SOURCES, "required": True},
+                    "repo": {"type": "str"},
+                    "revision": {"type": "str"},
+                    "endpoint": {"type": "str"},
+                    "token": {"type": "str", "no_log": True},
+                    "archive": {"type": "path"},
+                },
+            },
+            "archive": {"type": "path"},
+            "export": {"type": "path"},
             "revision": {"type": "str"},
             "root": {"type": "path", "default": "/srv/models"},
             "endpoint": {"type": "str"},
@@ -509,11 +787,17 @@ def main() -> None:
             "retries": {"type": "int", "default": 5},
             "timeout": {"type": "int", "default": 60},
             "lock_timeout": {"type": "int", "default": 3600},
+            "bandwidth": {"type": "bytes", "default": "0"},
+            "proxy": {"type": "str", "no_log": True},
+            "no_proxy": {"type": "list", "elements": "str", "default": []},
+            "release": {"type": "str"},
             "ca_path": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
+        mutually_exclusive=[("sources", "endpoint"), ("sources", "token"), ("sources", "archive")],
         supports_check_mode=True,
     )
+    set_proxy(module.params["proxy"], module.params["no_proxy"])
     identity = f"{module.params['root']}/{module.params['repo']}"
     with Progress("model_snapshot", identity) as progress:
         try:

@@ -724,9 +724,9 @@ def _request_id() -> str:
     return str(uuid.uuid4())
 
 
-def main(argv: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(description="A local model hub that speaks ModelScope's HTTP protocol.")
+def main(argv: list[str] | None = None, hub_class: type[FolderHub] = FolderHub) -> int:
+    """The command line; of other kinds of hub, too."""
+    parser = argparse.ArgumentParser(description="A local model hub that serves what is in a folder.")
     parser.add_argument("--root", required=True, type=Path, help="folder with one <org>/<name>/ folder a model")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
@@ -737,7 +737,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if not arguments.root.is_dir():
         parser.error(f"{arguments.root} is no folder")
-    hub = FolderHub(
+    hub = hub_class(
         arguments.root,
         arguments.host,
         arguments.port,

@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, total_size
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._hashing import hash_files
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Stamp
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Source
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+    PART,
+    FetchError,
+    Resolution,
+    absent_from,
+    size_of,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import (
     ModelStore,
     left_over,
     link_or_copy,
+    partial_size,
     put_in_place,
+    sync,
     write_manifest,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights import problem_of
@@ -30,18 +39,32 @@ Report = t.Callable[[str, t.Optional[int], t.Optional[int]], None]
 class Meter:
     """Counts bytes that several threads tell of, and reports the sum."""
 
-    def __init__(self, text: str, total: int, report: Report) -> None:
+    def __init__(self, text: str, total: int, report: Report, done: int = 0) -> None:
         self._text = text
         self._total = total
         self._report = report
-        self._done = 0
+        self._done = done
+        self(0)
 
     def __call__(self, count: int) -> None:
         self._done += count
         self._report(self._text, max(0, min(self._done, self._total)), self._total)
 
 
-def apply_plan(store: ModelStore, source: Source, target: Target, plan: Plan, report: Report) -> int:
+class Supplier(t.Protocol):
+    """Whatever brings files into a folder."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether it compares every file with its SHA-256 as it arrives."""
+
+    def fetch(
+        self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
+    ) -> int:
+        """Fetch files; returns the bytes that came."""
+
+
+def apply_plan(store: ModelStore, source: Supplier, target: Target, plan: Plan, report: Report) -> int:
     """Do what the plan says, under the lock of the model's folder. Returns the bytes that came from the hub."""
     downloaded = 0
     if plan.broken or not plan.published:
@@ -68,11 +91,11 @@ def apply_plan(store: ModelStore, source: Source, target: Target, plan: Plan, re
 def needed_bytes(store: ModelStore, target: Target, missing: t.Sequence[Entry]) -> int:
     """The space that fetching takes, less what an interrupted run has taken already."""
     staging = store.staging_path(target.digest)
-    parts = sum(_size(os.path.join(staging, f"{entry.path}.incomplete")) for entry in missing)
+    parts = sum(size_of(os.path.join(staging, entry.path + PART)) for entry in missing)
     return max(0, total_size(missing) - parts)
 
 
-def _supply(store: ModelStore, source: Source, target: Target, entries: t.Sequence[Entry], report: Report) -> int:
+def _supply(store: ModelStore, source: Supplier, target: Target, entries: t.Sequence[Entry], report: Report) -> int:
     """Have every entry in the staging folder, verified. Whatever is on this host already is not fetched."""
     staging = store.staging_path(target.digest)
     os.makedirs(staging, exist_ok=True)
@@ -89,16 +112,95 @@ def _supply(store: ModelStore, source: Source, target: Target, entries: t.Sequen
     if not missing:
         return 0
     store.check_free_space(needed_bytes(store, target, missing))
-    text = f"downloading {store.repo}"
-    report(text, 0, total_size(missing))
-    downloaded = source.fetch(target.resolution, missing, staging, Meter(text, total_size(missing), report))
-    broken = {entry.path for entry in missing} - {entry.path for entry in _sound(staging, missing, report)}
+    with Flusher(staging):
+        downloaded = _fetch(store, source, target, missing, report)
+    arrived = _whole(staging, missing) if source.verifies else _sound(staging, missing, report)
+    broken = {entry.path for entry in missing} - {entry.path for entry in arrived}
     if broken:
         raise HubError(
             f"{', '.join(sorted(broken))} of {store.repo} came from {target.origin.endpoint} with other contents than "
             "its list of files says, and was thrown away; nothing was published. Run again, or use another endpoint"
         )
     return downloaded
+
+
+def _fetch(store: ModelStore, source: Supplier, target: Target, missing: t.Sequence[Entry], report: Report) -> int:
+    """Fetch files into the staging folder; after a failure that may pass, go on as long as each attempt brings more."""
+    fetched = 0
+    while True:
+        before = partial_size(store.staging_root)
+        ended = _attempt(store, source, target, missing, report)
+        if not isinstance(ended, FetchError):
+            return fetched + ended
+        if not ended.passing or partial_size(store.staging_root) <= before:
+            raise ended
+        fetched += ended.fetched
+
+
+def _attempt(
+    store: ModelStore, source: Supplier, target: Target, missing: t.Sequence[Entry], report: Report
+) -> int | FetchError:
+    staging = store.staging_path(target.digest)
+    wanted = absent_from(staging, missing)
+    total = total_size(missing)
+    meter = Meter(f"downloading {store.repo}", total, report, total - total_size(wanted))
+    try:
+        return source.fetch(target.resolution, wanted, staging, meter)
+    except FetchError as error:
+        return error
+
+
+class Flusher:
+    """Writes files through to the disk while others still come, so that publishing need not wait for all of them."""
+
+    INTERVAL = 0.5  # seconds between two looks
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._flushed: set[tuple[str, int]] = set()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Flusher:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(self.INTERVAL):
+            for where, _folders, names in os.walk(self._folder):
+                for name in names:
+                    path = os.path.join(where, name)
+                    # Whatever is wrong with a file now, publishing will tell.
+                    with contextlib.suppress(OSError):
+                        key = (path, os.stat(path).st_ino)
+                        if not name.endswith(PART) and key not in self._flushed and not self._done.is_set():
+                            sync(path)
+                            self._flushed.add(key)
+
+
+def _whole(folder: str, entries: t.Sequence[Entry]) -> set[Entry]:
+    """The entries whose files, hashed as they arrived, are there and can be what their names say."""
+    whole = set()
+    for entry in entries:
+        path = os.path.join(folder, entry.path)
+        stamp = Stamp.of(path)
+        if stamp and stamp.size == entry.size:
+            _refuse_unservable(path, entry)
+            whole.add(entry)
+    return whole
+
+
+def _refuse_unservable(path: str, entry: Entry) -> None:
+    problem = problem_of(path)
+    if problem:
+        raise HubError(
+            f"{entry.path} is as its hub has it, but cannot be served: {problem}. Nothing was published; "
+            "choose another revision, or leave the file out with exclude"
+        )
 
 
 def _sound(folder: str, entries: t.Sequence[Entry], report: Report) -> set[Entry]:
@@ -117,12 +219,7 @@ def _sound(folder: str, entries: t.Sequence[Entry], report: Report) -> set[Entry
         if hashes[path] != entry.sha256:
             os.unlink(path)
             continue
-        problem = problem_of(path)
-        if problem:
-            raise HubError(
-                f"{entry.path} is as its hub has it, but cannot be served: {problem}. Nothing was published; "
-                "choose another revision, or leave the file out with exclude"
-            )
+        _refuse_unservable(path, entry)
         sound.add(entry)
     return sound
 
@@ -149,12 +246,8 @@ def _note_origin(store: ModelStore, target: Target) -> None:
     release = store.release(target.digest)
     if release is None or release.manifest is None:
         return
-    manifest = release.manifest.with_origin(target.origin)
+    manifest = release.manifest
+    for origin in (*target.known_as, target.origin):
+        manifest = manifest.with_origin(origin)
     if manifest != release.manifest:
         write_manifest(release.path, manifest)
-
-
-def _size(path: str) -> int:
-    with contextlib.suppress(OSError):
-        return os.path.getsize(path)
-    return 0

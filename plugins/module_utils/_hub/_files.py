@@ -108,22 +108,37 @@ def check_entries(entries: t.Iterable[Entry], where: str) -> list[Entry]:
     return [known[path] for path in sorted(known)]
 
 
-def select(entries: t.Sequence[Entry], include: t.Sequence[str], exclude: t.Sequence[str], where: str) -> list[Entry]:
-    """The entries that match any include pattern (all without one) and no exclude pattern; at least one, else raise.
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Which files are wanted: those that match any include pattern (all without one) and no exclude pattern.
 
     A pattern is matched against the whole path; ``*`` matches slashes too; one that ends in a slash is a folder.
     """
 
-    def matches(path: str, patterns: t.Sequence[str]) -> bool:
-        return any(fnmatch.fnmatchcase(path, f"{p}*" if p.endswith("/") else p) for p in patterns)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
-    chosen = [e for e in entries if (not include or matches(e.path, include)) and not matches(e.path, exclude)]
-    if not chosen:
-        raise HubError(
-            f"include {list(include)} and exclude {list(exclude)} leave none of the {len(entries)} files of {where}; "
-            "patterns are matched against the whole path, such as *.safetensors or onnx/*"
-        )
-    return chosen
+    def choose(self, paths: t.Sequence[str], where: str) -> list[str]:
+        """The wanted paths, at least one; else raise."""
+
+        def matches(path: str, patterns: t.Sequence[str]) -> bool:
+            return any(fnmatch.fnmatchcase(path, f"{p}*" if p.endswith("/") else p) for p in patterns)
+
+        chosen = [p for p in paths if (not self.include or matches(p, self.include)) and not matches(p, self.exclude)]
+        if not chosen:
+            raise HubError(
+                f"include {list(self.include)} and exclude {list(self.exclude)} leave none of the {len(paths)} files "
+                f"of {where}; patterns are matched against the whole path, such as *.safetensors or onnx/*"
+            )
+        return chosen
+
+    def of(self, entries: t.Sequence[Entry], where: str) -> list[Entry]:
+        """The wanted entries, at least one; else raise."""
+        wanted = set(self.choose([entry.path for entry in entries], where))
+        return [entry for entry in entries if entry.path in wanted]
+
+
+EVERYTHING = Selection()
 
 
 def digest_of(entries: t.Iterable[Entry]) -> str:

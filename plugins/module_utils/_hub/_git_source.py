@@ -21,10 +21,17 @@ import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git as git
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, is_commit
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import explain
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    EVERYTHING,
+    Entry,
+    HubError,
+    Selection,
+    is_commit,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._hashing import sha256_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
     FETCH_LIMIT,
+    PART,
     Access,
     MissingProgram,
     Resolution,
@@ -47,6 +54,7 @@ class GitLfs:
     """A repository on a git server."""
 
     name = "git_lfs"
+    verifies = True
 
     def __init__(self, access: Access, scratch: str, storage: str, find_program: t.Callable[[str], str | None]) -> None:
         self._access = access
@@ -72,7 +80,7 @@ class GitLfs:
         try:
             refs = git.parse_refs(transport.get(git.refs_url(self._url), headers, access.timeout, access.ca_path))
         except transport.TransportError as error:
-            raise HubError(f"{self._url}: {explain(error, bool(access.token))}") from error
+            raise HubError(f"{self._url}: {transport.explain(error, bool(access.token))}") from error
         except HubError as error:
             raise HubError(f"{self._url}: {error}") from error
         found = git.choose(refs, revision)
@@ -91,7 +99,7 @@ class GitLfs:
                     "or apply the role private_llm.fleet.model_download"
                 )
 
-    def entries(self, resolution: Resolution) -> list[Entry]:
+    def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
         """Fetch the commit, and read what its files are: from the pointer where there is one, else from the content."""
         self.prepare()
         commit = t.cast(str, resolution.commit)
@@ -125,9 +133,14 @@ class GitLfs:
         small = sum(entry.size for entry in entries if entry.path not in self._pointers)
         pointers = [entry for entry in entries if entry.path in self._pointers]
         wanted = {entry.sha256: entry.size for entry in pointers}
+        self._take_up(pointers, folder)
         had = sum(self._progress_of(oid, size) for oid, size in wanted.items())
         if pointers:
-            self._fetch_objects(pointers, seen)
+            try:
+                self._fetch_objects(pointers, seen)
+            except HubError:
+                self._hand_back(pointers, folder)
+                raise
         self._place(pointers, folder)
         return small + sum(wanted.values()) - had
 
@@ -182,9 +195,34 @@ class GitLfs:
         """The bytes of an object that an earlier run has fetched; a part as long as the object is a wrong one."""
         if os.path.isfile(self._object(oid)):
             return size
-        part = os.path.join(self._storage, "incomplete", f"{oid}.part")
+        part = self._part(oid)
         fetched = os.path.getsize(part) if os.path.isfile(part) else 0
         return fetched if fetched < size else 0
+
+    def _part(self, oid: str) -> str:
+        return os.path.join(self._storage, "incomplete", f"{oid}.part")
+
+    def _take_up(self, entries: t.Sequence[Entry], folder: str) -> None:
+        """Give git-lfs what others have left, and take from it whole objects that a crash may have emptied."""
+        for entry in entries:
+            whole, part, left = self._object(entry.sha256), self._part(entry.sha256), self._left(entry, folder)
+            if os.path.isfile(whole) and sha256_of(whole) != entry.sha256:
+                os.unlink(whole)
+            if os.path.isfile(left) and not os.path.exists(part):
+                os.makedirs(os.path.dirname(part), exist_ok=True)
+                os.replace(left, part)
+
+    def _hand_back(self, entries: t.Sequence[Entry], folder: str) -> None:
+        """Leave what came of each file where other sources look for it."""
+        for entry in entries:
+            part, left = self._part(entry.sha256), self._left(entry, folder)
+            if 0 < self._progress_of(entry.sha256, entry.size) < entry.size:
+                os.makedirs(os.path.dirname(left), exist_ok=True)
+                os.replace(part, left)
+
+    @staticmethod
+    def _left(entry: Entry, folder: str) -> str:
+        return os.path.join(folder, entry.path) + PART
 
     def _place(self, entries: t.Sequence[Entry], folder: str) -> None:
         placed: dict[str, str] = {}

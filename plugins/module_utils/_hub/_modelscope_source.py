@@ -13,10 +13,27 @@ import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _modelscope as api
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, is_commit
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import FETCH_LIMIT, Access, Resolution
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    EVERYTHING,
+    Entry,
+    HubError,
+    Selection,
+    is_commit,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+    FETCH_LIMIT,
+    PART,
+    Access,
+    FetchError,
+    Resolution,
+    is_full_disk,
+    size_of,
+)
 
 LIBRARY = "modelscope_hub"
+
+# Versions of the SDK that were seen to compare every file with its SHA-256 as it arrives.
+TRUSTED = ("0.5.1",)
 
 
 def sdk_environment(access: Access, folder: str) -> dict[str, str]:
@@ -52,6 +69,14 @@ def describe_failure(error: BaseException, secret: str | None) -> str:
     return text.replace(secret, "********") if secret else text
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether a failure of the SDK, or of any file in it, may be gone by the next attempt."""
+    failed: t.Mapping[str, BaseException] = getattr(error, "failed_files", None) or {}
+    if failed:
+        return not any(is_full_disk(reason) for reason in failed.values()) and any(map(may_pass, failed.values()))
+    return bool(getattr(error, "retryable", False)) or isinstance(error, (ConnectionError, TimeoutError))
+
+
 def _headline(error: BaseException) -> str:
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
@@ -61,6 +86,7 @@ class ModelScope:
     """A repository on a ModelScope hub."""
 
     name = "modelscope"
+    verifies = False
 
     def __init__(self, access: Access, scratch: str, require: t.Callable[[str], None]) -> None:
         self._access = access
@@ -85,7 +111,7 @@ class ModelScope:
         self._listed[resolution] = api.entries_of(rows, f"{self._where}, revision {wanted}")
         return resolution
 
-    def entries(self, resolution: Resolution) -> list[Entry]:
+    def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
         """All files of a revision."""
         if resolution not in self._listed:
             resolution = self.resolve(resolution.revision)
@@ -101,12 +127,17 @@ class ModelScope:
     ) -> int:
         """Let the SDK fetch files; it resumes what an earlier run left and checks sizes and hashes as they come."""
         sdk: t.Any = importlib.import_module(LIBRARY)
-        lock = threading.Lock()
-        resumed = sum(_size(os.path.join(folder, entry.path) + ".incomplete") for entry in entries)
+        self.verifies = getattr(sdk, "__version__", "") in TRUSTED
+        lock, throttle = threading.Lock(), self._access.throttle
+        resumed = sum(size_of(os.path.join(folder, entry.path) + PART) for entry in entries)
         transferred = -resumed
 
         class Callback(sdk.ProgressCallback):
             """Counts the bytes of one file; a restarted file takes back what it had counted."""
+
+            def __init__(self, filename: str, file_size: int) -> None:
+                super().__init__(filename, file_size)
+                self.had = size_of(os.path.join(folder, filename) + PART)
 
             def update(self, size: int) -> None:
                 """Called by the SDK's threads."""
@@ -114,6 +145,10 @@ class ModelScope:
                 with lock:
                     transferred += size
                 seen(size)
+                # The first thing it counts is what an earlier run had left, which comes from no network.
+                if size != self.had:
+                    throttle(size)
+                self.had = 0
 
         revision = self._servable(resolution, entries)
         try:
@@ -127,9 +162,11 @@ class ModelScope:
                 file_list=[{"Path": e.path, "Size": e.size, "Sha256": e.sha256} for e in entries],
             )
         except Exception as error:  # the SDK has many kinds, and lets those of its libraries through
-            raise HubError(
+            raise FetchError(
                 f"{self._where}, revision {resolution.revision}: {describe_failure(error, self._access.token)}; "
-                "what was fetched is kept, run again to go on"
+                "what was fetched is kept, run again to go on",
+                may_pass(error),
+                max(0, transferred),
             ) from error
         return max(0, transferred)
 
@@ -155,7 +192,7 @@ class ModelScope:
         try:
             return transport.get(url, api.headers(access.token), access.timeout, access.ca_path)
         except transport.TransportError as error:
-            raise HubError(f"{self._where}: {explain(error, bool(access.token))}") from error
+            raise HubError(f"{self._where}: {transport.explain(error, bool(access.token))}") from error
 
     def _walk(self, revision: str, first: api.Page) -> list[api.Row]:
         """All rows where one answer does not hold them: folder by folder."""
@@ -187,20 +224,3 @@ class ModelScope:
         except HubError:
             names = []
         return f"it has {', '.join(names[:20])}" if names else "check the name of the branch or tag"
-
-
-def explain(error: transport.TransportError, has_token: bool) -> str:
-    """What a failed request to a hub means for its user."""
-    if error.status in (401, 403):
-        return f"the hub refused {'the token' if has_token else 'to answer without a token'} ({error})"
-    if error.status == 404:
-        hint = "check that the token may read it" if has_token else "a private one needs a token"
-        return f"there is no such repository ({error}); check the name, and {hint}"
-    return str(error)
-
-
-def _size(path: str) -> int:
-    try:
-        return os.path.getsize(path)
-    except OSError:
-        return 0

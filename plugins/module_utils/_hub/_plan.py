@@ -27,6 +27,8 @@ class Target:
     origin: Origin
     digest: str
     entries: tuple[Entry, ...]
+    # Other origins that are known to be the same files.
+    known_as: tuple[Origin, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

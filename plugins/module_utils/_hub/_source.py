@@ -7,12 +7,52 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import os
+import threading
+import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    EVERYTHING,
+    Entry,
+    HubError,
+    Selection,
+)
 
 # Seconds that fetching may take as a whole. Stalled connections end much earlier; this only ends what nobody waits for.
 FETCH_LIMIT = 7 * 24 * 3600
+
+# What the name of a file ends in while it is being fetched. All sources that can go on with half a file use it, and so
+# does the ModelScope SDK, so each of them goes on with what another has left.
+PART = ".incomplete"
+
+
+class Throttle:
+    """Holds threads back so that all of them together move no more than so many bytes a second; 0 is no limit."""
+
+    def __init__(
+        self,
+        rate: int,
+        clock: t.Callable[[], float] = time.monotonic,
+        sleep: t.Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rate = rate
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def __call__(self, count: int) -> None:
+        """Wait until so many bytes more may have come."""
+        if not self._rate or count <= 0:
+            return
+        with self._lock:
+            now = self._clock()
+            # Time in which nothing came is lost, so that a pause is not made up for by a burst.
+            self._free_at = max(self._free_at, now) + count / self._rate
+            pause = self._free_at - now
+        self._sleep(pause)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +66,7 @@ class Access:
     retries: int
     workers: int
     ca_path: str | None
+    throttle: Throttle = dataclasses.field(default_factory=lambda: Throttle(0))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +77,15 @@ class Resolution:
     commit: str | None
 
 
+class FetchError(HubError):
+    """Fetching ended early, after so many bytes; ``passing`` says that the reason may be gone by the next attempt."""
+
+    def __init__(self, text: str, passing: bool, fetched: int = 0) -> None:
+        super().__init__(text)
+        self.passing = passing
+        self.fetched = fetched
+
+
 class MissingProgram(HubError):
     """This host lacks a program that the source needs."""
 
@@ -44,6 +94,8 @@ class Source(t.Protocol):
     """A place that models come from."""
 
     name: str
+    # Whether ``fetch`` compares every file with its SHA-256 as it arrives. If not, it is read again afterwards.
+    verifies: bool
 
     def pin(self, revision: str | None) -> Resolution | None:
         """The resolution of a revision that needs no request: a full commit id."""
@@ -51,8 +103,8 @@ class Source(t.Protocol):
     def resolve(self, revision: str | None) -> Resolution:
         """Ask what a revision is."""
 
-    def entries(self, resolution: Resolution) -> list[Entry]:
-        """All files of a revision."""
+    def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
+        """The files of a revision; a source may leave out those that are not wanted."""
 
     def prepare(self) -> None:
         """Make sure that ``fetch`` has what it needs; may start the module again in place of returning."""
@@ -61,3 +113,22 @@ class Source(t.Protocol):
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
     ) -> int:
         """Fetch files into a folder; ``seen`` is told of bytes as they come. Returns how many came from the hub."""
+
+
+def absent_from(folder: str, entries: t.Sequence[Entry]) -> list[Entry]:
+    """The entries that are not yet there as a whole, as far as can be told without reading."""
+
+    return [entry for entry in entries if size_of(os.path.join(folder, entry.path), none=-1) != entry.size]
+
+
+def size_of(path: str, none: int = 0) -> int:
+    """The size of a file in bytes; ``none`` when there is none."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return none
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether a failure is the want of space."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -113,15 +113,30 @@ class ModelStore:
 
     def check_free_space(self, needed: int) -> None:
         """Raise unless the file system has room for so many more bytes."""
-        folder = self.path
-        while not os.path.isdir(folder):
-            folder = os.path.dirname(folder)
-        free = shutil.disk_usage(folder).free
+        folder, free = self._nearest(), self.free_space()
         if needed and needed + SPARE_BYTES > free:
             raise HubError(
                 f"{self.repo} needs {human(needed)} more in {self.root}, and {folder} has {human(free)} free; "
                 "make room, choose fewer files with include and exclude, or set root to a larger file system"
             )
+
+    def free_space(self) -> int:
+        """The bytes that are free for this user on the model's file system."""
+        return shutil.disk_usage(self._nearest()).free
+
+    def file_system(self) -> str:
+        """Where the model's file system is mounted."""
+        place = os.path.realpath(self._nearest())
+        while not os.path.ismount(place):
+            place = os.path.dirname(place)
+        return place
+
+    def _nearest(self) -> str:
+        """The model's folder, or the closest one above it that is there."""
+        folder = self.path
+        while not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        return folder
 
     def leftovers(self) -> list[str]:
         """Folders that may hold wanted files under the paths they are to have; their contents are not known yet.
@@ -169,9 +184,9 @@ class ModelStore:
         for folder, _folders, names in os.walk(staging, topdown=False):
             for name in names:
                 _make_readable(os.path.join(folder, name), 0o644)
-                _sync(os.path.join(folder, name))
+                sync(os.path.join(folder, name))
             _make_readable(folder, 0o755)
-            _sync(folder)
+            sync(folder)
         files = []
         for entry in entries:
             stamp = Stamp.of(os.path.join(staging, entry.path))
@@ -183,7 +198,7 @@ class ModelStore:
         if os.path.isdir(path):  # only ever one without a manifest
             os.rename(path, os.path.join(self.staging_root, f"broken-{digest}-{os.getpid()}"))
         os.rename(staging, path)
-        _sync(self.path)
+        sync(self.path)
         return Release(digest, path, manifest)
 
     def switch(self, digest: str) -> None:
@@ -193,7 +208,7 @@ class ModelStore:
             os.unlink(temporary)
         os.symlink(digest, temporary)
         os.replace(temporary, self.current_link)
-        _sync(self.path)
+        sync(self.path)
 
     def clear_staging(self) -> None:
         """Remove everything that was being fetched."""
@@ -208,6 +223,11 @@ class ModelStore:
         with self.links_changing():
             os.rename(release.path, trash)
             shutil.rmtree(trash)
+
+    def clear_trash(self) -> None:
+        """Remove the folder for removed releases, unless something is being fetched there."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.staging_root)
 
     def remove_model(self) -> None:
         """Remove the model's folder and the organization's if it was the last one; the lock goes last."""
@@ -311,16 +331,16 @@ def write_manifest(folder: str, manifest: Manifest) -> None:
         os.fchmod(stream.fileno(), 0o644)
         os.fsync(stream.fileno())
     os.replace(temporary, path)
-    _sync(folder)
+    sync(folder)
 
 
 def put_in_place(source: str, target: str) -> None:
     """Move a verified file over a broken one, in one step: whoever has the old one open keeps it."""
     _make_folder(os.path.dirname(target))
     _make_readable(source, 0o644)
-    _sync(source)
+    sync(source)
     os.replace(source, target)
-    _sync(os.path.dirname(target))
+    sync(os.path.dirname(target))
 
 
 def link_or_copy(source: str, target: str) -> None:
@@ -369,7 +389,7 @@ def _make_readable(path: str, mode: int) -> None:
         os.chmod(path, mode)
 
 
-def _sync(path: str) -> None:
+def sync(path: str) -> None:
     """Write a file or folder through to the disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:

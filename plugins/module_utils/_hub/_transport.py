@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
+import re
 import time
 import typing as t
 from urllib.error import HTTPError, URLError
@@ -25,11 +27,15 @@ SECRETS = ("authorization", "cookie")
 
 
 class TransportError(HubError):
-    """A request failed for good. ``status`` is the HTTP status, None when there was no answer."""
+    """A request failed for good. ``status`` is the HTTP status, None when there was no answer.
 
-    def __init__(self, text: str, status: int | None = None) -> None:
+    ``code`` is the name that a Hugging Face hub gives to the reason.
+    """
+
+    def __init__(self, text: str, status: int | None = None, code: str | None = None) -> None:
         super().__init__(text)
         self.status = status
+        self.code = code
 
 
 def worth_retrying(status: int | None) -> bool:
@@ -54,6 +60,20 @@ def headers_after_redirect(headers: t.Mapping[str, str], old: str, new: str) -> 
     return {name: value for name, value in headers.items() if name.lower() not in SECRETS}
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The body of an answer, and the URL of the next page where it names one."""
+
+    body: bytes
+    next_page: str | None
+
+
+def next_page_of(url: str, link: str | None) -> str | None:
+    """The page that a Link header (RFC 8288) calls the next one."""
+    match = re.search(r'<([^>]*)>\s*;[^,]*\brel="?next\b', link or "")
+    return urljoin(url, match.group(1)) if match else None
+
+
 def get(
     url: str,
     headers: t.Mapping[str, str],
@@ -62,12 +82,23 @@ def get(
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> bytes:
     """The body behind a URL. Retries what may pass by itself; raises TransportError."""
+    return ask(url, headers, timeout, ca_path, sleep).body
+
+
+def ask(
+    url: str,
+    headers: t.Mapping[str, str],
+    timeout: float,
+    ca_path: str | None = None,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> Answer:
+    """As ``get``, with the URL of the next page."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             return _get_once(url, headers, timeout, ca_path)
         except HTTPError as error:
-            failure = TransportError(f"{_shown(url)} answered HTTP {error.code} {error.reason}", error.code)
-            retry_after = error.headers.get("Retry-After") if error.headers else None
+            retry_after, code = (error.headers.get(name) for name in ("Retry-After", "X-Error-Code"))
+            failure = TransportError(f"{_shown(url)} answered HTTP {error.code} {error.reason}", error.code, code)
             error.close()
         except SSLValidationError as error:
             raise TransportError(f"{_shown(url)}: {error}; name its certificate authority with ca_path") from error
@@ -82,7 +113,7 @@ def get(
     raise TransportError(f"{_shown(url)} was not asked")
 
 
-def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: str | None) -> bytes:
+def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: str | None) -> Answer:
     sent = dict(headers)
     for _hop in range(REDIRECTS):
         try:
@@ -110,13 +141,24 @@ def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: s
         with response:
             body: bytes = response.read(BODY_LIMIT + 1)
             announced = response.headers.get("Content-Length")
+            link = response.headers.get("Link")
             plain = not response.headers.get("Content-Encoding")
         if len(body) > BODY_LIMIT:
             raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200)
         if plain and announced is not None and len(body) < int(announced):
             raise http.client.IncompleteRead(body, int(announced) - len(body))
-        return body
+        return Answer(body, next_page_of(url, link))
     raise TransportError(f"{_shown(url)} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302)
+
+
+def explain(error: TransportError, has_token: bool) -> str:
+    """What a failed request to a hub means for its user."""
+    if error.status in (401, 403):
+        return f"the hub refused {'the token' if has_token else 'to answer without a token'} ({error})"
+    if error.status == 404:
+        hint = "check that the token may read it" if has_token else "a private one needs a token"
+        return f"there is no such repository ({error}); check the name, and {hint}"
+    return str(error)
 
 
 def _shown(url: str) -> str:

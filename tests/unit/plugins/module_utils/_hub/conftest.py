@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, digest_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    EVERYTHING,
+    Entry,
+    Selection,
+    digest_of,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Target
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Access, Resolution
@@ -32,6 +37,7 @@ class Memory:
     """A source that holds its files in memory, and says what it was asked for."""
 
     name = "memory"
+    verifies = False
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
@@ -43,7 +49,7 @@ class Memory:
     def resolve(self, revision: str | None) -> Resolution:
         return Resolution(revision or "master", COMMIT)
 
-    def entries(self, resolution: Resolution) -> list[Entry]:
+    def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
         return [entry(path, content) for path, content in sorted(self.files.items())]
 
     def prepare(self) -> None:

@@ -177,4 +177,4 @@ def test_meter_stays_within_its_total() -> None:
     meter = Meter("downloading", 10, lambda *state: told.append(state))
     for count in (4, 9, -20):
         meter(count)
-    assert told == [("downloading", 4, 10), ("downloading", 10, 10), ("downloading", 0, 10)]
+    assert told == [("downloading", 0, 10), ("downloading", 4, 10), ("downloading", 10, 10), ("downloading", 0, 10)]

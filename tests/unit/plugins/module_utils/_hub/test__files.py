@@ -121,12 +121,12 @@ FILES = [Entry(path, 1, SHA) for path in ("config.json", "model.safetensors", "o
     ],
 )
 def test_select(include: list[str], exclude: list[str], expected: list[str]) -> None:
-    assert [entry.path for entry in _files.select(FILES, include, exclude, "the hub")] == expected
+    assert [entry.path for entry in _files.Selection(tuple(include), tuple(exclude)).of(FILES, "the hub")] == expected
 
 
 def test_select_nothing() -> None:
     with pytest.raises(HubError, match=r"include \['\*\.gguf'\] and exclude \[\] leave none of the 4 files of the hub"):
-        _files.select(FILES, ["*.gguf"], [], "the hub")
+        _files.Selection(("*.gguf",)).of(FILES, "the hub")
 
 
 def test_digest_depends_on_paths_sizes_and_contents_but_not_on_the_order() -> None:

@@ -13,7 +13,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _mod
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Access, Resolution
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._transport import TransportError
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._transport import TransportError, explain
 
 
 @pytest.fixture
@@ -173,4 +173,4 @@ def test_describe_failure(error: BaseException, text: str) -> None:
     ],
 )
 def test_explain(status: int | None, token: bool, text: str) -> None:
-    assert _modelscope_source.explain(TransportError("reason", status), token) == text
+    assert explain(TransportError("reason", status), token) == text

@@ -1,0 +1,96 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Several sources of one model: the next one is tried when one fails, and goes on with what is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    Entry,
+    HubError,
+    Selection,
+    check_entries,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+    FetchError,
+    Resolution,
+    Source,
+    absent_from,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A source that may have the model, and what to ask it for."""
+
+    source: Source
+    endpoint: str
+    repo: str
+    revision: str | None
+
+    def pin(self) -> Resolution | None:
+        """What is asked for, when that needs no request."""
+        return self.source.pin(self.revision)
+
+    def resolve(self) -> Resolution:
+        """What is asked for, with a request when it needs one."""
+        return self.pin() or self.source.resolve(self.revision)
+
+    def where(self, resolution: Resolution) -> str:
+        """The place, for a person."""
+        return f"{self.repo} at {self.endpoint}, revision {resolution.revision}"
+
+
+class Fetcher:
+    """Fetches from the candidate whose list of files is to be had, and what that one cannot bring from the others.
+
+    A file is its size and SHA-256, wherever it comes from; another candidate is asked only for files that it lists so.
+    """
+
+    def __init__(self, chosen: Candidate, candidates: t.Sequence[Candidate], selection: Selection) -> None:
+        self._chosen = chosen
+        self._others = [candidate for candidate in candidates if candidate is not chosen]
+        self._selection = selection
+        self._used: list[Source] = []
+
+    @property
+    def verifies(self) -> bool:
+        """Whether all that came was compared with its SHA-256 as it arrived."""
+        return all(source.verifies for source in self._used)
+
+    def fetch(
+        self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
+    ) -> int:
+        """Fetch files into a folder. Returns how many bytes came; raises FetchError when some did not come at all."""
+        fetched, passing, reasons = 0, False, []
+        for candidate in (self._chosen, *self._others):
+            wanted = absent_from(folder, entries)
+            try:
+                if candidate is not self._chosen:
+                    resolution = candidate.resolve()
+                    wanted = self._shared(candidate, resolution, wanted)
+                if wanted:
+                    self._used.append(candidate.source)
+                    fetched += candidate.source.fetch(resolution, wanted, folder, seen)
+            except FetchError as error:
+                fetched, passing = fetched + error.fetched, passing or error.passing
+                reasons.append(str(error))
+            except HubError as error:
+                reasons.append(str(error))
+            if not absent_from(folder, entries):
+                return fetched
+        if not reasons:
+            raise HubError(f"{self._chosen.where(resolution)} did not bring all files, without saying why")
+        raise FetchError("; then ".join(reasons), passing, fetched)
+
+    def _shared(self, candidate: Candidate, resolution: Resolution, wanted: t.Sequence[Entry]) -> list[Entry]:
+        where = candidate.where(resolution)
+        listed = set(check_entries(candidate.source.entries(resolution, self._selection), where))
+        shared = [entry for entry in wanted if entry in listed]
+        if not shared:
+            raise HubError(f"{where} has other contents in the files that are missing")
+        return shared

@@ -1,0 +1,105 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the API of a Hugging Face hub answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import sys
+import typing as t
+from urllib.parse import quote
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, is_commit
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_REVISION = "main"
+
+
+_sha1 = functools.partial(hashlib.sha1, usedforsecurity=False) if sys.version_info >= (3, 9) else hashlib.sha1
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A file in a listing. A small file that is kept in git itself has no SHA-256 there, only the name of its blob."""
+
+    path: str
+    size: int
+    sha256: str | None
+    blob: str
+
+
+def revision_url(endpoint: str, repo: str, revision: str) -> str:
+    """The URL that says which commit a revision is."""
+    return f"{endpoint}/api/models/{quote(repo)}/revision/{quote(revision, safe='')}"
+
+
+def tree_url(endpoint: str, repo: str, commit: str) -> str:
+    """The URL of the first page of the files of a commit."""
+    return f"{endpoint}/api/models/{quote(repo)}/tree/{commit}?recursive=true&expand=false"
+
+
+def file_url(endpoint: str, repo: str, commit: str, path: str) -> str:
+    """The URL of the content of a file; that of a big one is a redirect to a storage."""
+    return f"{endpoint}/{quote(repo)}/resolve/{commit}/{quote(path)}"
+
+
+def headers(token: str | None) -> dict[str, str]:
+    """The headers of a request; files are wanted as they are, for their sizes are compared."""
+    found = {"Accept-Encoding": "identity"}
+    if token:
+        found["Authorization"] = f"Bearer {token}"
+    return found
+
+
+def parse_commit(body: bytes, what: str) -> str:
+    """The commit in the answer about a revision."""
+    answer = _json(body, what)
+    commit = answer.get("sha") if isinstance(answer, dict) else None
+    if not is_commit(commit):
+        raise HubError(f"{what} was not answered as by a Hugging Face hub; check the endpoint")
+    return t.cast(str, commit)
+
+
+def parse_tree(body: bytes, what: str) -> list[Row]:
+    """The files on a page of a listing."""
+    answer = _json(body, what)
+    if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
+        raise HubError(f"{what} was not answered with a list of files; check the endpoint")
+    rows = []
+    for item in answer:
+        if item.get("type") == "directory":
+            continue
+        path = str(item.get("path") or "")
+        lfs = item.get("lfs")
+        sha256 = str(lfs.get("oid") or lfs.get("sha256") or "").lower() if isinstance(lfs, dict) else None
+        size = lfs.get("size") if isinstance(lfs, dict) else item.get("size")
+        if item.get("type") != "file" or isinstance(size, bool) or not isinstance(size, int):
+            raise HubError(f"{what} names {path!r}, which is no plain file with a size")
+        rows.append(Row(path, size, sha256, str(item.get("oid") or "")))
+    return rows
+
+
+def check_small(content: bytes, row: Row, where: str) -> str:
+    """The SHA-256 of a small file when it is the blob that was listed; else raise."""
+    # The name of a blob is given by git; it is the only sum that the hub has of these files.
+    blob = _sha1(b"blob %d\0" % len(content) + content)
+    if len(content) != row.size or blob.hexdigest() != row.blob:
+        raise HubError(
+            f"{row.path} came from {where} with {len(content)} bytes and other contents than its list of files says "
+            f"({row.size} bytes); nothing was downloaded. Run again, or use another endpoint"
+        )
+    return hashlib.sha256(content).hexdigest()
+
+
+def _json(body: bytes, what: str) -> t.Any:
+    try:
+        return json.loads(body.decode("utf-8"))
+    except ValueError as error:
+        raise HubError(
+            f"{what} was not answered with JSON ({error}); is the endpoint a Hugging Face hub or a mirror of one?"
+        ) from error
