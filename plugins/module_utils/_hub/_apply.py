@@ -66,6 +66,7 @@ class Supplier(t.Protocol):
 
 def apply_plan(store: ModelStore, source: Supplier, target: Target, plan: Plan, report: Report) -> int:
     """Do what the plan says, under the lock of the model's folder. Returns the bytes that came from the hub."""
+    store.sweep()
     downloaded = 0
     if plan.broken or not plan.published:
         downloaded = _supply(store, source, target, plan.broken, report)

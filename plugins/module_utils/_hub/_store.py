@@ -35,6 +35,9 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest i
 CURRENT = "current"
 STAGING = ".staging"
 LOCK = ".lock"
+
+# What the name of a file or link ends in until it is put in the place of the one before; the lock is held meanwhile.
+NEW = ".new"
 _DIGEST = "[0-9a-f]{64}"
 
 # Space that stays free for everyone else on the file system.
@@ -177,6 +180,12 @@ class ModelStore:
         finally:
             os.close(descriptor)
 
+    def sweep(self) -> None:
+        """Remove what a run that was killed had not yet put in its place."""
+        for path in [self.current_link, *(os.path.join(release.path, MANIFEST_NAME) for release in self.releases())]:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + NEW)
+
     def publish(self, digest: str, origin: Origin, entries: t.Sequence[Entry]) -> Release:
         """Turn the staging folder, which holds exactly verified files, into a release by one rename."""
         staging, path = self.staging_path(digest), self.release_path(digest)
@@ -203,7 +212,7 @@ class ModelStore:
 
     def switch(self, digest: str) -> None:
         """Let the link name a release, in one step."""
-        temporary = f"{self.current_link}.{os.getpid()}"
+        temporary = self.current_link + NEW
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         os.symlink(digest, temporary)
@@ -324,7 +333,7 @@ def read_manifest(folder: str, digest: str) -> Manifest | None:
 def write_manifest(folder: str, manifest: Manifest) -> None:
     """Write the manifest of a release in one step."""
     path = os.path.join(folder, MANIFEST_NAME)
-    temporary = f"{path}.{os.getpid()}"
+    temporary = path + NEW
     with open(temporary, "w", encoding="utf-8") as stream:
         stream.write(manifest.to_json())
         stream.flush()

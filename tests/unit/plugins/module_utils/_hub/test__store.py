@@ -176,11 +176,11 @@ def test_files_that_look_changed_are_no_donors(store: ModelStore, entry: Make) -
 
 def test_switch_is_one_step_and_survives_an_old_temporary(store: ModelStore, entry: Make) -> None:
     release = publish(store, {"a": b"a"}, entry)
-    os.symlink("old", f"{store.current_link}.{os.getpid()}")
+    os.symlink("old", f"{store.current_link}.new")
     store.switch("0" * 64)
     store.switch(release.digest)
     assert os.readlink(store.current_link) == release.digest
-    assert not os.path.lexists(f"{store.current_link}.{os.getpid()}")
+    assert not os.path.lexists(f"{store.current_link}.new")
 
 
 def test_put_in_place_leaves_open_files_alone(tmp_path: Path) -> None:
