@@ -28,6 +28,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store impo
     link_or_copy,
     partial_size,
     put_in_place,
+    refuse_links,
     sync,
     write_manifest,
 )
@@ -99,6 +100,8 @@ def needed_bytes(store: ModelStore, target: Target, missing: t.Sequence[Entry]) 
 def _supply(store: ModelStore, source: Supplier, target: Target, entries: t.Sequence[Entry], report: Report) -> int:
     """Have every entry in the staging folder, verified. Whatever is on this host already is not fetched."""
     staging = store.staging_path(target.digest)
+    for folder in (staging, store.release_path(target.digest)):
+        refuse_links(folder, store.path, [entry.path for entry in entries])
     os.makedirs(staging, exist_ok=True)
     sound = _sound(staging, entries, report)
     donors = store.donors({os.path.join(store.release_path(target.digest), entry.path) for entry in entries})

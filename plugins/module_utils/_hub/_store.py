@@ -310,6 +310,16 @@ def stale_files(release: Release, full: bool) -> Stale:
     return Stale(tuple(missing), tuple(doubtful))
 
 
+def refuse_links(folder: str, top: str, paths: t.Iterable[str]) -> None:
+    """Raise when a way from ``top`` to files at ``paths`` in a folder leads through a link: it may lead anywhere."""
+    ways = {os.path.dirname(os.path.join(folder, path)) for path in paths}
+    for way in sorted(ways):
+        while len(way) > len(top):
+            if os.path.islink(way):
+                raise HubError(f"{way} is a link and may lead out of the store; remove it, then run again")
+            way = os.path.dirname(way)
+
+
 def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
     """A file in one of the folders that may be the entry: it has its path and size."""
     for folder in folders:
