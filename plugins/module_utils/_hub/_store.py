@@ -312,12 +312,13 @@ def stale_files(release: Release, full: bool) -> Stale:
 
 def refuse_links(folder: str, top: str, paths: t.Iterable[str]) -> None:
     """Raise when a way from ``top`` to files at ``paths`` in a folder leads through a link: it may lead anywhere."""
-    ways = {os.path.dirname(os.path.join(folder, path)) for path in paths}
+    ways: set[str] = set()
+    for path in paths:
+        parts = os.path.relpath(os.path.join(folder, path), top).split(os.sep)
+        ways.update(os.path.join(top, *parts[:depth]) for depth in range(1, len(parts)))
     for way in sorted(ways):
-        while len(way) > len(top):
-            if os.path.islink(way):
-                raise HubError(f"{way} is a link and may lead out of the store; remove it, then run again")
-            way = os.path.dirname(way)
+        if os.path.islink(way):
+            raise HubError(f"{way} is a link and may lead out of the store; remove it, then run again")
 
 
 def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
