@@ -53,7 +53,8 @@ options:
   socket:
     description:
       - The engine's socket, such as V(/var/run/docker.sock). When given, RV(needs) also counts what an engine running
-        there has not taken up yet from this file, for example since a run was stopped half way.
+        there has not taken up yet from this file, for example since a run was stopped half way, and is V(restart) for
+        an engine that holds ports for no container.
     type: path
 author:
   - private_llm.fleet contributors (@private-llm)

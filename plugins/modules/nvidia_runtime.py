@@ -172,6 +172,13 @@ engine:
       description: The command line of dockerd.
       type: list
       elements: str
+    stale_ports:
+      description:
+        - Ports of the host that it holds for no container, since it was killed while it started one. It lets go of them
+          when it is restarted, so RV(needs) is V(restart).
+      type: list
+      elements: str
+      sample: ["0.0.0.0:18005/tcp"]
     rootless:
       description: Whether it runs without root.
       type: bool

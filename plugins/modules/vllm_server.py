@@ -454,10 +454,13 @@ class VllmServer:
         held_by = _ports.holder(bind, port, rows, except_names)
         if held_by is None:
             return
-        message = (
-            f"port {port} on {platform.node()} is taken by {held_by}; "
-            f"change port of {self.name}, or stop what listens there"
+        lost = held_by == _ports.LOST
+        message = f"port {port} on {platform.node()} is taken by {held_by}; change port of {self.name}, or " + (
+            "restart the engine, as the role docker_engine does for this" if lost else "stop what listens there"
         )
+        if lost and self.module.check_mode:
+            self.module.warn(message)
+            return
         if self.module.check_mode:
             # Another server of the fleet may be gone by the time of a real run; that is for the declaration to say.
             servers = [

@@ -19,7 +19,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd
     flag_conflicts,
     parse_exec_start,
     parse_major,
-    running_argv,
+    running,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_api import EngineApiError, get
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_state import (
@@ -28,7 +28,13 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_
     pending,
     uses_gpu,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import NONE, needs_between, strongest
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import (
+    NONE,
+    RESTART,
+    needs_between,
+    strongest,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._stale_ports import stale_ports
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -72,9 +78,11 @@ def run(module: AnsibleModule, plan: Plan) -> dict[str, t.Any]:
     result["diff"].update(before=mask(before.text), after=mask(after.text))
     if info is not None:
         late = pending(after.data, info, os.path.realpath)
-        result["engine"] = describe_engine(info, gpu_containers, running_argv())
+        pid, argv = running()
+        held = _stale_ports(pid, module.params["socket"])
+        result["engine"] = describe_engine(info, gpu_containers, argv, held)
         result["pending"] = sorted(late)
-        result["needs"] = strongest(result["needs"], *late.values())
+        result["needs"] = strongest(result["needs"], *late.values(), *([RESTART] if held else []))
 
     if result["changed"]:
         _refuse_flag_conflicts(module, before, after, result)
@@ -119,11 +127,19 @@ def _gpu_containers(socket_path: str) -> list[str]:
     return names
 
 
+def _stale_ports(dockerd: int | None, socket_path: str) -> list[str]:
+    """What the engine holds and should not; nothing when it does not tell which containers run."""
+    try:
+        return stale_ports(dockerd, lambda: get(socket_path, "/containers/json"))
+    except EngineApiError:
+        return []
+
+
 def _refuse_flag_conflicts(
     module: AnsibleModule, before: DaemonJson, after: DaemonJson, result: dict[str, t.Any]
 ) -> None:
     """dockerd does not start when a key of the file is also a flag of its command line."""
-    argv = running_argv()
+    _pid, argv = running()
     if not argv:
         systemctl = module.get_bin_path("systemctl")
         if systemctl:

@@ -96,8 +96,8 @@ def parse_major(version: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def running_argv(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") -> list[str]:
-    """The command line of the running dockerd; empty when none runs."""
+def running(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") -> tuple[int | None, list[str]]:
+    """The process id and the command line of the running dockerd; None and an empty one when none runs."""
     for pid_file in pid_files:
         try:
             with open(pid_file, encoding="ascii") as stream:
@@ -107,8 +107,8 @@ def running_argv(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") ->
         except (OSError, ValueError):
             continue
         if argv and os.path.basename(argv[0]) == "dockerd":
-            return argv
-    return []
+            return pid, argv
+    return None, []
 
 
 def dockerd_runs(proc: str = "/proc") -> bool:

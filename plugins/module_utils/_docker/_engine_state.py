@@ -27,6 +27,7 @@ def describe_engine(
     info: Info | None,
     gpu_containers: t.Sequence[str] = (),
     command_line: t.Sequence[str] = (),
+    held_ports: t.Sequence[str] = (),
 ) -> dict[str, t.Any]:
     """The engine as the modules return it; every key is there for an engine that does not run, too."""
     data: Info = info or {}
@@ -44,6 +45,7 @@ def describe_engine(
         "containers_running": int(data.get("ContainersRunning") or 0),
         "gpu_containers": sorted(gpu_containers),
         "command_line": [mask(argument) for argument in command_line],
+        "stale_ports": list(held_ports),
         "rootless": any("name=rootless" in option for option in security),
         "swarm": (data.get("Swarm") or {}).get("LocalNodeState") == "active",
     }

@@ -66,8 +66,12 @@ def listeners() -> list[Listener]:
     return found
 
 
+# An engine that was killed while it started a container may hold that container's port from then on.
+LOST = "Docker itself, for a container that is gone"
+
+
 def process_of(inode: int) -> str:
-    """``name (pid 123)`` of the process that holds the socket, or ``a process`` when that is not to be seen."""
+    """Who holds the socket: ``process NAME (pid 123)``, LOST for Docker's proxy, ``a process`` where it is not seen."""
     wanted = f"socket:[{inode}]"
     for pid in filter(str.isdigit, os.listdir("/proc")):
         directory = f"/proc/{pid}/fd"
@@ -75,7 +79,8 @@ def process_of(inode: int) -> str:
         with contextlib.suppress(OSError):
             if any(os.readlink(os.path.join(directory, handle)) == wanted for handle in os.listdir(directory)):
                 with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
-                    return f"process {stream.read().strip()} (pid {pid})"
+                    name = stream.read().strip()
+                return LOST if name == "docker-proxy" else f"process {name} (pid {pid})"
     return "a process"
 
 
@@ -103,7 +108,10 @@ def holder(
     containers: t.Iterable[t.Mapping[str, t.Any]] = (),
     except_names: t.Collection[str] = (),
 ) -> str | None:
-    """What holds the port so that a container could not publish it there: words for an error, or None."""
+    """What holds the port so that a container could not publish it there: words for an error, or None.
+
+    ``containers`` are all of this host, so that Docker's proxy, when it listens for none of them, listens for none.
+    """
     rows = list(containers)
     name = container_on(rows, bind, port, except_names)
     if name is not None:

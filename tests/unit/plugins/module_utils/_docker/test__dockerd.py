@@ -14,7 +14,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd
     flag_conflicts,
     parse_exec_start,
     parse_major,
-    running_argv,
+    running,
 )
 
 SHOWN = """\
@@ -92,7 +92,7 @@ def test_parse_major(version: str, expected: int | None) -> None:
     assert parse_major(version) == expected
 
 
-def test_running_argv(tmp_path: pathlib.Path) -> None:
+def test_running(tmp_path: pathlib.Path) -> None:
     (tmp_path / "proc" / "17").mkdir(parents=True)
     (tmp_path / "proc" / "self").mkdir()
     (tmp_path / "proc" / "17" / "cmdline").write_bytes(b"/usr/sbin/dockerd\0-H\0fd://\0")
@@ -100,13 +100,13 @@ def test_running_argv(tmp_path: pathlib.Path) -> None:
     pid_file = tmp_path / "docker.pid"
     proc = str(tmp_path / "proc")
 
-    assert running_argv([str(pid_file)], proc) == []
+    assert running([str(pid_file)], proc) == (None, [])
     pid_file.write_text("17", encoding="utf-8")
-    assert running_argv([str(pid_file)], proc) == ["/usr/sbin/dockerd", "-H", "fd://"]
+    assert running([str(pid_file)], proc) == (17, ["/usr/sbin/dockerd", "-H", "fd://"])
     assert dockerd_runs(proc)
 
     # The number may have gone to another process since.
     (tmp_path / "proc" / "17" / "cmdline").write_bytes(b"/usr/bin/vim\0docker.pid\0")
     (tmp_path / "proc" / "17" / "comm").write_text("vim\n", encoding="utf-8")
-    assert running_argv([str(pid_file)], proc) == []
+    assert running([str(pid_file)], proc) == (None, [])
     assert not dockerd_runs(proc)

@@ -55,7 +55,7 @@ INFO: dict[str, t.Any] = {
 
 
 def test_describe_engine() -> None:
-    engine = describe_engine(INFO, ["b", "a"], ["dockerd", "--http-proxy=http://me:secret@proxy"])
+    engine = describe_engine(INFO, ["b", "a"], ["dockerd", "--http-proxy=http://me:secret@proxy"], ["[::]:80/tcp"])
     assert engine == {
         "running": True,
         "version": "20.10.24+dfsg1",
@@ -69,6 +69,7 @@ def test_describe_engine() -> None:
         "containers_running": 1,
         "gpu_containers": ["a", "b"],
         "command_line": ["dockerd", "--http-proxy=http://********@proxy"],
+        "stale_ports": ["[::]:80/tcp"],
         "rootless": False,
         "swarm": False,
     }
