@@ -172,7 +172,31 @@ def report(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping) -> dict[s
         lines += table(rows, REPORT_COLUMNS)
     for host in groups["webui_hosts"]:
         lines += _web_lines(host, hostvars[host])
+    lines += _next_lines(groups, hostvars, bool(failed))
     return {"lines": lines or ["nothing is declared: no server in gpu_hosts, no host in webui_hosts"], "failed": failed}
+
+
+def _next_lines(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping, failed: bool) -> list[str]:
+    """What one can do now."""
+    lines = []
+    web = next((host for host in groups["webui_hosts"] if hostvars[host].get("open_webui_endpoint")), None)
+    if web:
+        lines.append(f"  chat: open {web_url(web, hostvars[web])} and choose a model")
+    for host in groups["gpu_hosts"]:
+        ready = [one for one in hostvars[host].get("vllm_server_endpoints") or [] if one.get("status") == "ready"]
+        if ready:
+            one = ready[0]
+            key = f"a key from {one['key_file']} on {host}" if one["key_file"] else "no key"
+            names = one["served_model_names"]
+            lines.append(f"  call: base URL {server_url(one, host, '')}, model {names[0]}, {key}")
+            break
+    if failed:
+        lines.append(
+            "  mend: correct what is listed as failed and run the same command again; it goes on where it stopped"
+        )
+    if lines:
+        lines.append("  look: ansible-playbook private_llm.fleet.report draws the fleet as a page")
+    return ["Next:", *lines] if lines else []
 
 
 REPORT_COLUMNS = ("host", "server", "serves", "address", "state", "KV tokens", "at once", "started in")
@@ -193,15 +217,21 @@ def _row(host: str, server: Mapping) -> dict[str, str]:
     }
 
 
+def web_url(host: str, told: Mapping) -> str:
+    """The address of Open WebUI for a person's browser, from what its host told in open_webui_endpoint."""
+    web = told["open_webui_endpoint"]
+    bind = str(web["bind"])
+    loopback = ipaddress.ip_address(bind).is_loopback
+    address = bind if loopback else server_address(bind, str(told.get("ansible_host") or host))
+    return f"http://{address}:{web['port']}"
+
+
 def _web_lines(host: str, told: Mapping) -> list[str]:
     web = told.get("open_webui_endpoint")
     if not web:
         return []
-    bind = str(web["bind"])
-    loopback = ipaddress.ip_address(bind).is_loopback
-    address = bind if loopback else server_address(bind, str(told.get("ansible_host") or host))
     password = f"password in {web['password_file']} on {host}" if web["password_file"] else "password as declared"
-    lines = [f"Open WebUI: http://{address}:{web['port']}  sign in as {web['admin_email']}, {password}"]
+    lines = [f"Open WebUI: {web_url(host, told)}  sign in as {web['admin_email']}, {password}"]
     answers = (told.get("open_webui_answers") or {}).get("answers") or []
     lines += [f'{one["model"]} answered in {one["seconds"]:.1f} s: "{one["answer"].strip()}"' for one in answers]
     return lines

@@ -152,8 +152,29 @@ def test_the_report_shows_servers_web_and_answers_and_names_who_failed() -> None
             "password in /etc/private_llm/open_webui/admin_password on web"
         ),
         'alpha answered in 0.4 s: "Hello."',
+        "Next:",
+        "  chat: open http://192.0.2.21:3000 and choose a model",
+        (
+            "  call: base URL http://192.0.2.11:18005/v1, model alpha, "
+            "a key from /etc/private_llm/vllm_server/alpha/api_keys on gpu-01"
+        ),
+        "  mend: correct what is listed as failed and run the same command again; it goes on where it stopped",
+        "  look: ansible-playbook private_llm.fleet.report draws the fleet as a page",
     ]
     assert report["failed"] == [
         "gpu-02: servers: no room for the KV cache",
         "gpu-03: did not come to the end of its steps; its last task above says why",
+    ]
+
+
+def test_what_comes_next_is_what_there_is() -> None:
+    groups = {"gpu_hosts": ["gpu-01"], "webui_hosts": []}
+    open_server = {"gpu-01": {"vllm_server_endpoints": [endpoint(status="ready", key_file="")]}}
+    assert _fleet.report(groups, open_server)["lines"][2:] == [
+        "Next:",
+        "  call: base URL http://192.0.2.11:18005/v1, model alpha, no key",
+        "  look: ansible-playbook private_llm.fleet.report draws the fleet as a page",
+    ]
+    assert _fleet.report({"gpu_hosts": [], "webui_hosts": []}, {})["lines"] == [
+        "nothing is declared: no server in gpu_hosts, no host in webui_hosts"
     ]

@@ -1,0 +1,276 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""The fleet as one HTML page: what the info modules found, with charts that are drawn in place.
+
+The page needs nothing from anywhere: no script, no font, no picture. It follows the reader's choice of light or dark,
+and says everything that a color says in words as well. Pure functions, from what was found to text.
+"""
+
+from __future__ import annotations
+
+import html
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import web_url
+
+Mapping = t.Mapping[str, t.Any]
+
+# A bar is drawn in these units and stretched to the width there is.
+WIDTH = 1000
+HEIGHT = 12
+
+STYLE = """
+:root { color-scheme: light dark; --ground: #f6f7f9; --card: #fff; --line: #dfe3e8; --text: #1a2129; --faint: #5b6673;
+  --rail: #e8ebef; --use: #2563a8; --good: #1a7f45; --warn: #9a6000; --bad: #b3261e; }
+@media (prefers-color-scheme: dark) { :root { --ground: #12161b; --card: #1b2128; --line: #2d3641; --text: #e8ecf1;
+  --faint: #9ba7b4; --rail: #2a323c; --use: #6aaef2; --good: #57c784; --warn: #e8b04a; --bad: #ff8a80; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1180px; padding: 28px 20px 48px; background: var(--ground); color: var(--text);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Noto Sans CJK SC", sans-serif; }
+h1 { margin: 0; font-size: 24px; } h2 { margin: 34px 0 12px; font-size: 18px; } h3 { margin: 0; font-size: 15px; }
+p { margin: 4px 0; } .faint { color: var(--faint); } .number { font-variant-numeric: tabular-nums; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; margin-top: 20px; }
+.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px; }
+.tile b { display: block; font-size: clamp(20px, 5vw, 26px); line-height: 1.25; font-variant-numeric: tabular-nums; }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(340px, 100%), 1fr)); gap: 12px;
+  align-items: start; }
+.scroll code { white-space: nowrap; } .scroll { overflow-x: auto; padding: 0; }
+table { width: 100%; border-collapse: collapse; }
+th, td { padding: 9px 14px; text-align: left; vertical-align: top; border-top: 1px solid var(--line); }
+thead th { border-top: 0; color: var(--faint); font-weight: 500; font-size: 13px; white-space: nowrap; }
+a { color: var(--use); } td.number, th.number { text-align: right; white-space: nowrap; }
+code { overflow-wrap: anywhere; font-size: 13px; }
+.state { white-space: nowrap; font-weight: 600; } .state::before { content: "\\25CF"; margin-right: 6px; }
+.good { color: var(--good); } .warn { color: var(--warn); } .bad { color: var(--bad); }
+.problem { border-left: 4px solid var(--bad); margin-bottom: 8px; white-space: pre-line; overflow-wrap: anywhere; }
+.chart { margin-top: 10px; } .chart p { display: flex; justify-content: space-between; gap: 12px; font-size: 13px; }
+svg { display: block; width: 100%; height: 12px; } .rail { fill: var(--rail); } .use { fill: var(--use); }
+svg .warn { fill: var(--warn); } svg .bad { fill: var(--bad); }
+@media print { body { background: none; } .card { break-inside: avoid; } }
+"""
+
+# What a status means to a reader at a glance.
+TONES = {
+    "ready": "good",
+    "ok": "good",
+    "loading": "warn",
+    "starting": "warn",
+    "restarting": "bad",
+    "stopped": "warn",
+    "no_gpu": "warn",
+}
+
+
+def text(value: object) -> str:
+    """Anything as text of the page."""
+    return html.escape(str(value), quote=True)
+
+
+def count(value: t.Any) -> str:
+    """A number with separators; a dash where there is none."""
+    if value in (None, ""):
+        return "–"
+    return f"{value:,.1f}" if isinstance(value, float) and not value.is_integer() else f"{int(value):,}"
+
+
+def mebibytes(value: float) -> str:
+    """An amount of memory given in MiB."""
+    return f"{value / 1024:,.1f} GiB"
+
+
+def state(status: str) -> str:
+    """A status, with the color of what it means."""
+    return f'<span class="state {TONES.get(status, "bad")}">{text(status)}</span>'
+
+
+def bar(label: str, said: str, share: float, tone: str = "use") -> str:
+    """A chart of one bar: how much of something is in use, from 0 to 1; ``said`` says the same in words."""
+    width = round(WIDTH * min(max(share, 0.0), 1.0))
+    both = text(f"{label}: {said}")
+    return (
+        f'<div class="chart"><p><span>{text(label)}</span><span class="number faint">{text(said)}</span></p>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" aria-label="{both}">'
+        f'<rect class="rail" width="{WIDTH}" height="{HEIGHT}"/>'
+        f'<rect class="{tone}" width="{width}" height="{HEIGHT}"/></svg></div>'
+    )
+
+
+def tile(value: str, label: str, tone: str = "") -> str:
+    """One large number."""
+    return f'<div class="card tile"><b class="{tone}">{text(value)}</b><span class="faint">{text(label)}</span></div>'
+
+
+def gather(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping) -> dict[str, t.Any]:
+    """What the hosts told, as the page shows it; ``declared`` is how many GPU hosts there are to be."""
+    found: dict[str, t.Any] = {"problems": [], "hosts": [], "webs": [], "declared": len(groups.get("gpu_hosts") or [])}
+    for host in dict.fromkeys([*(groups.get("gpu_hosts") or []), *(groups.get("webui_hosts") or [])]):
+        failure = hostvars[host].get("fleet_failure")
+        if failure:
+            found["problems"].append({"host": host, "what": str(failure["message"])})
+    for host in groups.get("gpu_hosts") or []:
+        told = hostvars[host]
+        gpu = told.get("fleet_gpu") or {}
+        servers = (told.get("fleet_found") or {}).get("servers") or []
+        if gpu.get("status") not in (None, "ok", "no_gpu"):
+            found["problems"].append({"host": host, "what": f"GPUs: {gpu.get('message')}"})
+        found["problems"] += [
+            {"host": host, "what": f"{server['name']}: {server['status']}: {server['message']}"}
+            for server in servers
+            if TONES.get(server["status"], "bad") == "bad"
+        ]
+        if gpu or servers:
+            address = str(told.get("ansible_host") or host)
+            found["hosts"].append({"name": host, "address": address, "gpu": gpu, "servers": servers})
+    for host in groups.get("webui_hosts") or []:
+        told = hostvars[host]
+        web = told.get("fleet_web_found")
+        if web and told.get("open_webui_endpoint"):
+            status, version = str(web.get("status") or "unreachable"), str(web.get("webui_version") or "")
+            found["webs"].append({"name": host, "url": web_url(host, told), "status": status, "version": version})
+            if status != "ready":
+                why = web.get("message") or web.get("msg") or status
+                found["problems"].append({"host": host, "what": f"Open WebUI: {why}"})
+    return found
+
+
+def server_row(host: Mapping, server: Mapping) -> str:
+    """A server in the table."""
+    models = server.get("models") or []
+    container = server.get("container") or {}
+    ready, load = server.get("ready") or {}, server.get("load") or {}
+    measured = server.get("measured") or {}
+    tokens = ready.get("kv_cache_tokens") or measured.get("kv_cache_tokens")
+    at_once = ready.get("max_concurrency") or measured.get("max_concurrency")
+    length = next((model["max_model_len"] for model in models if model.get("max_model_len")), None)
+    names = ", ".join(dict.fromkeys(str(model["id"]) for model in models)) or server["name"]
+    busy = f"{count(load.get('running'))} running, {count(load.get('waiting'))} waiting" if load else "–"
+    port = f":{container['port']}" if container.get("port") else ""
+    cells = [
+        f"<td>{text(host['name'])}<br><code>{text(host['address'] + port)}</code></td>",
+        f"<td><b>{text(server['name'])}</b><br><span class='faint'>{text(names)}</span></td>",
+        f"<td>{state(str(server['status']))}</td>",
+        f'<td class="number">{count(length)}</td><td class="number">{count(tokens)}</td>',
+        f'<td class="number">{count(at_once)}</td><td>{text(busy)}</td>',
+    ]
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def servers_part(hosts: t.Sequence[Mapping]) -> str:
+    """The table of all servers."""
+    rows = [server_row(host, server) for host in hosts for server in host["servers"]]
+    if not rows:
+        return '<div class="card">No server was found.</div>'
+    head = "<th>Host</th><th>Server</th><th>State</th>"
+    head += "".join(f'<th class="number">{name}</th>' for name in ("Longest context", "KV tokens", "At once"))
+    table = f"<table><thead><tr>{head}<th>Load</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div class="card scroll">{table}</div>'
+
+
+def capacity_part(hosts: t.Sequence[Mapping]) -> str:
+    """How much each server can hold beside the largest of them, and how much of that is in use."""
+    found = []
+    for host in hosts:
+        for server in host["servers"]:
+            ready, load = server.get("ready") or {}, server.get("load") or {}
+            if ready.get("kv_cache_tokens"):
+                found.append((f"{server['name']} on {host['name']}", int(ready["kv_cache_tokens"]), load))
+    if not found:
+        return ""
+    most = max(tokens for _label, tokens, _load in found)
+    sizes = [bar(label, f"{count(tokens)} tokens", tokens / most) for label, tokens, _load in found]
+    uses = []
+    for label, _tokens, load in found:
+        share = float(load.get("kv_cache_usage") or 0)
+        uses.append(bar(label, f"{share:.0%} in use", share, tone_of(share)))
+    return (
+        '<h2>Capacity and load</h2><div class="cards">'
+        f'<div class="card"><h3>Tokens that fit into the KV cache</h3>{"".join(sizes)}</div>'
+        f'<div class="card"><h3>KV cache in use</h3>{"".join(uses)}</div></div>'
+    )
+
+
+def tone_of(share: float) -> str:
+    """The color of how full something is."""
+    return "bad" if share >= 0.95 else "warn" if share >= 0.8 else "use"
+
+
+def gpu_card(host: Mapping) -> str:
+    """A host with its GPUs."""
+    gpu = host["gpu"]
+    holders: dict[str, list[str]] = {}
+    for server in host["servers"]:
+        for one in (server.get("container") or {}).get("gpus") or []:
+            holders.setdefault(str(one), []).append(str(server["name"]))
+    driver = gpu.get("driver_version")
+    lines = [f"<h3>{text(host['name'])}</h3><p>{state(str(gpu.get('status') or 'unknown'))}</p>"]
+    if driver:
+        lines.append(f'<p class="faint">driver {text(driver)}, CUDA {text(gpu.get("cuda_version") or "–")}</p>')
+    elif gpu.get("message"):
+        lines.append(f'<p class="faint">{text(gpu["message"])}</p>')
+    for one in gpu.get("gpus") or []:
+        memory = one.get("memory") or {}
+        used, total = float(memory.get("used") or 0), float(memory.get("total") or 0)
+        label = f"{one['index']}  {one['name']}"
+        said = f"{mebibytes(used)} of {mebibytes(total)}" if total else str(one.get("problem") or "no memory told")
+        lines.append(bar(label, said, used / total if total else 0.0))
+        names = holders.get(str(one.get("uuid"))) or []
+        if names:
+            lines.append(f'<p class="faint">{text(", ".join(names))}</p>')
+    return f'<div class="card">{"".join(lines)}</div>'
+
+
+def web_card(web: Mapping) -> str:
+    """A host with Open WebUI."""
+    version = f'<p class="faint">Open WebUI {text(web["version"])}</p>' if web["version"] else ""
+    return (
+        f'<div class="card"><h3>{text(web["name"])}</h3><p>{state(web["status"])}</p>'
+        f'<p><a href="{text(web["url"])}">{text(web["url"])}</a></p>{version}</div>'
+    )
+
+
+def tiles_part(found: Mapping) -> str:
+    """The fleet in a few numbers."""
+    servers = [server for host in found["hosts"] for server in host["servers"]]
+    ready = sum(1 for server in servers if server["status"] == "ready")
+    gpus = sum(len(host["gpu"].get("gpus") or []) for host in found["hosts"])
+    tokens = sum((server.get("ready") or {}).get("kv_cache_tokens") or 0 for server in servers)
+    running = sum((server.get("load") or {}).get("running") or 0 for server in servers)
+    waiting = sum((server.get("load") or {}).get("waiting") or 0 for server in servers)
+    return "".join(
+        [
+            tile(f"{ready} of {len(servers)}", "servers ready", "" if ready == len(servers) else "bad"),
+            tile(f"{len(found['hosts'])} of {found['declared']}", "GPU hosts that tell"),
+            tile(count(gpus), "GPUs"),
+            tile(count(tokens), "KV tokens"),
+            tile(f"{count(running)} + {count(waiting)}", "requests running + waiting"),
+            tile(count(len(found["problems"])), "problems", "bad" if found["problems"] else "good"),
+        ]
+    )
+
+
+def page(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping, when: str) -> str:
+    """The whole page. ``when`` says when the hosts were asked."""
+    found = gather(groups, hostvars)
+    problems = "".join(
+        f'<div class="card problem"><b>{text(one["host"])}</b>\n{text(one["what"].strip())}</div>'
+        for one in found["problems"]
+    )
+    parts = [
+        f'<h1>private_llm.fleet</h1><p class="faint">as the hosts told at {text(when)}</p>',
+        f'<div class="tiles">{tiles_part(found)}</div>',
+        f"<h2>Problems</h2>{problems}" if problems else "",
+        f"<h2>Servers</h2>{servers_part(found['hosts'])}",
+        capacity_part(found["hosts"]),
+        f'<h2>GPUs</h2><div class="cards">{"".join(map(gpu_card, found["hosts"]))}</div>' if found["hosts"] else "",
+        f'<h2>Open WebUI</h2><div class="cards">{"".join(map(web_card, found["webs"]))}</div>' if found["webs"] else "",
+    ]
+    return (
+        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Fleet, {text(when)}</title><style>{STYLE}</style></head>\n"
+        f"<body>\n{chr(10).join(part for part in parts if part)}\n</body></html>\n"
+    )
