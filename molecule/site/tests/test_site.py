@@ -98,7 +98,7 @@ def test_the_report_shows_the_fleet_and_touches_nothing(tmp_path: Path) -> None:
     assert (done.returncode, done.changes()) == (0, 0), done.text
     assert fleet.containers() == before
     shown = page.read_text(encoding="utf-8")
-    expected = ("2 of 2", "alpha", "beta", "NVIDIA L40S", f"http://{fleet.address(WEB)}:3000", "Open WebUI 0.12.4")
+    expected = ("2 of 2", "alpha", "beta", "NVIDIA L40S", ":3000", "Open WebUI 0.12.4")
     assert [word for word in expected if word not in shown] == []
     # Nothing secret gets into it.
     assert fleet.key_of(GPU_A, "alpha") not in shown

@@ -108,6 +108,18 @@ def test_molecule_starts_none_after_one_that_failed(
     assert log.startswith("test --scenario-name a --junitxml=")
 
 
+def test_the_scenario_that_needs_a_gpu_runs_only_when_it_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "gpu"):
+        touch(checkout / "molecule" / name / "molecule.yml")
+    fake_tool(checkout, monkeypatch, 'echo "$@"')
+    assert with_arguments(monkeypatch, run_molecule.main) == 0
+    assert capsys.readouterr().out.endswith("molecule: 1 of 1 scenarios passed\n")
+    assert with_arguments(monkeypatch, run_molecule.main, "gpu") == 0
+    assert "ok     gpu" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("main", "text"),
     [
