@@ -92,18 +92,6 @@ def test_a_chat_in_the_browser() -> None:
     assert (fleet.ARTIFACTS / "chat.png").stat().st_size > 10_000
 
 
-def test_the_report_shows_the_fleet_and_touches_nothing(tmp_path: Path) -> None:
-    page, before = tmp_path / "fleet.html", fleet.containers()
-    done = fleet.run("playbooks/report.yml", "-e", f"fleet_page_file={page}")
-    assert (done.returncode, done.changes()) == (0, 0), done.text
-    assert fleet.containers() == before
-    shown = page.read_text(encoding="utf-8")
-    expected = ("2 of 2", "alpha", "beta", "NVIDIA L40S", ":3000", "Open WebUI 0.12.4")
-    assert [word for word in expected if word not in shown] == []
-    # Nothing secret gets into it.
-    assert fleet.key_of(GPU_A, "alpha") not in shown
-
-
 def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> None:
     changed = fleet.instances(GPU_A, alpha={"engine": {"max_model_len": 512}})
     declared = fleet.declare(tmp_path, {GPU_A: {"vllm_server_instances": changed}})
