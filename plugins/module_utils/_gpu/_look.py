@@ -137,7 +137,7 @@ def _ask_all(ask: Ask, found: dict[str, t.Any], proc: str) -> None:
     found["gpus"] = _nvidia_smi.build_gpus(rows, listed, instances)
     found["driver_version"] = next(filter(None, (_nvidia_smi.clean(row.get("driver_version")) for row in rows)), None)
     found["status"], found["message"] = _status.judge_gpus(
-        found["gpus"], remarks, found["driver_version"], found["fabric_manager"]
+        found["gpus"], remarks, found["driver_version"], found["fabric_manager"], found["pci_devices"]
     )
     found["cuda_version"] = _nvidia_smi.parse_cuda_version(ask([]).output)
     found["topology"] = _nvidia_smi.parse_topology(ask(["topo", "-m"]).output)

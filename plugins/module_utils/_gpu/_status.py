@@ -127,8 +127,13 @@ def judge_gpus(
     remarks: t.Sequence[str] = (),
     driver: str | None = None,
     fabric_manager: t.Mapping[str, t.Any] | None = None,
+    devices: t.Sequence[t.Mapping[str, t.Any]] = (),
 ) -> Verdict:
-    """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one."""
+    """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one.
+
+    A GPU on the bus that nvidia-smi leaves out without a word is only mentioned: in a container that was given some of
+    the host's GPUs it is as it should be.
+    """
     if not gpus:
         return ERROR, f"nvidia-smi lists no GPU: {' '.join(remarks) or 'it says nothing'}"
     # A damaged inforom, for one, is worth a warning and does not keep a GPU from its work.
@@ -145,8 +150,19 @@ def judge_gpus(
     unready = _judge_fabric(gpus, driver, fabric_manager or {})
     if unready:
         return FABRIC_DOWN, f"{unready}; without it CUDA fails with error 802"
+    warnings += _left_out(gpus, devices)
     said = f" ({'; '.join(warnings)})" if warnings else ""
     return OK, f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''} can be used{said}"
+
+
+def _left_out(gpus: t.Sequence[t.Mapping[str, t.Any]], devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
+    """What to say of GPUs that the driver holds and nvidia-smi does not list."""
+    # nvidia-smi writes 00000000:00:06.0 where the kernel has 0000:00:06.0.
+    listed = {str(gpu.get("pci_bus_id") or "").lower()[-12:] for gpu in gpus}
+    absent = [device for device in devices if device["driver"] == "nvidia" and device["address"] not in listed]
+    if not absent or "" in listed:
+        return []
+    return [f"not {_name_devices(absent)}, which nvidia-smi leaves out: its device file is kept from it, or it is lost"]
 
 
 def _judge_fabric(

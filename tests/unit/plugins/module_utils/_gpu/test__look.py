@@ -104,6 +104,24 @@ def test_judge_without_tool(devices: list[dict[str, t.Any]], status: str, messag
             id="no-devices",
         ),
         pytest.param(
+            "gpu-access-blocked.rc17.stdout",
+            ONE,
+            "580.159.04",
+            "blocked",
+            "nvidia-smi may not open the GPUs' device files; a cgroup or a container keeps them from it, as after"
+            " systemctl daemon-reload in a container"
+            " (Failed to initialize NVML: GPU access blocked by the operating system)",
+            id="blocked",
+        ),
+        pytest.param(
+            "libnvidia-ml-missing.rc12.stdout",
+            ONE,
+            "580.159.04",
+            "no_driver",
+            "the driver's library libnvidia-ml.so is missing; install the whole driver, of one version",
+            id="no-library",
+        ),
+        pytest.param(
             "unknown-error.rc255.stdout",
             ONE,
             "590.48.01",
