@@ -8,8 +8,10 @@
     vllm_options.py check                 fail when that file is not what the data say
     vllm_options.py releases MATRIX.csv   take first and last releases from a matrix: flag,first_seen,last_seen,…
     vllm_options.py kinds IMAGE           take the kinds of values from the parser of the vLLM in a local image
+    vllm_options.py choices 0.32 FOLDER   take the choices from the sources of a release, an unpacked wheel
 
-To add a release, extend the matrix with a column for it, run `releases`, run `kinds` with its image, and `write`.
+To add a release, extend the matrix with a column for it, run `releases`, run `kinds` with its image, `choices` with its
+sources, and `write`. Choices are added one release after the other, in their order.
 """
 
 from __future__ import annotations
@@ -22,11 +24,16 @@ import subprocess
 import sys
 import typing as t
 
+from vllm_sources import read_choices
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = ROOT / "scripts" / "data" / "vllm_options.csv"
+CHOICES = ROOT / "scripts" / "data" / "vllm_choices.csv"
 TABLE = ROOT / "plugins" / "module_utils" / "_vllm" / "_option_table.py"
 
-COLUMNS = ("option", "first", "last", "kind", "instead")
+COLUMNS = ("option", "first", "last", "kind", "instead", "before")
+CHOICE_COLUMNS = ("option", "choice", "first", "last")
+ANY = "*"  # in place of a choice: these releases take any text
 
 HEADER = '''\
 # Copyright: private_llm.fleet contributors
@@ -113,6 +120,39 @@ def take_kinds(image: str) -> None:
     save(options)
 
 
+def read_all_choices() -> list[dict[str, str]]:
+    if not CHOICES.exists():
+        return []
+    with CHOICES.open(encoding="utf-8", newline="") as stream:
+        return [dict(row) for row in csv.DictReader(stream)]
+
+
+def take_choices(release: str, sources: pathlib.Path) -> None:
+    """Add one release, the one after the newest that is there: a choice it has in common with that goes on."""
+    rows = read_all_choices()
+    newest = max((row["last"] for row in rows), key=parts, default=None)
+    if newest is not None and parts(newest) >= parts(release):
+        raise SystemExit(f"the choices of {release} are in {CHOICES.name} already, which ends with {newest}")
+    going = {(row["option"], row["choice"]): row for row in rows if row["last"] == newest}
+    found = read_choices(sources)
+    closed = {name for name, choices in found.items() if choices} | {row["option"] for row in rows}
+    for option in sorted(closed & set(found)):
+        for choice in sorted(found[option] or {ANY}):
+            if (option, choice) in going:
+                going[(option, choice)]["last"] = release
+            else:
+                rows.append({"option": option, "choice": choice, "first": release, "last": release})
+    rows.sort(key=lambda row: (row["option"], row["choice"], parts(row["first"])))
+    with CHOICES.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, CHOICE_COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def parts(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))
+
+
 def kind_of(action: str, kind: str, nargs: str | None) -> str:
     """What a value may be, in the words of `_options.py`; empty where anything may be right."""
     if action == "BooleanOptionalAction":
@@ -128,7 +168,7 @@ def kind_of(action: str, kind: str, nargs: str | None) -> str:
 
 def rendered() -> str:
     options = read()
-    releases = sorted({tuple(map(int, row[key].split("."))) for row in options.values() for key in ("first", "last")})
+    releases = sorted({parts(row[key]) for row in options.values() for key in ("first", "last")})
     newest = ".".join(map(str, releases[-1]))
     lines = [
         f"OLDEST = {releases[0]!r}",
@@ -146,6 +186,30 @@ def rendered() -> str:
         for name, row in sorted(options.items())
         if row.get("instead")
     ]
+    lines += [
+        "}",
+        "",
+        "# What an option that came later was called, or how the same was said, before it came.",
+        "BEFORE = {",
+    ]
+    lines += [
+        f"    {json.dumps(name)}: {json.dumps(row['before'])},"
+        for name, row in sorted(options.items())
+        if row.get("before")
+    ]
+    lines += [
+        "}",
+        "",
+        "# What an option takes, each with the first and the last minor release that takes it (empty: the newest).",
+        "# A star is any text.",
+        "CHOICES: dict[str, tuple[tuple[str, str, str], ...]] = {",
+    ]
+    choices: dict[str, list[str]] = {}
+    for row in read_all_choices():
+        last = "" if row["last"] == newest else row["last"]
+        choices.setdefault(row["option"], []).append(f'        ("{row["choice"]}", "{row["first"]}", "{last}"),')
+    for name in sorted(set(choices) & set(options)):
+        lines += [f'    "{name}": (', *choices[name], "    ),"]
     return HEADER + "\n".join([*lines, "}", ""])
 
 
@@ -156,11 +220,16 @@ def main() -> int:
     commands.add_parser("check")
     commands.add_parser("releases").add_argument("matrix", type=pathlib.Path)
     commands.add_parser("kinds").add_argument("image")
+    choices = commands.add_parser("choices")
+    choices.add_argument("release")
+    choices.add_argument("sources", type=pathlib.Path)
     options = parser.parse_args()
     if options.command == "releases":
         take_releases(options.matrix)
     elif options.command == "kinds":
         take_kinds(options.image)
+    elif options.command == "choices":
+        take_choices(options.release, options.sources)
     elif options.command == "write":
         TABLE.write_text(rendered(), encoding="utf-8")
     elif TABLE.read_text(encoding="utf-8") != rendered():

@@ -15,8 +15,13 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances
     instance_problems,
     option_problems,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._option_table import NEWEST, OPTIONS
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import SHORT, check
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._option_table import (
+    BEFORE,
+    INSTEAD,
+    NEWEST,
+    OPTIONS,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import SHORT, check, has
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
 
 ROOT = pathlib.Path(__file__).parents[5]
@@ -58,8 +63,51 @@ ROOT = pathlib.Path(__file__).parents[5]
         (
             {"log_level": "DEBUG"},
             (0, 26, 0),
-            {"log_level": "came with vLLM 0.31, and the image holds 0.26.0; use a newer image, or leave it out"},
+            {"log_level": "came with vLLM 0.31, and the image holds 0.26.0; set VLLM_LOGGING_LEVEL in env"},
         ),
+        (
+            {"performance_mode": "balanced"},
+            (0, 16, 0),
+            {"performance_mode": "came with vLLM 0.17, and the image holds 0.16.0; use a newer image, or leave it out"},
+        ),
+        ({"runner": "pooling"}, (0, 9, 2), {"runner": "came with vLLM 0.10, and the image holds 0.9.2; use task"}),
+        (
+            {"cudagraph_capture_sizes": [1]},
+            (0, 8, 5),
+            {
+                # What it was called from 0.9 on is no help here.
+                "cudagraph_capture_sizes": "came with vLLM 0.11, and the image holds 0.8.5; use a newer image, or leave "
+                "it out"
+            },
+        ),
+        (
+            {"dtype": "bf16"},
+            (0, 32, 0),
+            {
+                "dtype": "is 'bf16', which vLLM 0.32.0 does not take; choose from auto, bfloat16, float, float16, "
+                "float32, half"
+            },
+        ),
+        (
+            {"scheduling_policy": "prioriti"},
+            (0, 33, 0),
+            {
+                "scheduling_policy": "is 'prioriti', which vLLM 0.33.0 does not take; choose from fcfs, priority; did "
+                "you mean priority?"
+            },
+        ),
+        ({"kv_cache_dtype": "nvfp4"}, (0, 32, 0), {}),
+        (
+            {"kv_cache_dtype": "nvfp4"},
+            (0, 12, 0),
+            {
+                "kv_cache_dtype": "is 'nvfp4', which vLLM 0.12.0 does not take; choose from auto, bfloat16, fp8, "
+                "fp8_ds_mla, fp8_e4m3, fp8_e5m2, fp8_inc"
+            },
+        ),
+        ({"tokenizer_mode": "custom_thing"}, (0, 32, 0), {}),
+        ({"runner": True}, (0, 32, 0), {"runner": "must be one of auto, draft, generate, pooling, not a boolean"}),
+        ({"quantization": "some_plugin"}, (0, 32, 0), {}),
         ({"enforce_eager": "true"}, (0, 32, 0), {"enforce_eager": "must be true or false, not a string 'true'"}),
         ({"headless": 1}, (0, 32, 0), {"headless": "must be true or false, not a number 1"}),
         ({"tensor_parallel_size": "two"}, (0, 32, 0), {"tensor_parallel_size": "must be a whole number, not 'two'"}),
@@ -92,6 +140,31 @@ def test_what_a_newer_or_unknown_release_may_have_is_passed_on(release: Release 
         "max_modle_len": "is no option of vLLM up to 0.33 and is passed on as it is, "
         f"{why}; did you mean max_model_len?"
     }
+
+
+def test_a_choice_that_a_newer_or_unknown_release_may_have_is_passed_on() -> None:
+    for release, why in (((0, 40, 0), "for vLLM 0.40.0 is newer"), (None, "for this image's release is not known")):
+        found = check({"scheduling_policy": "lifo"}, release)
+        assert found.problems == {}
+        assert found.remarks == {
+            "scheduling_policy": f"is 'lifo', which no release of vLLM up to 0.33 takes, and is passed on, {why}"
+        }
+        assert check({"runner": "draft"}, release) == ({}, {})
+
+
+def test_the_advice_for_a_release_names_what_it_has() -> None:
+    for table in (BEFORE, INSTEAD):
+        assert set(table) <= set(OPTIONS)
+    for name, (first, last, _kind) in OPTIONS.items():
+        for minor in range(8, 34):
+            came_later = name in BEFORE and minor < int(first.split(".")[1])
+            went_before = bool(last) and minor > int(last.split(".")[1])
+            if not came_later and not went_before:
+                continue
+            text = check({name: None}, (0, minor, 0)).problems[name]
+            advice = text.partition("the image holds")[2].partition("; ")[2]
+            for word in set(advice.replace(",", " ").replace(":", " ").split()) & set(OPTIONS):
+                assert has(word, (0, minor)), (name, minor, advice)
 
 
 def test_short_forms_lead_to_options() -> None:
