@@ -282,6 +282,12 @@ diagnosis:
     fix:
       description: What to change.
       type: str
+    variable:
+      description: The option to change first, such as V(engine.max_model_len); empty when no option is wrong.
+      type: str
+    value:
+      description: What to change it to; null where it is to be left out, or the choice is yours.
+      type: raw
     id:
       description: Short name of this kind of failure.
       type: str

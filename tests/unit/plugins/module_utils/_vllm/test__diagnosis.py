@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pathlib
+import typing as t
 
 import pytest
 
@@ -94,6 +95,105 @@ def test_recorded_failures(log: str, found: str, cause: str, evidence: str, fix:
     assert diagnosis.cause == cause
     assert diagnosis.evidence.startswith(evidence)
     assert diagnosis.fix.startswith(fix)
+
+
+# Every log, what it is recognized as, and what to change to which value.
+LOGS: dict[str, tuple[str, str, t.Any]] = {
+    "bad_choice": ("bad_value", "engine.dtype", None),
+    "bad_json": ("bad_value", "engine.compilation_config", None),
+    "bad_value": ("bad_value", "engine.tensor_parallel_size", None),
+    "chat_template": ("chat_template", "engine.chat_template", None),
+    "config_damaged": ("config_damaged", "model", None),
+    "context_too_long": ("context_exceeds_model", "engine.max_model_len", 2048),
+    "doubled_serve": ("doubled_command", "", None),
+    "kv_too_small": ("context_exceeds_kv", "engine.max_model_len", 384),
+    "lfs_pointer": ("lfs_pointer", "model", None),
+    "log_outputs": ("log_outputs", "engine.enable_log_requests", True),
+    "missing_config": ("model_not_readable", "model", None),
+    "missing_weights": ("no_weights", "model", None),
+    "mount_denied": ("mount_denied", "volumes", None),
+    "no_gpu_runtime": ("no_gpu_runtime", "", None),
+    "no_vllm": ("no_vllm", "image", None),
+    "no_vllm_without_init": ("no_vllm", "image", None),
+    "quantization_mismatch": ("quantization_mismatch", "engine.quantization", None),
+    "shared_memory": ("shared_memory", "shm_size", "2g"),
+    "ssl_missing": ("tls_file", "engine.ssl_certfile", None),
+    "tool_parser_missing": ("tool_parser_missing", "engine.tool_call_parser", None),
+    "tp_not_dividing": ("heads_not_divisible", "engine.tensor_parallel_size", 2),
+    "trust_remote_code": ("trust_remote_code", "engine.trust_remote_code", True),
+    "unknown_flag": ("unknown_option", "engine.max_modle_len", None),
+    "unknown_model_type": ("unknown_model_type", "image", None),
+    "unknown_reasoning_parser": ("unknown_reasoning_parser", "engine.reasoning_parser", None),
+    "unknown_tool_parser": ("unknown_parser", "engine.tool_call_parser", None),
+    "unsupported_architecture": ("unsupported_architecture", "image", None),
+    "documented/attention_backend": ("attention_backend", "engine.attention_backend", None),
+    "documented/autofit_nothing": ("autofit_nothing", "engine.gpu_memory_utilization", None),
+    "documented/batch_too_small": ("batch_too_small", "engine.max_num_batched_tokens", 256),
+    "documented/bfloat16_unsupported": ("bfloat16_unsupported", "engine.dtype", "half"),
+    "documented/cache_permission": ("cache_permission", "", None),
+    "documented/cdi_unresolvable": ("cdi_unresolvable", "", None),
+    "documented/chat_template_0.31": ("chat_template", "engine.chat_template", None),
+    "documented/context_exceeds_kv_0.21": ("context_exceeds_kv", "engine.max_model_len", 13104),
+    "documented/context_exceeds_kv_old": ("context_exceeds_kv_old", "engine.max_model_len", 9840),
+    "documented/cpu_memory": ("cpu_memory", "engine.kv_cache_memory_bytes", None),
+    "documented/cpu_shared": ("cpu_shared", "engine.gpu_memory_utilization", 0.58),
+    "documented/cuda_out_of_memory": ("cuda_out_of_memory", "engine.gpu_memory_utilization", None),
+    "documented/data_parallel_dense": ("data_parallel_dense", "engine.data_parallel_size", None),
+    "documented/disk_full": ("disk_full", "", None),
+    "documented/driver_mismatch": ("driver_mismatch", "", None),
+    "documented/driver_too_old": ("driver_too_old", "image", None),
+    "documented/driver_too_old_image": ("driver_too_old_image", "image", None),
+    "documented/engine_ready_timeout": ("engine_ready_timeout", "env.VLLM_ENGINE_READY_TIMEOUT_S", 3600),
+    "documented/fabric_manager": ("fabric_manager", "", None),
+    "documented/float16_unsupported": ("float16_unsupported", "engine.dtype", "bfloat16"),
+    "documented/forward_compatibility": ("forward_compatibility", "env.VLLM_ENABLE_CUDA_COMPATIBILITY", None),
+    "documented/gated": ("gated", "model", None),
+    "documented/gpu_architecture": ("gpu_architecture", "image", None),
+    "documented/gpu_shared": ("gpu_shared", "engine.gpu_memory_utilization", 0.1),
+    "documented/killed": ("killed", "engine.safetensors_load_strategy", "lazy"),
+    "documented/lora_rank": ("lora_rank", "engine.max_lora_rank", 64),
+    "documented/nccl": ("nccl", "env.NCCL_DEBUG", "INFO"),
+    "documented/no_compiler": ("no_compiler", "engine.enforce_eager", True),
+    "documented/no_front_end": ("no_front_end", "engine.master_addr", None),
+    "documented/no_gpu_visible": ("no_gpu_visible", "gpus", None),
+    "documented/no_kv_memory": ("no_kv_memory", "engine.gpu_memory_utilization", None),
+    "documented/no_ray": ("no_ray", "engine.distributed_executor_backend", None),
+    "documented/no_user": ("no_user", "image", None),
+    "documented/nodes_not_dividing": ("nodes_not_dividing", "engine.nnodes", None),
+    "documented/nvml_lost": ("nvml_lost", "", None),
+    "documented/offline": ("offline", "model", None),
+    "documented/option_validation": ("option_validation", "", None),
+    "documented/partition_not_divisible": ("partition_not_divisible", "engine.tensor_parallel_size", None),
+    "documented/port_allocated": ("port_allocated", "port", None),
+    "documented/port_in_use": ("port_in_use", "env.VLLM_PORT", None),
+    "documented/profiling_disturbed": ("profiling_disturbed", "", None),
+    "documented/quantization_dtype": ("quantization_dtype", "engine.dtype", "half"),
+    "documented/quantization_hardware": ("quantization_hardware", "model", None),
+    "documented/sampler_out_of_memory": ("sampler_out_of_memory", "engine.max_num_seqs", 512),
+    "documented/shared_memory_bus_error": ("shared_memory_bus_error", "shm_size", "16g"),
+    "documented/too_few_gpus": ("too_few_gpus", "gpus", 4),
+    "documented/unknown_connector": ("unknown_connector", "engine.kv_transfer_config", None),
+    "documented/vllm_port_uri": ("vllm_port_uri", "env.VLLM_PORT", None),
+    "documented/weights_do_not_fit": ("weights_do_not_fit", "gpus", None),
+    "documented/worker_hangs": ("worker_hangs", "env.NCCL_P2P_DISABLE", 1),
+    "documented/wrong_platform": ("wrong_platform", "image", None),
+}
+
+
+@pytest.mark.parametrize("log", LOGS)
+def test_each_log_is_recognized(log: str) -> None:
+    diagnosis = diagnose((FAILURES / f"{log}.log").read_text(encoding="utf-8").splitlines(), 1, name="alpha")
+    assert (diagnosis.id, diagnosis.variable, diagnosis.value) == LOGS[log]
+    assert "{" not in diagnosis.cause.partition(":")[0] + diagnosis.fix
+    # The generic wrappers are never what is shown as the reason.
+    for wrapper in ("Engine core initialization failed", "WorkerProc initialization failed", "failed to start."):
+        assert wrapper not in diagnosis.evidence
+
+
+def test_every_log_and_every_signature_is_tried() -> None:
+    assert {str(path.relative_to(FAILURES).with_suffix("")) for path in FAILURES.rglob("*.log")} == set(LOGS)
+    assert {signature.id for signature in SIGNATURES} == {found for found, _variable, _value in LOGS.values()}
+    assert len(SIGNATURES) >= 45
 
 
 @pytest.mark.parametrize(
@@ -233,4 +333,3 @@ def test_a_healthy_start_holds_no_exact_cause() -> None:
 def test_signatures_are_told_apart() -> None:
     names = [signature.id for signature in SIGNATURES]
     assert len(set(names)) == len(names)
-    assert len(names) >= 45

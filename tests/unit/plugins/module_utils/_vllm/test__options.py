@@ -76,8 +76,8 @@ ROOT = pathlib.Path(__file__).parents[5]
             (0, 8, 5),
             {
                 # What it was called from 0.9 on is no help here.
-                "cudagraph_capture_sizes": "came with vLLM 0.11, and the image holds 0.8.5; use a newer image, or leave "
-                "it out"
+                "cudagraph_capture_sizes": "came with vLLM 0.11, and the image holds 0.8.5; use a newer image, or "
+                "leave it out"
             },
         ),
         (
