@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def test_a_second_run_changes_nothing_and_restarts_nothing() -> None:
     report = "\n".join(outcome.result("localhost", "The fleet")["msg"])
     assert f'"{ALPHA_SAYS}"' in report
     assert f'"{BETA_SAYS}"' in report
+    planned = outcome.result("localhost", "What will change, and what it will hold")["msg"]
+    assert [line.split()[:3] for line in planned[1:3]] == [[GPU_A, "alpha", "nothing"], [GPU_B, "beta", "nothing"]]
 
 
 def test_a_chat_in_the_browser() -> None:
@@ -92,6 +95,12 @@ def test_a_chat_in_the_browser() -> None:
     assert (fleet.ARTIFACTS / "chat.png").stat().st_size > 10_000
 
 
+def _row(lines: list[str]) -> list[str]:
+    """The cells of the server alpha in a table of the fleet."""
+    (row,) = [line.split() for line in lines if line.split()[:2] == [GPU_A, "alpha"]]
+    return row
+
+
 def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> None:
     changed = fleet.instances(GPU_A, alpha={"engine": {"max_model_len": 512}})
     declared = fleet.declare(tmp_path, {GPU_A: {"vllm_server_instances": changed}})
@@ -108,6 +117,14 @@ def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> 
     after = fleet.containers()
     assert {key for key in before if before[key] != after[key]} == {(GPU_A, "alpha")}
     assert before[GPU_A, "alpha"][0] != after[GPU_A, "alpha"][0]
+
+    # The plan said what caused it, and how many tokens vLLM would then report.
+    planned = _row(checked.result("localhost", "What will change, and what it will hold")["msg"])
+    reported = _row(real.result("localhost", "The fleet")["msg"])
+    assert "max_model_len" in planned
+    tokens = [cell for cell in reported if re.fullmatch(r"[\d,]+,\d{3}", cell)]
+    assert len(tokens) == 1, reported
+    assert tokens[0] in planned
 
 
 def test_a_stopped_server_comes_back() -> None:

@@ -54,6 +54,7 @@ class Request(t.NamedTuple):
     weight_bytes: int | None = None
     kv_cache_memory_bytes: int | None = None
     max_model_len: int | None = None
+    overhead_bytes: int | None = None  # as an earlier start of the same model on the same GPU measured it
 
 
 class Fit(t.NamedTuple):
@@ -127,7 +128,7 @@ class _Space(t.NamedTuple):
     most: int
     stated: bool
     weights: int | None = None
-    overhead: int | None = None
+    overhead: _memory.Overhead | None = None
 
 
 def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Space | None:
@@ -136,14 +137,34 @@ def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Spac
     if request.gpu is None or request.weight_bytes is None:
         return None if stated is None else _Space(stated, stated, True)
     weights = _memory.weights_of_a_gpu(model, engine, request.weight_bytes)
-    overhead = _memory.overhead(model, engine, batched_tokens(engine, request.device, terms.max_model_len, request.gpu))
+    overhead = _memory.measured(request.overhead_bytes) or _memory.overhead(
+        model, engine, batched_tokens(engine, request.device, terms.max_model_len, request.gpu)
+    )
     if stated is not None:
         left = request.gpu.memory - weights - overhead.least
-        return _Space(stated, min(stated, left), True, weights, overhead.expected)
+        return _Space(stated, min(stated, left), True, weights, overhead)
     budget = int(request.gpu.memory * _memory.utilization(engine, request.release))
-    return _Space(
-        budget - weights - overhead.expected, budget - weights - overhead.least, False, weights, overhead.expected
-    )
+    return _Space(budget - weights - overhead.expected, budget - weights - overhead.least, False, weights, overhead)
+
+
+def overhead_behind(request: Request, kv_tokens: int) -> int | None:
+    """The overhead with which a start that was asked for this reported so many tokens; None where it cannot be told."""
+    engine = {normal_name(str(name)): value for name, value in request.engine.items() if value is not None}
+    if request.gpu is None or request.weight_bytes is None or "kv_cache_memory_bytes" in engine:
+        return None
+    try:
+        model = read_model(_overridden(request.config, engine), _whole(engine, "tensor_parallel_size", 1))
+        length = request.max_model_len or model.max_model_len
+        cache = _kv_cache.plan(model.layers, terms_of(model, engine, request.device, length, request.gpu))
+        weights = _memory.weights_of_a_gpu(model, engine, request.weight_bytes)
+        budget = int(request.gpu.memory * _memory.utilization(engine, request.release))
+    except CannotPredict:
+        return None
+    if cache is None:
+        return None
+    blocks = round(kv_tokens / length * cache.blocks_per_request)
+    left = budget - weights - blocks * cache.bytes_per_block
+    return left if 0 < left < request.gpu.memory // 2 else None
 
 
 def _judge(known: Fit, model: Model, terms: _kv_cache.Terms, space: _Space, automatic: bool, engine: Engine) -> Fit:
@@ -162,7 +183,7 @@ def _judge(known: Fit, model: Model, terms: _kv_cache.Terms, space: _Space, auto
         max_model_len_that_fits=possible,
         kv_cache_bytes=memory,
         weight_bytes=space.weights,
-        overhead_bytes=space.overhead,
+        overhead_bytes=space.overhead.expected if space.overhead else None,
     )
     if space.most < space.expected or space.most <= 0:
         return found._replace(verdict=DOES_NOT_FIT, reasons=(*found.reasons, _no_room(space)))
@@ -191,11 +212,12 @@ def _longest(model: Model, terms: _kv_cache.Terms, memory: int, longest: int) ->
 
 
 def gib(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB"
+    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.2f} MiB"
 
 
 def _no_room(space: _Space) -> str:
-    parts = f"weights {gib(space.weights or 0)} and at least {gib(space.overhead or 0)} beside them"
+    least = space.overhead.least if space.overhead else 0
+    parts = f"weights {gib(space.weights or 0)} and at least {gib(least)} besides"
     if space.stated:
         return f"kv_cache_memory_bytes {gib(space.expected)} does not fit beside {parts}"
     return f"{parts} leave no memory for the KV cache"
