@@ -265,9 +265,6 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look, _status
 
-# Where it is besides the usual places: Windows' subsystem for Linux, and the driver container of Kubernetes hosts.
-OTHER_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
-
 
 def name_containers(processes: list[dict[str, t.Any]], socket: str) -> None:
     """Names are more than the driver knows: they are left out where no engine answers."""
@@ -296,7 +293,7 @@ def main() -> None:
     timeout = module.params["timeout"]
     if timeout <= 0:
         module.fail_json(msg=f"timeout must be more than 0 seconds, not {timeout:g}", **result)
-    program = module.params["path"] or module.get_bin_path("nvidia-smi", opt_dirs=OTHER_FOLDERS)
+    program = module.params["path"] or module.get_bin_path("nvidia-smi", opt_dirs=_look.OTHER_FOLDERS)
     fabric_manager = module.get_bin_path("nv-fabricmanager")
     found = _look.look(
         _look.asker(program, timeout) if program else None,

@@ -18,6 +18,10 @@ PACKAGES = (
 )
 
 
+def is_debian(host: Any) -> bool:
+    return bool(host.system_info.distribution == "debian")
+
+
 def run_in_container(host: Any, *options: str) -> Any:
     """Start a container that ends at once."""
     return host.run(f"docker run --rm --network none {' '.join(options)} sleeper /usr/bin/sleep 0")
@@ -25,13 +29,39 @@ def run_in_container(host: Any, *options: str) -> Any:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_package(host: Any, name: str) -> None:
-    assert host.package(name).version == "1.20.1-1"
-    assert host.check_output(f"dpkg-query --show --showformat '${{db:Status-Want}}' {name}") == "hold"
+    assert host.package(name).version.split("-")[0] == "1.20.1"
 
 
-def test_the_entry_from_an_old_guide_is_gone(host: Any) -> None:
+@pytest.mark.parametrize("name", PACKAGES)
+def test_general_upgrades_leave_the_package_alone(host: Any, name: str) -> None:
+    if is_debian(host):
+        assert host.check_output(f"dpkg-query --show --showformat '${{db:Status-Want}}' {name}") == "hold"
+    else:
+        assert "private-llm-nvidia-container-toolkit" not in host.check_output("dnf --quiet repolist --enabled")
+
+
+def test_entries_from_old_guides_are_gone(host: Any) -> None:
+    if not is_debian(host):
+        assert not host.file("/etc/yum.repos.d/nvidia-docker.repo").exists
+        return
     assert not host.file("/etc/apt/sources.list.d/nvidia-container-toolkit.list").exists
+    ours = host.file("/etc/apt/sources.list.d/ours.list").content_string
+    assert ours == "# of operations\ndeb [trusted=yes] copy:/srv/ours ./\n"
     assert host.run("apt-get update").rc == 0
+
+
+def test_dnf_takes_lists_with_the_pinned_signature_only(host: Any) -> None:
+    if is_debian(host):
+        return
+    repository = host.file("/etc/yum.repos.d/private-llm-nvidia-container-toolkit.repo").content_string
+    assert "repo_gpgcheck = 1" in repository
+    refused = host.run(
+        "sed 's/^gpgkey.*/gpgkey = file:\\/\\/\\/srv\\/repository\\/deb\\/gpgkey/; s/^enabled.*/enabled = 1/;"
+        " s/private-llm-nvidia/other/' /etc/yum.repos.d/private-llm-nvidia-container-toolkit.repo >/root/other.repo &&"
+        " dnf --setopt=reposdir=/root --repo=other-container-toolkit --assumeyes makecache"
+    )
+    assert refused.rc != 0
+    assert "signature" in refused.stderr + refused.stdout
 
 
 def test_engine_knows_the_runtime(host: Any) -> None:

@@ -138,25 +138,32 @@ def _stale_ports(dockerd: int | None, socket_path: str) -> list[str]:
 def _refuse_flag_conflicts(
     module: AnsibleModule, before: DaemonJson, after: DaemonJson, result: dict[str, t.Any]
 ) -> None:
-    """dockerd does not start when a key of the file is also a flag of its command line."""
-    _pid, argv = running()
-    if not argv:
-        systemctl = module.get_bin_path("systemctl")
-        if systemctl:
-            rc, shown, _errors = module.run_command([systemctl, "show", "--property=ExecStart", "docker.service"])
-            argv = parse_exec_start(shown) if rc == 0 else []
-    if not argv or os.path.realpath(config_file_of(argv)) != os.path.realpath(module.params["path"]):
-        return
-    conflicts = flag_conflicts(argv, set(after.data) - set(before.data))
-    if conflicts:
-        listed = ", ".join(f'"{key}" ({argument})' for key, argument in conflicts)
-        module.fail_json(
-            msg=(
-                f"dockerd's command line already sets {listed}; with the same key in {module.params['path']} it would "
-                f"not start. Take the flag out of its unit first: {' '.join(argv)}"
-            ),
-            **dict(result, changed=False),
-        )
+    """dockerd does not start when a key of the file is also a flag of its command line.
+
+    The unit counts beside the running process: it may have been changed since, and is what the next start takes.
+    """
+    for argv in (running()[1], _unit_argv(module)):
+        if not argv or os.path.realpath(config_file_of(argv)) != os.path.realpath(module.params["path"]):
+            continue
+        conflicts = flag_conflicts(argv, set(after.data) - set(before.data))
+        if conflicts:
+            listed = ", ".join(f'"{key}" ({argument})' for key, argument in conflicts)
+            module.fail_json(
+                msg=(
+                    f"dockerd's command line already sets {listed}; with the same key in {module.params['path']} it "
+                    f"would not start. Take the flag out of its unit first: {' '.join(map(mask, argv))}"
+                ),
+                **dict(result, changed=False),
+            )
+
+
+def _unit_argv(module: AnsibleModule) -> list[str]:
+    """The command line that systemd starts dockerd with; empty when systemd has no such unit."""
+    systemctl = module.get_bin_path("systemctl")
+    if not systemctl:
+        return []
+    rc, shown, _errors = module.run_command([systemctl, "show", "--property=ExecStart", "docker.service"])
+    return parse_exec_start(shown) if rc == 0 else []
 
 
 def _write(module: AnsibleModule, target: str, wanted: bytes, content: bytes | None, result: dict[str, t.Any]) -> None:

@@ -8,14 +8,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._cdi import CDI_KIND, names_by_file
+
 NOFILE = 65535
 _CAP_SYS_RESOURCE = 24
-CDI_KIND = "nvidia.com/gpu"
 
 # A folder is a model when it holds one of these; the second is Mistral's own format.
 CONFIG_FILES = ("config.json", "params.json")
@@ -75,62 +75,7 @@ def cdi_devices(info: t.Mapping[str, t.Any]) -> set[str]:
     if discovered is not None:
         names = (str(device.get("ID", "")) for device in discovered if device.get("Source") == "cdi")
         return {name.partition("=")[2] for name in names if name.startswith(CDI_KIND + "=")}
-    found: set[str] = set()
-    for directory in directories:
-        for name in _listing(directory):
-            if name.endswith((".json", ".yaml", ".yml")):
-                found |= names_in_spec(_read(os.path.join(directory, name)))
-    return found
-
-
-def _listing(directory: str) -> list[str]:
-    try:
-        return sorted(os.listdir(directory))
-    except OSError:
-        return []
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
-    except OSError:
-        return ""
-
-
-def names_in_spec(text: str) -> set[str]:
-    """The device names in one CDI specification of NVIDIA's kind, JSON or the YAML that nvidia-ctk writes."""
-    try:
-        spec = json.loads(text)
-    except ValueError:
-        return _names_in_yaml(text)
-    if not isinstance(spec, dict) or spec.get("kind") != CDI_KIND:
-        return set()
-    return {
-        str(device["name"]) for device in spec.get("devices") or [] if isinstance(device, dict) and "name" in device
-    }
-
-
-def _names_in_yaml(text: str) -> set[str]:
-    """No YAML library is needed on a host for this: a list named devices, whose items have a name at their depth."""
-    if not re.search(rf"^kind:\s*[\"']?{re.escape(CDI_KIND)}[\"']?\s*$", text, re.MULTILINE):
-        return set()
-    names: set[str] = set()
-    inside = False
-    depth: int | None = None
-    for line in text.splitlines():
-        if re.match(r"^\S", line) and not line.startswith("-"):
-            inside, depth = line.startswith("devices:"), None
-            continue
-        match = re.match(r"^(\s*)(-\s+)?(\w+):\s*(.*?)\s*$", line)
-        if not inside or not match:
-            continue
-        if depth is None and match.group(2):
-            depth = len(match.group(1)) + len(match.group(2))
-        column = len(match.group(1)) + len(match.group(2) or "")
-        if column == depth and match.group(3) == "name":
-            names.add(match.group(4).strip("\"'"))
-    return names
+    return set().union(*names_by_file(directories).values())
 
 
 def choose_driver(

@@ -1,0 +1,108 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""The CDI specifications of a host: which GPUs they offer to containers, and whether those are the GPUs that it has."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing as t
+
+CDI_KIND = "nvidia.com/gpu"
+# Where container engines look unless told otherwise. The second is in memory, and made anew at each start of the host.
+FOLDERS = ("/etc/cdi", "/var/run/cdi")
+
+Gpus = t.Sequence[t.Mapping[str, t.Any]]
+
+
+def names_by_file(folders: t.Iterable[str]) -> dict[str, set[str]]:
+    """The NVIDIA devices that each specification in these folders offers, without their kind."""
+    found = {}
+    for folder in folders:
+        for name in _listing(folder):
+            if name.endswith((".json", ".yaml", ".yml")):
+                path = os.path.join(folder, name)
+                found[path] = names_in_spec(_read(path))
+    return {path: names for path, names in found.items() if names}
+
+
+def parse_list(output: str) -> set[str]:
+    """The NVIDIA devices in what ``nvidia-ctk cdi list`` prints, without their kind. It succeeds without any, too."""
+    names = (line.strip().partition("=") for line in output.splitlines())
+    return {name for kind, _equals, name in names if kind == CDI_KIND and name}
+
+
+def not_offered(gpus: Gpus, names: t.Collection[str]) -> list[str]:
+    """The UUIDs of whole GPUs and MIG devices that containers cannot be given by any of these names."""
+    return [uuid for uuid, aliases in _devices(gpus) if not aliases.intersection(names)]
+
+
+def not_there(gpus: Gpus, names: t.Iterable[str]) -> list[str]:
+    """The names, among these, of GPUs and MIG devices that this host does not have: lost, or divided anew since."""
+    known = {"all"}.union(*(aliases for _uuid, aliases in _devices(gpus)))
+    return sorted(set(names) - known)
+
+
+def _devices(gpus: Gpus) -> t.Iterator[tuple[str, set[str]]]:
+    """What containers can be given, with all names that nvidia-ctk has for it. A divided GPU is given in parts only."""
+    for gpu in gpus:
+        mig = gpu["mig"]
+        if mig["mode"] != "enabled":
+            yield gpu["uuid"], {str(gpu["index"]), str(gpu["uuid"])}
+        for device in mig["devices"]:
+            yield device["uuid"], {f"{gpu['index']}:{device['index']}", str(device["uuid"])}
+
+
+def names_in_spec(text: str) -> set[str]:
+    """The device names in one CDI specification of NVIDIA's kind, JSON or the YAML that nvidia-ctk writes."""
+    try:
+        spec = json.loads(text)
+    except ValueError:
+        return _names_in_yaml(text)
+    if not isinstance(spec, dict) or spec.get("kind") != CDI_KIND:
+        return set()
+    return {
+        str(device["name"]) for device in spec.get("devices") or [] if isinstance(device, dict) and "name" in device
+    }
+
+
+def _names_in_yaml(text: str) -> set[str]:
+    """No YAML library is needed on a host for this: a list named devices, whose items have a name at their depth."""
+    if not re.search(rf"^kind:\s*[\"']?{re.escape(CDI_KIND)}[\"']?\s*$", text, re.MULTILINE):
+        return set()
+    names: set[str] = set()
+    inside = False
+    depth: int | None = None
+    for line in text.splitlines():
+        if re.match(r"^\S", line) and not line.startswith("-"):
+            inside, depth = line.startswith("devices:"), None
+            continue
+        match = re.match(r"^(\s*)(-\s+)?(\w+):\s*(.*?)\s*$", line)
+        if not inside or not match:
+            continue
+        if depth is None and match.group(2):
+            depth = len(match.group(1)) + len(match.group(2))
+        column = len(match.group(1)) + len(match.group(2) or "")
+        if column == depth and match.group(3) == "name":
+            names.add(match.group(4).strip("\"'"))
+    return names
+
+
+def _listing(folder: str) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except OSError:
+        return ""
