@@ -142,8 +142,9 @@ def no_op(bench: Bench, runs: int) -> dict[str, Any]:
     variables = {
         "vllm_server_instances": instances,
         "vllm_server_image_pull": "never",
-        # Docker's library is in this interpreter's environment already.
+        # Docker's library is in this interpreter's environment already, and nothing is to be installed there.
         "host_python_venv": str(Path(sys.prefix)),
+        "vllm_server_packages": [],
     }
     role = bench.play("role", roles=[{"role": "private_llm.fleet.vllm_server"}], vars=variables)
     ping = bench.play("ping", tasks=[{"ansible.builtin.ping": {}}])
