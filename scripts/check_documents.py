@@ -13,10 +13,10 @@ README.md.
 from __future__ import annotations
 
 import argparse
-import ast
 import itertools
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -211,28 +211,28 @@ def gather(root: Path) -> tuple[list[Example], list[str]]:
 def options_of(root: Path) -> dict[str, set[str]]:
     """Name the options of every module, with those that it has in common with others."""
     fragments = {
-        path.stem: set(fragment_of(path).get("options") or {})
+        name: set(content.get("options") or {})
         for path in sorted((root / "plugins" / "doc_fragments").glob("*.py"))
+        for name, content in fragments_of(path)
     }
     options = {}
     for path in sorted((root / "plugins" / "modules").glob("*.py")):
         documentation = constants_of(path).get("DOCUMENTATION") or {}
         names = set(documentation.get("options") or {})
         for fragment in documentation.get("extends_documentation_fragment") or []:
-            names |= fragments.get(fragment.rpartition(".")[2], set())
+            names |= fragments.get(fragment.removeprefix(f"{COLLECTION}."), set())
         for option in (documentation.get("options") or {}).values():
             names |= set(option.get("aliases") or [])
         options[path.stem] = names
     return options
 
 
-def fragment_of(path: Path) -> dict[str, Any]:
-    """Read the documentation that a fragment adds."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "DOCUMENTATION":
-            assert isinstance(node.value, ast.Constant)  # noqa: S101 - a fragment's documentation is a literal
-            return dict(parse(str(node.value.value), path))
-    return {}
+def fragments_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Read the documentation that a file adds, by the names under which modules take it, as Ansible does."""
+    for name, text in vars(runpy.run_path(str(path))["ModuleDocFragment"]).items():
+        if name.isupper():
+            suffix = "" if name == "DOCUMENTATION" else f".{name.lower()}"
+            yield path.stem + suffix, dict(parse(str(text), path))
 
 
 def is_play(value: Any) -> bool:

@@ -14,7 +14,9 @@ author:
   - private_llm.fleet contributors (@private-llm)
 description:
   - Looks at the vLLM servers that M(private_llm.fleet.vllm_server) made on this host, and asks each what it serves, how
-    busy it is and how much it can hold. Changes nothing and generates nothing.
+    busy it is and how much it can hold. Changes nothing.
+  - A server is healthy when it generates a token. One whose engine hangs goes on to answer C(/health) with 200, so that
+    says little.
   - The servers' keys are read from where they are kept on the host, and are not returned.
   - A host without a Docker Engine has no servers; that is no failure.
 requirements:
@@ -40,9 +42,14 @@ options:
     elements: str
   timeout:
     description:
-      - Seconds to wait for each answer of a server.
+      - Seconds to wait for each answer of a server, the generated token among them.
     type: int
     default: 10
+  generate:
+    description:
+      - Whether a server is asked to generate a token. Without that, V(ready) only means that it answers.
+    type: bool
+    default: true
 seealso:
   - module: private_llm.fleet.vllm_server
 """
@@ -72,9 +79,12 @@ servers:
       type: str
     status:
       description:
-        - V(ready) answers and lists its models; V(loading) runs and does not answer yet; V(unhealthy) answers that it
-          cannot work, or refuses the key kept for it; V(restarting) ends again and again; V(stopped) does not run;
-          V(absent) is not there.
+        - V(ready) generated a token, or is at work on other requests and gets on with them; V(loading) runs and does
+          not answer yet; V(unhealthy) answers, and generates nothing, or refuses the key kept for it; V(restarting)
+          ends again and again; V(stopped) does not run; V(absent) is not there.
+      type: str
+    phase:
+      description: What a loading server is doing by its log, such as V(loading weights, file 3 of 7); else empty.
       type: str
     message:
       description: Why the server is not ready, as far as it says; empty otherwise.
@@ -83,7 +93,7 @@ servers:
       description: The container, as M(private_llm.fleet.vllm_server) returns it; empty when there is none.
       type: dict
     healthy:
-      description: Whether the server says that it is healthy.
+      description: Whether it generates.
       type: bool
     models:
       description: What it serves.
@@ -168,8 +178,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _container,
+    _health,
     _instances,
     _keys,
+    _log,
     _measured,
     _readiness,
 )
@@ -197,6 +209,7 @@ def nothing(name: str, message: str = "") -> dict[str, t.Any]:
     return {
         "name": name,
         "status": "absent",
+        "phase": "",
         "message": message,
         "container": {},
         "healthy": False,
@@ -208,7 +221,7 @@ def nothing(name: str, message: str = "") -> dict[str, t.Any]:
     }
 
 
-def look(engine: Engine, name: str, timeout: int) -> dict[str, t.Any]:
+def look(engine: Engine, name: str, timeout: int, generate: bool) -> dict[str, t.Any]:
     """One server."""
     container = engine.inspect(name)
     result = nothing(name)
@@ -230,29 +243,38 @@ def look(engine: Engine, name: str, timeout: int) -> dict[str, t.Any]:
         result["status"] = "stopped"
         result["message"] = "paused" if state.get("Paused") else f"exit code {state.get('ExitCode')}"
     else:
-        ask(server_of(spec, keys[0] if keys else None), engine, container, result, timeout)
+        ask(server_of(spec, keys[0] if keys else None), engine, container, result, timeout, generate)
     return result
 
 
 def ask(
-    server: Server, engine: Engine, container: t.Mapping[str, t.Any], result: dict[str, t.Any], timeout: int
+    server: Server,
+    engine: Engine,
+    container: t.Mapping[str, t.Any],
+    result: dict[str, t.Any],
+    timeout: int,
+    generate: bool,
 ) -> None:
-    """What a running server says of itself."""
+    """What a running server says of itself, and whether it works."""
     try:
         answer = server.request("GET", "/health", timeout=timeout)
     except ServerError as error:
+        lines = engine.log(result["name"], _readiness.started_at(container))
         result["status"], result["message"] = "loading", str(error)
+        result["phase"] = _log.latest_phase(line.text for line in lines)
         return
-    result["healthy"] = answer.status == 200
     try:
         result["models"] = server.models(timeout)
         result["load"] = load(parse_metrics(server.metrics(timeout)))
         result["ready"] = _readiness.measure(engine, result["name"], container, server, result["models"])
+        if answer.status != 200:
+            raise ServerError(f"GET /health answered {answer.status}")
+        if generate:
+            result["message"] = _health.prove(server, result["models"], timeout)
     except ServerError as error:
         result["status"], result["message"] = "unhealthy", str(error)
         return
-    result["status"] = "ready" if result["healthy"] else "unhealthy"
-    result["message"] = "" if result["healthy"] else f"GET /health answered {answer.status}"
+    result["status"], result["healthy"] = "ready", True
 
 
 def main() -> None:
@@ -260,10 +282,11 @@ def main() -> None:
         argument_spec={
             "names": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 10},
+            "generate": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
-    names = module.params["names"]
+    names, timeout, generate = (module.params[key] for key in ("names", "timeout", "generate"))
     if not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ:
         servers = [nothing(name, "this host has no Docker Engine") for name in names or []]
         module.exit_json(changed=False, servers=servers)
@@ -276,7 +299,7 @@ def main() -> None:
     try:
         engine = Engine.connect()
         wanted = names if names is not None else names_of(engine)
-        module.exit_json(changed=False, servers=[look(engine, name, module.params["timeout"]) for name in wanted])
+        module.exit_json(changed=False, servers=[look(engine, name, timeout, generate) for name in wanted])
     except ValueError as error:
         module.fail_json(msg=str(error))
 

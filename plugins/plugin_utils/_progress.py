@@ -100,6 +100,11 @@ class ProgressAction(ActionBase):
     # Options (with their defaults) whose values, joined by slashes, name the work for the module's progress file.
     IDENTITY: t.ClassVar[t.Mapping[str, str]] = {}
 
+    def works(self) -> dict[str, str]:
+        """The names of the pieces of work that the module reports on, each with what to show before its lines."""
+        identity = "/".join(str(self._task.args.get(option, default)) for option, default in self.IDENTITY.items())
+        return {identity: ""}
+
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module; in the background with progress, unless nothing will be done or the user polls himself."""
         result: dict[str, t.Any] = super().run(tmp, task_vars)
@@ -140,13 +145,10 @@ class ProgressAction(ActionBase):
     def _wait(self, job: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> None:
         """Return when the job has ended, showing its progress until then."""
         host = task_vars.get("inventory_hostname", "")
-        reporter = Reporter(
-            lambda line: display.display(f"  {host}: {line}"),
-            TERMINAL_INTERVAL if sys.stdout.isatty() else LOG_INTERVAL,
-        )
-        identity = "/".join(str(self._task.args.get(option, default)) for option, default in self.IDENTITY.items())
-        progress_file = progress_path(self.KIND, identity)
-        look = " ; ".join(f"cat {shlex.quote(path)}; echo" for path in (job["results_file"], progress_file))
+        works = self.works()
+        reporters = [self._reporter(f"  {host}: {label}") for label in works.values()]
+        paths = [job["results_file"], *(progress_path(self.KIND, identity) for identity in works)]
+        look = " ; ".join(f"cat {shlex.quote(path)}; echo" for path in paths)
         pause, silent_since = FIRST_POLL, 0.0
         while True:
             time.sleep(pause)
@@ -161,13 +163,20 @@ class ProgressAction(ActionBase):
                 self._reset_connection()
                 continue
             silent_since = 0.0
-            results, _newline, progress = output.get("stdout", "").partition("\n")
+            results, *progress = output.get("stdout", "").split("\n")
             job_state = _parsed(results)
             if job_state and "started" not in job_state:  # the wrapper has replaced its own note by the module's result
                 return
-            state = _parsed(progress)
-            if state:
-                reporter.see(state, time.monotonic())
+            for reporter, text in zip(reporters, progress, strict=False):
+                state = _parsed(text)
+                if state:
+                    reporter.see(state, time.monotonic())
+
+    @staticmethod
+    def _reporter(prefix: str) -> Reporter:
+        return Reporter(
+            lambda line: display.display(prefix + line), TERMINAL_INTERVAL if sys.stdout.isatty() else LOG_INTERVAL
+        )
 
     def _reset_connection(self) -> None:
         with contextlib.suppress(AttributeError):  # not every connection has something to reset

@@ -34,8 +34,8 @@ except OSError as error:
 """
 
 
-def ask(host: t.Any, path: str, key_file: str = "", body: t.Any = None) -> tuple[int, str]:
-    status, answer = json.loads(host.check_output("python3 -c %s %s", ASK, json.dumps([18005, path, key_file, body])))
+def ask(host: t.Any, path: str, key_file: str = "", body: t.Any = None, port: int = 18005) -> tuple[int, str]:
+    status, answer = json.loads(host.check_output("python3 -c %s %s", ASK, json.dumps([port, path, key_file, body])))
     return status, answer
 
 
@@ -68,11 +68,34 @@ def test_it_is_what_was_declared(host: t.Any) -> None:
     assert {(mount["Source"], mount["Destination"], mount["RW"]) for mount in container["Mounts"]} == {
         (RELEASE, RELEASE, False),
         (f"{SECRETS}/alpha", "/run/private_llm", False),
-        ("/var/cache/private_llm/vllm/alpha", "/var/cache/vllm", True),
+        (cache_of(host), "/var/cache/vllm", True),
     }
 
 
-@pytest.mark.parametrize("name", ["alpha", "asleep"])
+def cache_of(host: t.Any) -> str:
+    """Compiled kernels are kept for the image and the kind of GPU, whatever server it is."""
+    image = inspect(host, "alpha")["Image"].partition(":")[2][:12]
+    return f"/var/cache/private_llm/vllm/v0.32.0-{image}/nvidia-l40s"
+
+
+def test_servers_on_different_gpus_started_side_by_side(host: t.Any) -> None:
+    alpha, beta = inspect(host, "alpha"), inspect(host, "beta")
+    for container, index in ((alpha, 0), (beta, 1)):
+        # By UUID, whichever way the inventory named it.
+        uuid = f"nvidia.com/gpu=GPU-00000000-0000-0000-0000-{index:012d}"
+        assert container["HostConfig"]["DeviceRequests"][0]["DeviceIDs"] == [uuid]
+    assert alpha["Mounts"] != beta["Mounts"]
+    begun = {container["Name"]: container["State"]["StartedAt"] for container in (alpha, beta)}
+    for container in (alpha, beta):
+        log = host.check_output("docker logs --timestamps %s 2>&1", container["Id"])
+        ready = next(line.split()[0] for line in log.splitlines() if "Application startup complete" in line)
+        # Each was under way before the other could answer.
+        assert max(begun.values()) < ready
+    assert ask(host, "/v1/models", f"{SECRETS}/beta/api_keys", port=18006)[0] == 200
+    assert ask(host, "/v1/models", f"{SECRETS}/alpha/api_keys", port=18006)[0] == 401
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta", "asleep"])
 def test_keys_are_for_root_alone(host: t.Any, name: str) -> None:
     for path, mode in (
         ("/etc/private_llm", 0o700),
@@ -87,14 +110,16 @@ def test_keys_are_for_root_alone(host: t.Any, name: str) -> None:
 
 def test_keys_are_nowhere_else(host: t.Any) -> None:
     keys = [
-        key for name in ("alpha", "asleep") for key in host.file(f"{SECRETS}/{name}/api_keys").content_string.split()
+        key
+        for name in ("alpha", "beta", "asleep")
+        for key in host.file(f"{SECRETS}/{name}/api_keys").content_string.split()
     ]
-    assert len(keys) == 3
+    assert len(keys) == 4
     shown = "".join(
         host.check_output(command)
         for command in (
-            "docker inspect alpha asleep",
-            "docker logs alpha 2>&1",
+            "docker inspect alpha beta asleep",
+            "docker logs alpha 2>&1; docker logs beta 2>&1",
             "docker top alpha -eo pid,args",
             "cat /run/private_llm/progress/* /root/.ansible_async/* 2>/dev/null; ps -eo args; journalctl --no-pager",
         )
@@ -110,13 +135,15 @@ def test_a_server_that_is_to_be_stopped_is_there_and_does_not_run(host: t.Any) -
 
 
 def test_nothing_else_is_there(host: t.Any) -> None:
-    assert sorted(host.check_output("docker ps --all --format '{{.Names}}'").split()) == ["alpha", "asleep"]
+    assert sorted(host.check_output("docker ps --all --format '{{.Names}}'").split()) == ["alpha", "asleep", "beta"]
 
 
 def test_it_comes_back_with_the_engine(host: t.Any) -> None:
     before = inspect(host, "alpha")
+    # Two that load at once take their time on a small machine.
+    host.check_output("docker stop beta")
     host.check_output("systemctl restart docker")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 240
     while ask(host, "/health")[0] != 200:
         assert time.monotonic() < deadline, "the server did not come back"
         time.sleep(2)

@@ -21,6 +21,9 @@ import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _keys
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import ENTRYPOINT, REPEATED, serve_arguments
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._drain import DRAINING
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._limits import ready_timeout_env
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
 
 LABEL_MANAGED_BY = "private_llm.fleet.managed-by"
 LABEL_NAME = "private_llm.fleet.name"
@@ -98,13 +101,17 @@ def desired_spec(
     gpu_driver: str = "nvidia",
     nofile: int = 0,
     image_env: t.Mapping[str, str] | None = None,
+    release: Release | None = None,
+    weight_bytes: int = 0,
 ) -> ServerSpec:
     """What ``options`` (an instance in its normal form) ask for.
 
     ``model`` is the resolved release, ``gpus`` are device names, ``keys`` is how keys are delivered and ``nofile`` the
     limit on open files, 0 for the engine's own. Variables that the image sets to the same value are left out.
+    ``release`` is that of the image's vLLM, None where it is not known.
     """
     engine = with_parallel_size(options["engine"], len(gpus))
+    engine = with_drain(engine, release, int(options.get("drain_timeout") or 0))
     volumes = [f"{model}:{model}:ro", f"{cache_directory}:{CACHE_MOUNT}:rw"]
     if keys != _keys.NONE:
         volumes.append(f"{secrets_directory}:{_keys.MOUNT}:ro")
@@ -112,6 +119,7 @@ def desired_spec(
     env = {
         **BASE_ENV,
         **({} if gpus else NO_GPU_ENV),
+        **ready_timeout_env(weight_bytes, release),
         **{str(name): as_env(value) for name, value in options["env"].items()},
     }
     return ServerSpec(
@@ -142,6 +150,13 @@ def with_parallel_size(engine: t.Mapping[str, t.Any], gpus: int) -> dict[str, t.
     spread = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes", "device_ids")
     if gpus > 1 and not any(engine.get(name) is not None for name in spread):
         return {**engine, "tensor_parallel_size": gpus}
+    return dict(engine)
+
+
+def with_drain(engine: t.Mapping[str, t.Any], release: Release | None, seconds: int) -> dict[str, t.Any]:
+    """From 0.18 on vLLM can finish its requests when it is told to stop; by its own default it drops them."""
+    if seconds and engine.get("shutdown_timeout") is None and release is not None and release[:2] >= DRAINING:
+        return {**engine, "shutdown_timeout": seconds}
     return dict(engine)
 
 
@@ -301,7 +316,8 @@ def labels(spec: ServerSpec) -> dict[str, str]:
 
 def config_hash(spec: ServerSpec) -> str:
     """A fingerprint of the declared configuration, which holds no secret."""
-    text = json.dumps(dataclasses.asdict(spec), sort_keys=True, separators=(",", ":"))
+    declared = {**dataclasses.asdict(spec), "volumes": without_cache(spec.volumes)}
+    text = json.dumps(declared, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
@@ -382,8 +398,13 @@ def _network(inspect: t.Mapping[str, t.Any]) -> str:
 # What the engine can change on a container that goes on running.
 IN_PLACE = frozenset(("restart_policy",))
 
-# Follows from other fields, or is only a way to the same end.
-_DERIVED = frozenset(("name", "engine", "env", "gpus", "gpu_driver"))
+# Compared in a way of their own below; a name and a driver are only a way to the same end.
+_DERIVED = frozenset(("name", "engine", "env", "gpus", "gpu_driver", "volumes"))
+
+
+def without_cache(volumes: t.Sequence[str]) -> list[str]:
+    """The mounts that mean something; where compiled kernels are kept changes nothing that clients see."""
+    return [volume for volume in volumes if volume.split(":")[1:2] != [CACHE_MOUNT]]
 
 
 class Change(t.NamedTuple):
@@ -406,6 +427,9 @@ def differences(
             old, new = getattr(before, field.name), getattr(after, field.name)
             if old != new:
                 changes.append(Change(field.name, _shown(old), _shown(new)))
+    old_volumes, new_volumes = without_cache(before.volumes), without_cache(after.volumes)
+    if old_volumes != new_volumes:
+        changes.append(Change("volumes", old_volumes, new_volumes))
     if [same_gpu(gpu) for gpu in before.gpus] != [same_gpu(gpu) for gpu in after.gpus]:
         changes.append(Change("gpus", list(before.gpus), list(after.gpus)))
     changes += [Change(name, *map(typed, pair)) for name, pair in _by_key(before.engine, after.engine)]
@@ -423,6 +447,7 @@ def as_options(spec: ServerSpec) -> dict[str, t.Any]:
         for field in dataclasses.fields(ServerSpec)
         if field.name not in ("engine", "env")
     }
+    shown["volumes"] = without_cache(spec.volumes)
     shown["engine"] = {name: typed(value) for name, value in sorted(spec.engine.items())}
     shown["env"] = {name: _hidden(name, value) for name, value in sorted(spec.env.items())}
     return shown

@@ -71,6 +71,30 @@ class Engine:
     def containers(self, stopped: bool = False) -> list[dict[str, t.Any]]:
         return self._call(lambda: self._api.containers(all=stopped))
 
+    def image_ids(self) -> list[str]:
+        return [str(row["Id"]) for row in self._call(lambda: self._api.images(all=True))]
+
+    def run_once(self, image: str, command: t.Sequence[str], seconds: int) -> str:
+        """What a command prints in a container of the image that is cut off from everything, and removed again."""
+
+        def run() -> str:
+            body = {
+                "Image": image,
+                "Entrypoint": [command[0]],
+                "Cmd": list(command[1:]),
+                "Env": ["NVIDIA_VISIBLE_DEVICES=void"],
+                "HostConfig": {"NetworkMode": "none"},
+            }
+            name = str(self._api.create_container_from_config(body)["Id"])
+            try:
+                self._api.start(name)
+                self._api.wait(name, timeout=seconds)
+                return bytes(self._api.logs(name)).decode("utf-8", "replace")
+            finally:
+                self._api.remove_container(name, v=True, force=True)
+
+        return self._call(run)
+
     def create(self, name: str, body: t.Mapping[str, t.Any]) -> str:
         import docker
 

@@ -154,6 +154,37 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     return result
 
 
+# What a module for a server takes from an instance under the same name.
+_OPTIONS = tuple(key for key in KEYS if key not in ("model", "source", "revision"))
+
+
+def server_options(
+    instances: t.Sequence[t.Mapping[str, t.Any]], settings: t.Mapping[str, t.Any] | None = None
+) -> list[dict[str, t.Any]]:
+    """Instances in their normal form as the options of the module that runs them.
+
+    ``settings`` are options that are the same for all, and of `allow_unauthenticated` the names of the servers. What is
+    null or empty where it means nothing is left out.
+    """
+    shared = dict(settings or {})
+    allowed = shared.pop("allow_unauthenticated", [])
+    return [_options(instance, shared, allowed) for instance in instances]
+
+
+def _options(
+    instance: t.Mapping[str, t.Any], settings: t.Mapping[str, t.Any], allowed: t.Sequence[str]
+) -> dict[str, t.Any]:
+    if instance["state"] == "absent":
+        return {"name": instance["name"], "state": "absent"}
+    options = {key: _plain(instance[key]) for key in _OPTIONS if instance.get(key) is not None}
+    return {
+        **options,
+        **settings,
+        "model": instance["model_path"],
+        "allow_unauthenticated": instance["name"] in allowed,
+    }
+
+
 def endpoints(
     instances: t.Sequence[Instance], servers: t.Sequence[t.Mapping[str, t.Any]], address: str
 ) -> list[dict[str, t.Any]]:
@@ -252,11 +283,20 @@ def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
         f"{key}{text}" for key, check in _CHECKS.items() if options.get(key) is not None for text in check(options[key])
     ]
     if not problems and options.get("image"):
-        found = check_engine(options.get("engine") or {}, release_of(options["image"]))
-        problems.extend(f"engine.{name}: {text}" for name, text in found.problems.items())
+        # An image whose tag does not tell its release is asked later, by whoever can.
+        release = release_of(options["image"])
+        found = check_engine(options.get("engine") or {}, release)
+        problems.extend(f"engine.{name}: {text}" for name, text in found.problems.items() if release is not None)
         problem = image_problem(options["image"], options.get("gpus") or [])
         if problem:
             problems.append(f"image: {problem}")
+    if options.get("state") != "absent" and options.get("api_keys") == [] and not options.get("allow_unauthenticated"):
+        bind = options.get("bind", DEFAULTS["bind"])
+        if not is_loopback(bind):
+            problems.append(
+                f"api_keys: is empty, so anyone who reaches {bind}:{options.get('port')} may use the model; leave it "
+                "out to have a key made, bind to 127.0.0.1, or set allow_unauthenticated: true"
+            )
     model = options.get("model")
     if isinstance(model, str) and _HUB_ID.match(model):
         problems.append(f"model: {model!r} is a hub id; download it first, and name the absolute path on the host")

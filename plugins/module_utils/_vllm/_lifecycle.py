@@ -7,12 +7,14 @@
 """From the server that is there to the server that is wanted, one safe step after another.
 
 A replaced container is kept, stopped, under the name ``<name>.previous`` until the new one has generated a token; when
-it does not, the previous one takes its name back and is started again. Whatever a killed run leaves behind, the next
-run recognizes by these two names and goes on from there.
+it does not, the previous one takes its name back, is started again, and is waited for. Whatever a killed run leaves
+behind, the next run recognizes by these two names and goes on from there; a container that somebody gave another name
+is recognized by its label.
 """
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _keys
@@ -37,15 +39,18 @@ def previous_name(name: str) -> str:
 
 
 class Found(t.NamedTuple):
-    """The server's containers on the host before anything is done."""
+    """The server's containers on the host before anything is done, and the name that the current one was given."""
 
     current: Container | None
     previous: Container | None
+    renamed: str = ""
 
 
 def look(engine: Engine, name: str) -> Found:
     """What is there; ForeignContainerError when something else has the name."""
     found = Found(engine.inspect(name), engine.inspect(previous_name(name)))
+    if found.current is None and found.previous is None:
+        found = _renamed(engine, name)
     for wanted, container in ((name, found.current), (previous_name(name), found.previous)):
         if container is not None and not _container.is_managed(container):
             image = (container.get("Config") or {}).get("Image")
@@ -56,8 +61,24 @@ def look(engine: Engine, name: str) -> Found:
     return found
 
 
+def _renamed(engine: Engine, name: str) -> Found:
+    """The server's container under a name that somebody else gave it; the one that runs, where there are several."""
+    rows = [
+        row
+        for row in engine.containers(stopped=True)
+        if _container.is_managed({"Config": {"Labels": row.get("Labels")}})
+        and row["Labels"].get(_container.LABEL_NAME) == name
+    ]
+    for row in sorted(rows, key=lambda row: row.get("State") != "running"):
+        container = engine.inspect(str(row["Id"]))
+        if container is not None:
+            return Found(container, None, str(container.get("Name") or "").lstrip("/"))
+    return Found(None, None)
+
+
 # What can be done, in the words of the result.
-CREATE, RECREATE, UPDATE, START, UNPAUSE, STOP, REMOVE, RESTORE, DISCARD = (
+RENAME, CREATE, RECREATE, UPDATE, START, UNPAUSE, STOP, REMOVE, RESTORE, DISCARD = (
+    "rename",
     "create",
     "recreate",
     "update",
@@ -80,6 +101,11 @@ class Plan(t.NamedTuple):
     def changed(self) -> bool:
         return bool(self.actions)
 
+    @property
+    def starts(self) -> bool:
+        """Whether a server will load its model: one that shares its GPUs must not do so at the same time."""
+        return bool({START, UNPAUSE, RESTORE}.intersection(self.actions))
+
 
 def is_running(container: Container) -> bool:
     state = container.get("State") or {}
@@ -93,7 +119,9 @@ def plan(
 ) -> Plan:
     """The steps from ``found`` to ``state``. ``compare`` tells how a container differs from the declaration."""
     actions: list[str] = []
-    current, previous = found
+    current, previous = found.current, found.previous
+    if found.renamed and state != "absent":
+        actions.append(RENAME)
     if state == "absent":
         actions += [REMOVE] if current is not None else []
         actions += [DISCARD] if previous is not None else []
@@ -130,11 +158,27 @@ def _run_state(state: str, current: Container) -> list[str]:
 class StartError(ValueError):
     """The server did not come up; says why, and what has become of the previous one."""
 
-    def __init__(self, message: str, diagnosis: Diagnosis, log_tail: t.Sequence[str], rolled_back: bool) -> None:
+    def __init__(
+        self,
+        message: str,
+        diagnosis: Diagnosis,
+        log: t.Sequence[str],
+        begun: float,
+        rolled_back: bool,
+    ) -> None:
         super().__init__(message)
         self.diagnosis = diagnosis
-        self.log_tail = list(log_tail)
+        self.log = list(log)
+        self.begun = begun
         self.rolled_back = rolled_back
+
+
+class Hooks(t.NamedTuple):
+    """What carrying out a plan needs beside the engine; both take a specification and the files with its keys."""
+
+    wait: t.Callable[[ServerSpec, t.Mapping[str, str]], dict[str, t.Any]]
+    drain: t.Callable[[ServerSpec, t.Mapping[str, str]], object]
+    clock: t.Callable[[], float] = time.monotonic
 
 
 class Lifecycle:
@@ -147,7 +191,8 @@ class Lifecycle:
         secrets_directory: str,
         files: t.Mapping[str, str],
         rollback: bool,
-        wait: t.Callable[[], dict[str, t.Any]],
+        waits: bool,
+        hooks: Hooks,
     ) -> None:
         self._engine = engine
         self._name = name
@@ -156,11 +201,17 @@ class Lifecycle:
         self._files = files
         self._old_files = _keys.read_directory(secrets_directory)
         self._rollback = rollback
-        self._wait = wait
+        self._waits = waits
+        self._hooks = hooks
+        self._went_down = 0.0
+        # Seconds for which clients had no server, where one was running before; None as long as there were none.
+        self.outage: float | None = None
 
-    def carry_out(self, plan: Plan, spec: ServerSpec) -> dict[str, t.Any]:
+    def carry_out(self, plan: Plan, spec: ServerSpec, found: Found) -> dict[str, t.Any]:
         """Do what is planned, and wait; returns what waiting found out."""
         actions = plan.actions
+        if RENAME in actions:
+            self._engine.rename(found.renamed, self._name)
         if RESTORE in actions:
             # Undo what a cut-off run began: the previous container takes its name back, as it is.
             self._engine.remove(self._name)
@@ -173,7 +224,7 @@ class Lifecycle:
         if UPDATE in actions:
             self._engine.set_restart_policy(self._name, _container.restart_policy_body(spec.restart_policy))
         if STOP in actions:
-            self._engine.stop(self._name, spec.stop_timeout)
+            self._stop(self._engine.inspect(self._name), self._name)
         if UNPAUSE in actions:
             self._engine.unpause(self._name)
         result = self._bring_up(actions, spec)
@@ -181,28 +232,47 @@ class Lifecycle:
             self._engine.remove(self._previous)
         return result
 
-    def remove(self, plan: Plan, stop_timeout: int) -> None:
+    def remove(self, plan: Plan, found: Found) -> None:
         """The server goes, with what it kept secret."""
         if REMOVE in plan.actions:
-            self._engine.stop(self._name, stop_timeout)
-            self._engine.remove(self._name)
+            name = found.renamed or self._name
+            self._stop(found.current, name)
+            self._engine.remove(name)
         if DISCARD in plan.actions:
             self._engine.remove(self._previous)
         _keys.write_directory(self._directory, {})
 
     # --- the steps ---
 
+    def _stop(self, container: Container | None, name: str) -> None:
+        """Stop it once its requests are done, or their time is up."""
+        if container is None:
+            return
+        spec = _container.spec_of(container)
+        if is_running(container):
+            self._hooks.drain(spec, self._old_files)
+            self._went_down = self._hooks.clock()
+        self._engine.stop(name, spec.stop_timeout)
+
+    def _wait(self, spec: ServerSpec, files: t.Mapping[str, str]) -> dict[str, t.Any]:
+        """What the ready server measured of itself, and how long clients had none."""
+        if not self._waits:
+            return {}
+        ready = self._hooks.wait(spec, files)
+        if self._went_down:
+            self.outage = round(self._hooks.clock() - self._went_down, 1)
+        return ready
+
     def _bring_up(self, actions: t.Collection[str], spec: ServerSpec) -> dict[str, t.Any]:
         """Start what is there, and wait for it."""
         try:
             if START in actions:
                 self._engine.start(self._name)
-            return self._wait()
+            return self._wait(spec, self._files)
         except (NotReadyError, EngineError) as error:
             refused = isinstance(error, EngineError)
             if DISCARD in actions:
-                self._put_back(spec.restart_policy, start=True)
-                ending = "The previous container was put back and started."
+                ending = self._put_back(spec.restart_policy, start=True)
             elif refused and CREATE in actions:
                 self._engine.remove(self._name)
                 ending = "The container was removed, for it never ran."
@@ -221,7 +291,7 @@ class Lifecycle:
             raise EngineError(f"the container {self._name} vanished while it was being replaced")
         was_running = restored or bool((old.get("State") or {}).get("Running"))
         policy = ((old.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") or "no"
-        engine.stop(self._name, int((old.get("Config") or {}).get("StopTimeout") or _container.STOP_GRACE))
+        self._stop(old, self._name)
         if not self._rollback:
             engine.remove(self._name)
             engine.create(self._name, _container.create_body(spec))
@@ -233,33 +303,44 @@ class Lifecycle:
             engine.create(self._name, _container.create_body(spec))
             if start:
                 engine.start(self._name)
-            result = self._wait()
+            result = self._wait(spec, self._files)
         except (NotReadyError, EngineError) as error:
-            self._put_back(spec.restart_policy if restored else policy, was_running)
-            ending = "The previous container was put back" + (
-                " and started." if was_running else ", stopped as it was."
-            )
+            ending = self._put_back(spec.restart_policy if restored else policy, was_running)
             raise self._failure(error, ending, True) from error
         engine.remove(self._previous)
         return result
 
-    def _put_back(self, policy: str, start: bool) -> None:
+    def _put_back(self, policy: str, start: bool) -> str:
+        """The previous container and its keys return, and serve if they did before; says how that went."""
         _keys.write_directory(self._directory, self._old_files)
         self._engine.remove(self._name)
         self._engine.rename(self._previous, self._name)
         self._engine.set_restart_policy(self._name, _container.restart_policy_body(policy))
-        if start:
+        if not start:
+            return "The previous container was put back, stopped as it was."
+        try:
             self._engine.start(self._name)
+            old = self._engine.inspect(self._name)
+            if old is not None:
+                self._wait(_container.spec_of(old), self._old_files)
+        except (NotReadyError, EngineError) as error:
+            why = error.diagnosis.cause if isinstance(error, NotReadyError) else str(error)
+            return f"The previous container was put back, but does not serve, either: {why}."
+        if not self._waits:
+            return "The previous container was put back and started."
+        ending = "The previous container was put back and serves again"
+        return ending + (f"; the outage was {self.outage:g} seconds." if self.outage is not None else ".")
 
     def _failure(self, error: NotReadyError | EngineError, ending: str, rolled_back: bool) -> StartError:
         if isinstance(error, NotReadyError):
-            diagnosis, log_tail = error.diagnosis, error.log_tail
+            diagnosis, log, begun = error.diagnosis, error.log, error.begun
         else:
-            diagnosis, log_tail = diagnose([str(error)], name=self._name), [str(error)]
+            diagnosis, log, begun = diagnose([str(error)], name=self._name), [str(error)], time.time()
         return StartError(
             f"the vLLM server {self._name} did not become ready: {diagnosis.cause}. It said: {diagnosis.evidence}. "
             f"What to do: {diagnosis.fix}. {ending}",
             diagnosis,
-            log_tail,
+            log,
+            begun,
             rolled_back,
         )

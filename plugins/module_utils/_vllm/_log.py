@@ -71,6 +71,14 @@ def phase(line: str) -> str | None:
     return None
 
 
+def latest_phase(lines: t.Iterable[str]) -> str:
+    """What vLLM is doing after it has logged these lines."""
+    found = STARTING
+    for line in lines:
+        found = phase(line) or found
+    return found
+
+
 _FACTS: tuple[tuple[str, re.Pattern[str], t.Callable[[str], t.Any]], ...] = (
     ("kv_cache_tokens", re.compile(r"KV cache size: ([\d,]+) tokens"), lambda text: int(text.replace(",", ""))),
     (

@@ -12,6 +12,7 @@ import contextlib
 import http.client
 import json
 import re
+import socket
 import ssl
 import typing as t
 
@@ -21,6 +22,10 @@ _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 
 class ServerError(ValueError):
     """The server did not answer as it should; the text says what it did."""
+
+
+class ServerSilent(ServerError):
+    """The server took the request, and nothing came back in time."""
 
 
 class Answer(t.NamedTuple):
@@ -63,6 +68,10 @@ class Server:
                 connection.request(method, self.root + path, body=payload, headers=headers)
                 response = connection.getresponse()
                 return Answer(response.status, response.read().decode("utf-8", "replace"))
+            except socket.timeout as error:
+                raise ServerSilent(
+                    f"{method} {path} on {self.address}:{self.port}: no answer within {timeout:g} seconds"
+                ) from error
             except (OSError, http.client.HTTPException) as error:
                 reason = str(error) or type(error).__name__
                 raise ServerError(f"{method} {path} on {self.address}:{self.port}: {reason}") from error

@@ -34,10 +34,11 @@ _READY_LINE = "Application startup complete"
 class NotReadyError(ValueError):
     """The server will not become ready, or has not in time."""
 
-    def __init__(self, diagnosis: Diagnosis, log_tail: t.Sequence[str] = ()) -> None:
+    def __init__(self, diagnosis: Diagnosis, log: t.Sequence[LogLine] = (), begun: float = 0.0) -> None:
         super().__init__(f"{diagnosis.cause}. vLLM said: {diagnosis.evidence}. What to do: {diagnosis.fix}")
         self.diagnosis = diagnosis
-        self.log_tail = list(log_tail)
+        self.log = [line.text for line in log]
+        self.begun = begun
 
 
 class Waiter:
@@ -109,7 +110,8 @@ class Waiter:
                 bool(state.get("OOMKilled")),
                 self._name,
             ),
-            tail(lines),
+            lines,
+            self._begun,
         )
 
     def _follow(self, seen: float) -> float:
@@ -148,7 +150,8 @@ class Waiter:
                 f"read its log: docker logs {self._name}",
                 "not_working",
             ),
-            tail(self._lines()),
+            self._lines(),
+            self._begun,
         )
 
     def _measured(
@@ -165,7 +168,7 @@ class Waiter:
         texts = [line.text for line in lines]
         known = diagnose(texts, name=self._name)
         if known.id != "unknown":
-            return NotReadyError(known, tail(lines))
+            return NotReadyError(known, lines, self._begun)
         last = next((text.strip() for text in reversed(texts) if text.strip()), "nothing yet")
         return NotReadyError(
             Diagnosis(
@@ -175,16 +178,13 @@ class Waiter:
                 f"docker logs {self._name}",
                 "timeout",
             ),
-            tail(lines),
+            lines,
+            self._begun,
         )
 
 
 def started_at(container: t.Mapping[str, t.Any]) -> float:
     return epoch(str((container.get("State") or {}).get("StartedAt") or ""))
-
-
-def tail(lines: t.Sequence[LogLine]) -> list[str]:
-    return [line.text for line in lines[-LOG_TAIL:]]
 
 
 def nothing_measured() -> dict[str, t.Any]:

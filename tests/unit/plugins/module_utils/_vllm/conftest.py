@@ -51,6 +51,18 @@ class FakeEngine:
     def inspect(self, name: str) -> dict[str, t.Any] | None:
         return copy.deepcopy(self.there.get(name))
 
+    def containers(self, stopped: bool = False) -> list[dict[str, t.Any]]:
+        return [
+            {
+                "Id": name,
+                "Names": ["/" + name],
+                "Labels": container["Config"].get("Labels"),
+                "State": "running" if container["State"]["Running"] else "exited",
+            }
+            for name, container in self.there.items()
+            if stopped or container["State"]["Running"]
+        ]
+
     def create(self, name: str, body: t.Mapping[str, t.Any]) -> str:
         self._do(f"create {name}")
         return str(self.add(name, body, running=False)["Id"])
@@ -70,7 +82,7 @@ class FakeEngine:
     def rename(self, name: str, new_name: str) -> None:
         self._do(f"rename {name} {new_name}")
         assert new_name not in self.there
-        self.there[new_name] = self.there.pop(name)
+        self.there[new_name] = {**self.there.pop(name), "Name": "/" + new_name}
 
     def remove(self, name: str) -> None:
         self._do(f"remove {name}")

@@ -295,3 +295,40 @@ def test_a_diff_shows_typed_values_and_no_secret() -> None:
     assert json.dumps(shown)
     given = _container.declared({"name": "alpha", "api_keys": ["canary"], "env": {"A_TOKEN": "canary"}, "wait": True})
     assert given == {"name": "alpha", "env": {"A_TOKEN": "(hidden)"}}
+
+
+@pytest.mark.parametrize(
+    ("engine", "release", "seconds", "given", "stop"),
+    [
+        ({}, (0, 32, 0), 60, 60, 75),
+        ({}, (0, 17, 1), 60, None, 15),
+        ({}, None, 60, None, 15),
+        ({}, (0, 32, 0), 0, None, 15),
+        ({"shutdown_timeout": 300}, (0, 32, 0), 60, 300, 315),
+        ({"shutdown_timeout": 0}, (0, 32, 0), 60, 0, 15),
+    ],
+)
+def test_requests_get_time_to_finish(
+    engine: dict[str, t.Any], release: t.Any, seconds: int, given: int | None, stop: int
+) -> None:
+    wanted = spec({**declared(engine=engine), "drain_timeout": seconds}, release=release)
+    assert wanted.engine.get("shutdown_timeout") == (None if given is None else str(given))
+    assert wanted.stop_timeout == stop
+
+
+def test_where_kernels_are_kept_is_no_change() -> None:
+    before, after = spec(), spec(cache_directory="/var/cache/private_llm/vllm/v0.32.0-0123456789ab/cpu")
+    assert before != after
+    assert _container.differences(before, after) == []
+    assert _container.config_hash(before) == _container.config_hash(after)
+    assert _container.as_options(before) == _container.as_options(after)
+    moved = spec(declared(volumes=["/a:/b"]), cache_directory="/elsewhere")
+    changes = _container.differences(before, moved)
+    assert [change.option for change in changes] == ["volumes"]
+    assert "/a:/b:rw" in changes[0].after
+
+
+def test_a_large_model_gets_more_time_from_vllm() -> None:
+    assert spec(weight_bytes=140 * 10**9, release=(0, 32, 0)).env["VLLM_ENGINE_READY_TIMEOUT_S"] == "3600"
+    own = declared(env={"VLLM_ENGINE_READY_TIMEOUT_S": 9000})
+    assert spec(own, weight_bytes=140 * 10**9, release=(0, 32, 0)).env["VLLM_ENGINE_READY_TIMEOUT_S"] == "9000"

@@ -14,6 +14,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances
     instance_problems,
     normal_instances,
     option_problems,
+    server_options,
 )
 
 
@@ -394,3 +395,43 @@ def test_endpoints_join_what_is_declared_and_what_is_found() -> None:
         "status": "ready",
         "ready": {"seconds": 20.5},
     }
+
+
+def test_instances_become_options_of_the_module() -> None:
+    declared = [
+        {"name": "alpha", "model": "Qwen/Qwen3-8B", "port": 18005, "gpus": [0], "engine": {"max_model_len": 1024}},
+        {"name": "beta", "model": "/srv/x", "port": 18006, "api_keys": [], "state": "stopped"},
+        {"name": "gone", "state": "absent"},
+    ]
+    found = server_options(normal_instances(declared), {"drain_timeout": 5, "allow_unauthenticated": ["beta"]})
+    shared = {"bind": "0.0.0.0", "env": {}, "volumes": [], "shm_size": "", "ipc": "private", "drain_timeout": 5}
+    assert found == [
+        {
+            **shared,
+            "name": "alpha",
+            "model": "/srv/models/Qwen/Qwen3-8B/current",
+            "image": "vllm/vllm-openai:v0.32.0",
+            "gpus": ["0"],
+            "port": 18005,
+            "engine": {"max_model_len": 1024},
+            "served_model_names": ["alpha"],
+            "restart_policy": "unless-stopped",
+            "state": "started",
+            "allow_unauthenticated": False,
+        },
+        {
+            **shared,
+            "name": "beta",
+            "model": "/srv/x",
+            "image": "vllm/vllm-openai:v0.32.0",
+            "gpus": [],
+            "port": 18006,
+            "engine": {},
+            "served_model_names": ["beta"],
+            "api_keys": [],
+            "restart_policy": "unless-stopped",
+            "state": "stopped",
+            "allow_unauthenticated": True,
+        },
+        {"name": "gone", "state": "absent"},
+    ]

@@ -12,8 +12,10 @@ import pytest
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _keys, _lifecycle
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import Change, ServerSpec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import Diagnosis
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._lifecycle import (
     Found,
+    Hooks,
     Lifecycle,
     Plan,
     StartError,
@@ -21,6 +23,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._lifecycle
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._readiness import NotReadyError
 
+WAIT = "wait for /srv/x with sk-new"
 SPEC = ServerSpec("alpha", "vllm:v0.32.0", "/srv/x", ("alpha",), 18005, "0.0.0.0", stop_timeout=15)
 READY = {"seconds": 1.0}
 OPTION = Change("max_model_len", 1, 2)
@@ -93,22 +96,38 @@ class Lab:
     def __init__(self, engine: t.Any, directory: pathlib.Path) -> None:
         self.engine = engine
         self.directory = str(directory / "private_llm" / "vllm_server" / "alpha")
-        self.failures: list[Exception] = []
+        self.failures: list[Exception | None] = []  # one for each wait, until there are no more
+        self.now = 100.0
+        self.waits = True
+        self.outage: float | None = None
 
     def have(self, name: str = "alpha", running: bool = True, policy: str = "always") -> None:
         body = _container.create_body(SPEC)
         body["HostConfig"]["RestartPolicy"] = _container.restart_policy_body(policy)
         self.engine.add(name, body, running)["Id"] = f"old {name}"
 
-    def wait(self) -> dict[str, t.Any]:
-        self.engine.calls.append("wait")
-        for failure in self.failures:
+    def wait(self, spec: ServerSpec, files: t.Mapping[str, str]) -> dict[str, t.Any]:
+        self.engine.calls.append(f"wait for {spec.model} with {files.get(_keys.KEY_FILE, 'no key').strip()}")
+        self.now += 20.0
+        failure = self.failures.pop(0) if self.failures else None
+        if failure is not None:
             raise failure
         return READY
 
-    def carry_out(self, *actions: str, rollback: bool = True) -> dict[str, t.Any]:
-        lifecycle = Lifecycle(self.engine, "alpha", self.directory, _keys.files_of(["sk-new"]), rollback, self.wait)
-        return lifecycle.carry_out(Plan(actions, ()), SPEC)
+    def drain(self, spec: ServerSpec, files: t.Mapping[str, str]) -> None:
+        self.engine.calls.append(f"drain {spec.model} with {files.get(_keys.KEY_FILE, 'no key').strip()}")
+        self.now += 7.0
+
+    def lifecycle(self, files: t.Mapping[str, str], rollback: bool = True) -> Lifecycle:
+        hooks = Hooks(self.wait, self.drain, lambda: self.now)
+        return Lifecycle(self.engine, "alpha", self.directory, files, rollback, self.waits, hooks)
+
+    def carry_out(self, *actions: str, rollback: bool = True, renamed: str = "") -> dict[str, t.Any]:
+        lifecycle = self.lifecycle(_keys.files_of(["sk-new"]), rollback)
+        try:
+            return lifecycle.carry_out(Plan(actions, ()), SPEC, Found(None, None, renamed))
+        finally:
+            self.outage = lifecycle.outage
 
 
 @pytest.fixture
@@ -116,12 +135,12 @@ def lab(engine: t.Any, tmp_path: pathlib.Path) -> Lab:
     return Lab(engine, tmp_path)
 
 
-NOT_READY = NotReadyError(Diagnosis("it is broken", "Error: x", "mend it", "some_id"), ["last line"])
+NOT_READY = NotReadyError(Diagnosis("it is broken", "Error: x", "mend it", "some_id"), [LogLine(5.0, "last line")], 5.0)
 
 
 def test_a_new_server(lab: Lab) -> None:
     assert lab.carry_out("create", "start") == READY
-    assert lab.engine.calls == ["create alpha", "start alpha", "wait"]
+    assert lab.engine.calls == ["create alpha", "start alpha", WAIT]
     assert _keys.read_directory(lab.directory) == _keys.files_of(["sk-new"])
 
 
@@ -129,13 +148,13 @@ def test_a_new_server_that_does_not_start_is_stopped_and_kept(lab: Lab) -> None:
     lab.failures = [NOT_READY]
     with pytest.raises(StartError) as error:
         lab.carry_out("create", "start")
-    assert lab.engine.calls == ["create alpha", "start alpha", "wait", "stop alpha 15"]
+    assert lab.engine.calls == ["create alpha", "start alpha", WAIT, "stop alpha 15"]
     assert str(error.value) == (
         "the vLLM server alpha did not become ready: it is broken. It said: Error: x. What to do: mend it. "
         "The container is stopped, and kept for its log: docker logs alpha."
     )
     assert error.value.diagnosis.id == "some_id"
-    assert error.value.log_tail == ["last line"]
+    assert (error.value.log, error.value.begun) == (["last line"], 5.0)
     assert not error.value.rolled_back
 
 
@@ -151,13 +170,15 @@ def test_a_new_server_that_the_engine_refuses_to_start_is_removed(lab: Lab) -> N
 def test_a_replaced_server_waits_until_the_new_one_is_ready(lab: Lab) -> None:
     lab.have()
     assert lab.carry_out("recreate", "start") == READY
+    assert lab.outage == 20.0
     assert lab.engine.calls == [
+        "drain /srv/x with no key",
         "stop alpha 15",
         "rename alpha alpha.previous",
         "restart policy of alpha.previous no",
         "create alpha",
         "start alpha",
-        "wait",
+        WAIT,
         "remove alpha.previous",
     ]
 
@@ -169,13 +190,58 @@ def test_a_server_that_cannot_be_replaced_comes_back_as_it_was(lab: Lab) -> None
     with pytest.raises(StartError) as error:
         lab.carry_out("recreate", "start")
     assert error.value.rolled_back
-    assert str(error.value).endswith("The previous container was put back and started.")
+    assert str(error.value).endswith("The previous container was put back and serves again; the outage was 40 seconds.")
+    assert lab.outage == 40.0
+    assert lab.engine.calls[-1] == "wait for /srv/x with sk-old"
     assert list(lab.engine.there) == ["alpha"]
     back = lab.engine.there["alpha"]
     assert back["Id"] == "old alpha"
     assert back["State"]["Running"]
     assert back["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert _keys.read_directory(lab.directory) == _keys.files_of(["sk-old"])
+
+
+def test_a_server_that_cannot_be_replaced_and_does_not_come_back(lab: Lab) -> None:
+    lab.have()
+    lab.failures = [NOT_READY, NotReadyError(Diagnosis("the disk is full", "x", "y", "disk_full"))]
+    with pytest.raises(StartError) as error:
+        lab.carry_out("recreate", "start")
+    assert error.value.diagnosis.id == "some_id"
+    assert str(error.value).endswith(
+        "The previous container was put back, but does not serve, either: the disk is full."
+    )
+    assert lab.outage is None
+
+
+def test_nobody_waits_when_told_not_to(lab: Lab) -> None:
+    lab.have()
+    lab.waits = False
+    lab.engine.refuse = {"start alpha": "no such device"}
+    with pytest.raises(StartError):
+        lab.carry_out("recreate", "start")
+    lab.engine.refuse = {}
+    assert lab.carry_out("recreate", "start") == {}
+    assert not [call for call in lab.engine.calls if call.startswith("wait")]
+
+
+def test_a_server_that_was_renamed_gets_its_name_back(lab: Lab) -> None:
+    lab.have("zeta")
+    found = _lifecycle.look(lab.engine, "alpha")
+    assert found.renamed == "zeta"
+    assert plan("started", found, lambda container: ()).actions == ("rename",)
+    assert plan("started", found, lambda container: [OPTION]).actions == ("rename", "recreate", "start")
+    lab.carry_out("rename", renamed="zeta")
+    assert lab.engine.calls == ["rename zeta alpha", WAIT]
+    assert list(lab.engine.there) == ["alpha"]
+
+
+def test_a_server_that_was_renamed_is_removed_all_the_same(lab: Lab) -> None:
+    lab.have("zeta")
+    found = _lifecycle.look(lab.engine, "alpha")
+    planned = plan("absent", found, lambda container: ())
+    assert planned.actions == ("remove",)
+    lab.lifecycle({}).remove(planned, found)
+    assert lab.engine.there == {}
 
 
 def test_a_stopped_server_comes_back_stopped(lab: Lab) -> None:
@@ -224,7 +290,7 @@ def test_the_new_server_of_a_cut_off_run_is_proven_before_the_previous_one_goes(
     lab.have("alpha.previous", running=False, policy="no")
     lab.have("alpha")
     lab.carry_out("remove_previous")
-    assert lab.engine.calls == ["wait", "remove alpha.previous"]
+    assert lab.engine.calls == [WAIT, "remove alpha.previous"]
 
 
 def test_the_new_server_of_a_cut_off_run_that_is_not_ready_gives_way(lab: Lab) -> None:
@@ -243,20 +309,21 @@ def test_a_running_server_that_is_not_ready_is_left_alone(lab: Lab) -> None:
     lab.failures = [NOT_READY]
     with pytest.raises(StartError) as error:
         lab.carry_out()
-    assert lab.engine.calls == ["wait"]
+    assert lab.engine.calls == [WAIT]
     assert str(error.value).endswith("The container was left as it is.")
 
 
 def test_small_steps(lab: Lab) -> None:
     lab.have()
     lab.carry_out("update", "unpause")
+    lab.waits = False
     lab.carry_out("stop")
     assert lab.engine.calls == [
         "restart policy of alpha unless-stopped",
         "unpause alpha",
-        "wait",
+        WAIT,
+        "drain /srv/x with sk-new",
         "stop alpha 15",
-        "wait",
     ]
 
 
@@ -264,9 +331,13 @@ def test_removal_takes_the_keys_along(lab: Lab) -> None:
     lab.have()
     lab.have("alpha.previous", running=False)
     _keys.write_directory(lab.directory, _keys.files_of(["sk-old"]))
-    lifecycle = Lifecycle(lab.engine, "alpha", lab.directory, {}, True, lab.wait)
-    lifecycle.remove(Plan(("remove", "remove_previous"), ()), 30)
-    assert lab.engine.calls == ["stop alpha 30", "remove alpha", "remove alpha.previous"]
+    lab.lifecycle({}).remove(Plan(("remove", "remove_previous"), ()), _lifecycle.look(lab.engine, "alpha"))
+    assert lab.engine.calls == [
+        "drain /srv/x with sk-old",
+        "stop alpha 15",
+        "remove alpha",
+        "remove alpha.previous",
+    ]
     assert _keys.read_directory(lab.directory) == {}
 
 

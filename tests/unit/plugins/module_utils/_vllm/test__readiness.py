@@ -105,7 +105,7 @@ def test_an_exit_ends_the_wait_at_once_with_the_cause(lab: Lab) -> None:
         lab.wait()
     assert lab.clock.now == 3
     assert error.value.diagnosis.id == "unknown_option"
-    assert error.value.log_tail[-1] == "vllm: error: unrecognized arguments: --max-modle-len 1024"
+    assert error.value.log[-1] == "vllm: error: unrecognized arguments: --max-modle-len 1024"
 
 
 def test_a_restart_counts_as_an_exit(lab: Lab) -> None:

@@ -1,0 +1,50 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""What the modules for one server and for several have in common with Ansible."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._converge import Host, Server
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError
+
+if t.TYPE_CHECKING:
+    from ansible.module_utils.basic import AnsibleModule
+
+GPU_TOOL_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
+
+
+def host_of(module: AnsibleModule) -> Host:
+    return Host(
+        module.check_mode,
+        lambda: module.get_bin_path("nvidia-smi", opt_dirs=GPU_TOOL_FOLDERS),
+        module.warn,
+        module.no_log_values.update,
+    )
+
+
+def way_to_engine(module: AnsibleModule, servers: t.Sequence[Server]) -> t.Callable[[], Engine] | None:
+    """How to reach the engine; None where there is none, and none is needed to say what would be.
+
+    May start the module again under the interpreter that has Docker's library.
+    """
+    bare = not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ
+    if bare and (module.check_mode or all(server.state == "absent" for server in servers)):
+        return None
+    if module.check_mode and not _respawn.available("docker"):
+        return None
+    _respawn.require(module, "docker")
+    try:
+        Engine.connect()
+    except EngineError:
+        if module.check_mode:
+            return None
+        raise
+    return Engine.connect

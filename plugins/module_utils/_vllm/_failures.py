@@ -1,0 +1,37 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""The whole log of a server that did not get ready, kept on the host after its container has gone."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import typing as t
+
+ROOT = "/var/log/private_llm/vllm_server"
+KEPT = 5  # of each server, the newest
+
+_SUFFIX = ".log"
+
+
+def keep(name: str, begun: float, lines: t.Sequence[str], root: str = ROOT) -> str:
+    """Write the log of a start that began then (seconds since the epoch); returns the file, readable by root alone.
+
+    A log has prompts in it when requests are logged, and paths of the host.
+    """
+    directory = os.path.join(root, name)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    stamp = datetime.datetime.fromtimestamp(begun, datetime.timezone.utc).strftime("%Y-%m-%dT%H-%M-%SZ")
+    path = os.path.join(directory, stamp + _SUFFIX)
+    # The first failure of a start is the one that tells; running again does not write over it.
+    with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as stream:
+        os.chmod(path, 0o600)
+        stream.writelines(line + "\n" for line in lines)
+    for old in sorted(file for file in os.listdir(directory) if file.endswith(_SUFFIX))[:-KEPT]:
+        os.unlink(os.path.join(directory, old))
+    return path
