@@ -709,7 +709,7 @@ def diagnose(
 
 
 def _loads_weights(texts: t.Sequence[str]) -> bool:
-    """Whether the failure came out of loading the model, which the newer of the two model runners does not say itself."""
+    """Whether the failure came out of loading the model; the newer of the two model runners does not say so itself."""
     return any(text.endswith(", in load_model") for text in texts)
 
 
