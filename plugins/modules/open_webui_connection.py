@@ -134,7 +134,8 @@ seealso:
   - module: private_llm.fleet.open_webui_chat
   - module: private_llm.fleet.open_webui_model_access
 notes:
-  - Open WebUI replaces all connections at once and has no locking. Let only one task at a time write to one Open WebUI.
+  - Open WebUI replaces all connections at once and has no locking. Tasks that run on one host take turns. Of tasks that
+    write from different hosts in the same moment, the one whose connections were overwritten fails and says so.
   - Open WebUI's main switch for OpenAI-compatible servers is switched on as soon as a declared connection is enabled,
     and
     otherwise left.
@@ -257,11 +258,19 @@ webui_version:
   sample: 0.12.4
 """
 
+import time
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _connections
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+    _client,
+    _connections,
+    _private_folder,
+)
+
+# Longer than another writer needs between its reading and its writing, so that it is seen when it overwrote ours.
+SETTLE_SECONDS = 0.5
 
 CONNECTION_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "url": {"type": "str"},
@@ -315,31 +324,55 @@ class ConnectionManager:
         _connections.check_declared(wanted)
         client = _client.connect(self.module.params)
         self.result["webui_version"] = client.version
-        before = _connections.from_api(client.get("/openai/config"))
-        plan = _connections.make_plan(
-            before, wanted, purge=self.module.params["purge"], owner=self.module.params["owner"]
-        )
+        plan = self._plan(client, wanted)
         self._fill(plan)
         if self.module.check_mode:
-            if self.module.params["discover"] and before.enable:
+            if self.module.params["discover"] and plan.before.enable:
                 listing = _connections.offered(client.get("/openai/models"))
                 self._offer(plan, listing, [one.origin for one in plan.planned])
             return self.result
         if self.module.params["verify"]:
             self._verify(client, plan)
         if plan.changed:
-            client.post("/openai/config/update", _connections.to_api(plan.after))
-            after = _connections.from_api(client.get("/openai/config"))
-            problems = _connections.ignored(plan.after, after)
-            if problems:
-                raise _client.OpenWebUiError(
-                    f"Open WebUI at {client.url} took the connections but did not keep them: {'; '.join(problems)}. "
-                    "Something else may be writing its connections at the same time"
-                )
+            plan = self._write(client, wanted, plan)
         if self.module.params["discover"] and plan.after.enable:
             listing = _connections.offered(client.get("/openai/models"))
             self._offer(plan, listing, [one.index for one in plan.planned])
         return self.result
+
+    def _plan(self, client: _client.Client, wanted: list[_connections.Wanted]) -> _connections.Plan:
+        before = _connections.from_api(client.get("/openai/config"))
+        return _connections.make_plan(
+            before, wanted, purge=self.module.params["purge"], owner=self.module.params["owner"]
+        )
+
+    def _write(
+        self, client: _client.Client, wanted: list[_connections.Wanted], plan: _connections.Plan
+    ) -> _connections.Plan:
+        """Write the plan, made anew from what is there right before: all connections are replaced at once, those of
+        others included. A task on another host has no lock in common with this one; what it may have written between
+        our reading and our writing is gone, and it sees that itself, since it looks a moment later, too."""
+        with _private_folder.only_writer(_private_folder.private_folder(), client.url):
+            fresh = self._plan(client, wanted)
+            if not fresh.before.same_as(plan.before):
+                plan = fresh
+                told = self.result["declared"]
+                self.result["declared"] = []
+                self._fill(plan)
+                for entry, earlier in zip(self.result["declared"], told):
+                    entry.update(verified=earlier["verified"], models=earlier["models"])
+            if not plan.changed:
+                return plan
+            client.post("/openai/config/update", _connections.to_api(plan.after))
+            time.sleep(SETTLE_SECONDS)
+            problems = _connections.ignored(plan.after, _connections.from_api(client.get("/openai/config")))
+        if problems:
+            raise _client.OpenWebUiError(
+                f"Open WebUI at {client.url} took the connections but did not keep them: {'; '.join(problems)}. "
+                "Something else may be writing its connections at the same time: let one play at a time do that, and "
+                "run this one again"
+            )
+        return plan
 
     def _fill(self, plan: _connections.Plan) -> None:
         self.result["changed"] = plan.changed

@@ -22,6 +22,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _private_folder
+
 # The oldest release whose API these modules were held against.
 MINIMUM_VERSION = (0, 11, 4)
 
@@ -58,6 +60,14 @@ class UnreachableError(OpenWebUiError):
 
 class SignInError(OpenWebUiError):
     """Open WebUI does not let these credentials do what is asked."""
+
+
+class WrongPasswordError(SignInError):
+    """Open WebUI does not accept the password."""
+
+
+class SecondFactorError(SignInError):
+    """Open WebUI accepts the password and wants more than that."""
 
 
 class ApiError(OpenWebUiError):
@@ -251,7 +261,7 @@ class Client:
             "POST", "/api/v1/auths/signin", {"email": email_address, "password": password}, wait_for_limit=True
         )
         if reply.status == 400:
-            raise SignInError(
+            raise WrongPasswordError(
                 f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {error_detail(reply)}. "
                 "Open WebUI takes a password from its environment at its first start only; give the one in use"
             )
@@ -267,7 +277,7 @@ class Client:
             )
         data = self._decode("POST", "/api/v1/auths/signin", reply, (200,))
         if isinstance(data, dict) and data.get("next_step"):
-            raise SignInError(
+            raise SecondFactorError(
                 f"{email_address} needs a second factor at {self.url} ({data['next_step']}), which an unattended run "
                 "cannot give: use webui_token with an administrator's API key"
             )
@@ -282,6 +292,38 @@ class Client:
         self._token = str(token)
         self._email = email_address
 
+    def resume(
+        self, email_address: str, password: str, store: _private_folder.SessionStore, admin: bool = True
+    ) -> None:
+        """Go on with the sign-in of an earlier task, or sign in and leave that for the tasks to come.
+
+        A token that Open WebUI does not know any more, or whose account is no administrator's now, counts for nothing.
+        """
+        self._token = store.load(self.url, email_address, password)
+        self._email = email_address
+        if self._token is not None:
+            reply = self.exchange("GET", "/api/v1/auths/")
+            if reply.status == 200 and reply.is_json and (not admin or reply.json().get("role") == "admin"):
+                return
+            store.forget(self.url, email_address)
+            self._token = None
+        self.sign_in(email_address, password, admin=admin)
+        store.save(self.url, email_address, password, self._token or "")
+
+    def accepts(self, email_address: str, password: str) -> bool:
+        """Whether this is the password of an account, learned by a sign-in that is used for nothing else."""
+        own = self._token, self._email
+        self._token = None
+        try:
+            self.sign_in(email_address, password, admin=False)
+        except WrongPasswordError:
+            return False
+        except SecondFactorError:
+            return True
+        finally:
+            self._token, self._email = own
+        return True
+
     # -- calling -------------------------------------------------------------------------------------------------------
 
     def get(self, path: str, timeout: float | None = None) -> t.Any:
@@ -291,6 +333,10 @@ class Client:
     def post(self, path: str, body: t.Any, timeout: float | None = None) -> t.Any:
         """The decoded answer to a POST."""
         return self._decode("POST", path, self.exchange("POST", path, body, timeout=timeout), (200,))
+
+    def delete(self, path: str) -> t.Any:
+        """The decoded answer to a DELETE."""
+        return self._decode("DELETE", path, self.exchange("DELETE", path), (200,))
 
     def exchange(
         self,
@@ -396,5 +442,6 @@ def connect(params: t.Mapping[str, t.Any], admin: bool = True) -> Client:
     if params["webui_token"]:
         client.use_token(params["webui_token"])
     else:
-        client.sign_in(params["webui_email"], params["webui_password"], admin=admin)
+        store = _private_folder.SessionStore(_private_folder.private_folder())
+        client.resume(params["webui_email"], params["webui_password"], store, admin=admin)
     return client

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import pathlib
 import socket
 import ssl
 import threading
@@ -13,7 +14,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _private_folder
 
 
 class Answer(t.NamedTuple):
@@ -357,12 +358,82 @@ def test_what_is_not_an_open_webui_of_today(
         ),
     ],
 )
-def test_connect(server: Scripted, credentials: dict, asked: list[str]) -> None:
+def test_connect(server: Scripted, credentials: dict, asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_private_folder, "private_folder", lambda: None)
     server.on("GET /api/version", Answer(200, {"version": "0.12.4", "deployment_id": ""}))
     server.on(SIGNIN, SIGNED_IN)
     connected = _client.connect({"webui_url": server.url, "timeout": 5, "validate_certs": True, **credentials})
     assert connected.version == "0.12.4"
     assert [request[1] for request in server.requests] == asked
+
+
+ME = "GET /api/v1/auths/"
+PERSON = Answer(200, {"id": "u1", "role": "admin", "email": "admin@example.com"})
+
+
+def session(server: Scripted, folder: pathlib.Path, admin: bool = True) -> list[str]:
+    """One task that signs in as the admin and asks something; the calls that it made."""
+    server.requests.clear()
+    server.on("GET /openai/config", Answer(200, {}))
+    client = _client.Client(server.url, timeout=5)
+    client.resume("admin@example.com", "pw", _private_folder.SessionStore(str(folder)), admin=admin)
+    client.get("/openai/config")
+    assert server.requests[-1][3]["Authorization"] == "Bearer jwt"
+    return [f"{request[0]} {request[1]}" for request in server.requests[:-1]]
+
+
+def test_tasks_share_one_sign_in(server: Scripted, tmp_path: pathlib.Path) -> None:
+    server.on(SIGNIN, SIGNED_IN)
+    server.on(ME, PERSON)
+    assert session(server, tmp_path) == [SIGNIN]
+    assert session(server, tmp_path) == [ME]
+    assert session(server, tmp_path, admin=False) == [ME]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(401, {"detail": "Your session has expired"}),
+        Answer(200, {"id": "u1", "role": "user"}),
+        PAGE,
+    ],
+)
+def test_a_session_that_ended_is_replaced(server: Scripted, tmp_path: pathlib.Path, answer: Answer) -> None:
+    server.on(SIGNIN, SIGNED_IN)
+    server.on(ME, answer)
+    assert session(server, tmp_path) == [SIGNIN]
+    assert session(server, tmp_path) == [ME, SIGNIN]
+
+
+def test_a_sign_in_that_failed_is_not_kept(server: Scripted, tmp_path: pathlib.Path) -> None:
+    server.on(SIGNIN, Answer(400, {"detail": "no"}), SIGNED_IN)
+    with pytest.raises(_client.WrongPasswordError):
+        session(server, tmp_path)
+    assert session(server, tmp_path) == [SIGNIN]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(200, {"token": "theirs", "role": "user"}), True),
+        (Answer(200, {"next_step": "verify", "challenge_token": "c"}), True),
+        (Answer(400, {"detail": "The email or password provided is incorrect."}), False),
+    ],
+)
+def test_accepts(server: Scripted, client: _client.Client, answer: Answer, expected: bool) -> None:
+    server.on(SIGNIN, answer)
+    server.on("GET /x", Answer(200, {}))
+    client.use_token("ours")
+    assert client.accepts("ann@example.com", "pw") is expected
+    client.get("/x")
+    assert "Authorization" not in server.requests[0][3]
+    assert server.requests[1][3]["Authorization"] == "Bearer ours"
+
+
+def test_accepts_does_not_guess(server: Scripted, client: _client.Client) -> None:
+    server.on(SIGNIN, Answer(403, {"detail": "off"}))
+    with pytest.raises(_client.SignInError, match="password sign-in switched off"):
+        client.accepts("ann@example.com", "pw")
 
 
 @pytest.mark.parametrize(
