@@ -32,6 +32,14 @@ options:
       - The password of O(webui_email). Without it and O(webui_token) only what everybody may see is returned.
       - Open WebUI limits sign-ins to 15 in about three minutes for one address; a limit is waited out.
     type: str
+  gather:
+    description:
+      - What to return, given credentials. The settings are several hundred, of which only those that are no secrets are
+        returned.
+    type: list
+    elements: str
+    choices: [connections, models, users, groups, settings]
+    default: [connections, models]
   wait:
     description: How many seconds to wait until Open WebUI is ready. With V(0) the module looks once.
     type: int
@@ -47,6 +55,13 @@ EXAMPLES = r"""
     wait: 300
   register: web
   failed_when: web.status != 'ready'
+
+- name: Look up how settings are called, and what they are
+  private_llm.fleet.open_webui_info:
+    webui_url: http://127.0.0.1:3000
+    webui_token: "{{ vault_open_webui_token }}"
+    gather: [settings]
+  register: web
 
 - name: List what is connected
   private_llm.fleet.open_webui_info:
@@ -90,17 +105,36 @@ signed_in:
   type: bool
   sample: true
 connections:
-  description: Every connection, as M(private_llm.fleet.open_webui_connection) returns it. Empty unless RV(signed_in).
+  description: Every connection, as M(private_llm.fleet.open_webui_connection) returns it. Empty unless gathered.
   returned: success
   type: list
   elements: dict
   sample: []
 models:
-  description: The ids of the models that Open WebUI offers to this account. Empty unless RV(signed_in).
+  description: The ids of the models that Open WebUI offers to this account. Empty unless gathered.
   returned: success
   type: list
   elements: str
   sample: [qwen3-32b]
+users:
+  description: Every account, as M(private_llm.fleet.open_webui_user) returns it. Empty unless gathered.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{email: ann@example.com, name: Ann, role: user}]
+groups:
+  description: Every group, as M(private_llm.fleet.open_webui_group) returns it. Empty unless gathered.
+  returned: success
+  type: list
+  elements: dict
+  sample: [{name: research, description: "", members: [ann@example.com]}]
+settings:
+  description:
+    - The persisted settings by their dotted names, as M(private_llm.fleet.open_webui_config) returns them. Empty unless
+      gathered.
+  returned: success
+  type: dict
+  sample: {ui.enable_signup: false, rag.openai.api_key: set}
 """
 
 import time
@@ -108,10 +142,19 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _chat, _client, _connections
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+    _access,
+    _chat,
+    _client,
+    _connections,
+    _people,
+    _settings,
+)
 
 # Pause between two looks while waiting.
 PAUSE = 1.0
+
+PARTS = ["connections", "models", "users", "groups", "settings"]
 
 
 def look(client: _client.Client) -> tuple[str, str]:
@@ -133,9 +176,35 @@ def wait_until_ready(client: _client.Client, patience: float) -> tuple[str, str]
         time.sleep(PAUSE)
 
 
+def gather(client: _client.Client, parts: t.Sequence[str]) -> dict[str, t.Any]:
+    """What an administrator can see, in the words of the modules that manage it."""
+    found: dict[str, t.Any] = {}
+    if "connections" in parts:
+        config = _connections.from_api(client.get("/openai/config"))
+        found["connections"] = [_connections.describe(one) for one in config.connections]
+    if "models" in parts:
+        found["models"] = _chat.model_ids(client.get("/api/models"))
+    if "users" in parts or "groups" in parts:
+        listing = client.get("/api/v1/users/all")
+        directory = _access.directory_from_api([], listing)
+    if "users" in parts:
+        found["users"] = [_people.describe_user(_people.find_user(listing, email)) for _id, email in directory.users]
+    if "groups" in parts:
+        exports = [client.get(f"/api/v1/groups/id/{one['id']}/export") for one in client.get("/api/v1/groups/")]
+        found["groups"] = [_people.describe_group(_people.group_from_api(one), directory) for one in exports]
+    if "settings" in parts:
+        settings = client.get("/api/v1/configs/export")
+        found["settings"] = _settings.shown(settings, settings)
+    return found
+
+
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={**_client.COMMON_ARGUMENTS, "wait": {"type": "int", "default": 0}},
+        argument_spec={
+            **_client.COMMON_ARGUMENTS,
+            "gather": {"type": "list", "elements": "str", "choices": PARTS, "default": ["connections", "models"]},
+            "wait": {"type": "int", "default": 0},
+        },
         mutually_exclusive=_client.COMMON_RULES["mutually_exclusive"],
         required_by=_client.COMMON_RULES["required_by"],
         supports_check_mode=True,
@@ -148,8 +217,7 @@ def main() -> None:
         "webui_version": "",
         "has_accounts": None,
         "signed_in": False,
-        "connections": [],
-        "models": [],
+        **{part: {} if part == "settings" else [] for part in PARTS},
     }
     try:
         client = _client.Client(
@@ -162,11 +230,7 @@ def main() -> None:
             result["has_accounts"] = not client.get("/api/config").get("onboarding", False)
             if result["has_accounts"] and (params["webui_token"] or params["webui_password"]):
                 client = _client.connect(params)
-                result["connections"] = [
-                    _connections.describe(one)
-                    for one in _connections.from_api(client.get("/openai/config")).connections
-                ]
-                result["models"] = _chat.model_ids(client.get("/api/models"))
+                result.update(gather(client, params["gather"]))
                 result["signed_in"] = True
     except ValueError as error:
         module.fail_json(msg=str(error), **{key: value for key, value in result.items() if key != "changed"})

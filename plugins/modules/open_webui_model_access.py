@@ -49,6 +49,13 @@ options:
   description:
     description: The description shown for the model.
     type: str
+  allow_unknown:
+    description:
+      - Whether an entry may be made for an id that Open WebUI does not offer now, for a model that comes later. An id
+        is taken for a mistyped one otherwise, and the module fails. Models that have an entry need not be offered.
+      - In check mode it is a warning, for the connection of the model may be only about to be made.
+    type: bool
+    default: false
   hidden:
     description: Whether the model is left out of the menu of models. Who knows its id can still use it.
     type: bool
@@ -56,10 +63,8 @@ seealso:
   - module: private_llm.fleet.open_webui_connection
   - module: private_llm.fleet.open_webui_chat
 notes:
+  - In check mode a group or an account that is not there yet is a warning, for it may be only about to be made.
   - Rights to edit a model, which the page calls write access, are left alone.
-  - The models need not be served at the moment. The module warns when it makes an entry for an id that Open WebUI does
-    not
-    offer, since that may be a mistyped one.
 """
 
 EXAMPLES = r"""
@@ -161,7 +166,12 @@ class AccessManager:
             return self.result
         client = _client.connect(params)
         self.result["webui_version"] = client.version
-        directory = _access.directory_from_api(client.get("/api/v1/groups/"), client.get("/api/v1/users/all"))
+        directory = _access.directory_from_api(
+            client.get("/api/v1/groups/"), client.get("/api/v1/users/all"), foresight=self.module.check_mode
+        )
+        taken_on_trust = directory.unknown(wanted.groups or (), wanted.users or ())
+        if taken_on_trust and self.module.check_mode:
+            self.module.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
         plans = []
         for model in models:
             before = self._read(client, model)
@@ -170,7 +180,7 @@ class AccessManager:
             self.result["models"].append(_access.describe(after, directory))
             self.result["diff"]["before"][model] = _access.describe(before, directory)
             self.result["diff"]["after"][model] = _access.describe(after, directory)
-        self._warn_of_unknown(client, plans)
+        self._refuse_unknown(client, plans)
         self.result["changed"] = any(_access.needs(before, after) for before, after in plans)
         if self.module.check_mode:
             return self.result
@@ -188,17 +198,21 @@ class AccessManager:
             row = None
         return _access.access_from_api(model, row)
 
-    def _warn_of_unknown(self, client: _client.Client, plans: list[tuple[_access.Access, _access.Access]]) -> None:
+    def _refuse_unknown(self, client: _client.Client, plans: list[tuple[_access.Access, _access.Access]]) -> None:
         new = [after.model for before, after in plans if before.row is None and _access.needs(before, after)]
-        if not new:
+        if not new or self.module.params["allow_unknown"]:
             return
         offered = _chat.model_ids(client.get("/api/models?refresh=true"))
         unknown = [model for model in new if model not in offered]
-        if unknown:
-            self.module.warn(
-                f"Open WebUI does not offer {', '.join(unknown)} at the moment (it offers "
-                f"{', '.join(offered) or 'nothing'}); the access is kept for when it does"
-            )
+        if not unknown:
+            return
+        problem = (
+            f"Open WebUI at {client.url} does not offer {', '.join(unknown)}; it offers "
+            f"{', '.join(offered) or 'nothing'}. Set allow_unknown for a model that comes later"
+        )
+        if not self.module.check_mode:
+            raise _access.AccessError(problem)
+        self.module.warn(problem)
 
     def _write(self, client: _client.Client, before: _access.Access, after: _access.Access) -> None:
         calls = _access.needs(before, after)
@@ -231,6 +245,7 @@ def main() -> None:
             "name": {"type": "str"},
             "description": {"type": "str"},
             "hidden": {"type": "bool"},
+            "allow_unknown": {"type": "bool", "default": False},
         },
         mutually_exclusive=[
             *_client.COMMON_RULES["mutually_exclusive"],

@@ -1,0 +1,198 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Open WebUI's accounts and groups: what it has, what is wanted, and what has to change.
+
+An account is known by its e-mail address, whatever its case; a group by its name, which Open WebUI does not keep from
+being given twice.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access
+
+# Open WebUI takes any word for a role without a complaint, and lets nobody with an unknown one in.
+ROLES = ("pending", "user", "admin")
+
+# What bcrypt, and so Open WebUI, can store.
+PASSWORD_BYTES = 72
+
+
+class PeopleError(ValueError):
+    """What is asked for cannot be done; the text is meant for the user."""
+
+
+# -- accounts ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class User:
+    """An account; without an id, one that is about to be made."""
+
+    email: str
+    name: str
+    role: str
+    id: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class WantedUser:
+    """What is declared for an account. None means: leave as it is, or Open WebUI's default when it is new."""
+
+    email: str
+    name: str | None = None
+    role: str | None = None
+    password: str | None = None
+    state: str = "present"
+
+
+def check_user(wanted: WantedUser) -> None:
+    """Turn away what Open WebUI would refuse half-way, or take and be broken by."""
+    local, at, domain = wanted.email.partition("@")
+    if not (local and at and domain) or "@" in domain or any(one.isspace() for one in wanted.email):
+        raise PeopleError(f"email {wanted.email!r} is not an e-mail address, which is the sign-in name of an account")
+    if "." not in domain and domain != "localhost":
+        raise PeopleError(
+            f"email {wanted.email!r} has no domain with a dot, which Open WebUI wants; only @localhost goes without"
+        )
+    if wanted.password is not None and not wanted.password:
+        raise PeopleError(f"the password of {wanted.email} is empty")
+    if wanted.password is not None and len(wanted.password.encode()) > PASSWORD_BYTES:
+        raise PeopleError(
+            f"the password of {wanted.email} is longer than {PASSWORD_BYTES} bytes, which Open WebUI cannot store"
+        )
+    if wanted.name is not None and not wanted.name.strip():
+        raise PeopleError(f"the name of {wanted.email} is empty; leave it out to keep the one there is")
+
+
+def find_user(users: t.Any, email: str) -> User | None:
+    """The account with an e-mail address in Open WebUI's list of all users."""
+    people = users.get("users") if isinstance(users, dict) else users
+    for one in people or []:
+        if str(one["email"]).lower() == email.lower():
+            return User(str(one["email"]), str(one["name"]), str(one["role"]), str(one["id"]))
+    return None
+
+
+def plan_user(before: User | None, wanted: WantedUser) -> User | None:
+    """The account as it shall be."""
+    if wanted.state == "absent":
+        return None
+    if before is None:
+        if wanted.password is None:
+            raise PeopleError(f"Open WebUI has no account {wanted.email}, and one without a password cannot be made")
+        return User(wanted.email.lower(), wanted.name or wanted.email, wanted.role or "user")
+    return dataclasses.replace(
+        before,
+        name=before.name if wanted.name is None else wanted.name,
+        role=before.role if wanted.role is None else wanted.role,
+    )
+
+
+def changed_fields(before: User, after: User) -> dict[str, str]:
+    """What an update has to send."""
+    mine, theirs = dataclasses.asdict(after), dataclasses.asdict(before)
+    return {name: mine[name] for name in ("name", "role") if mine[name] != theirs[name]}
+
+
+def refuse_primary(before: User, after: User | None) -> None:
+    """The account that was made first stays an administrator's, whatever one asks of Open WebUI."""
+    if after is None:
+        raise PeopleError(f"{before.email} is the first account of this Open WebUI, which cannot be removed")
+    if after.role != "admin":
+        raise PeopleError(
+            f"{before.email} is the first account of this Open WebUI, which cannot be anything but admin; "
+            f"it would become {after.role!r}"
+        )
+
+
+def describe_user(user: User | None) -> dict[str, t.Any]:
+    """An account as the module returns it."""
+    return {} if user is None else {"email": user.email, "name": user.name, "role": user.role}
+
+
+def user_difference(before: User | None, after: User | None, new_password: bool) -> dict[str, dict[str, t.Any]]:
+    """The change in Ansible's before and after form, with a word in the place of a password."""
+    sides = {"before": describe_user(before), "after": describe_user(after)}
+    if new_password and before is not None:
+        sides["before"] = {**sides["before"], "password": "set"}
+    if new_password:
+        sides["after"] = {**sides["after"], "password": "set" if before is None else "set (another one)"}
+    return sides
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """A group with the ids of its members; without an id of its own, one that is about to be made."""
+
+    name: str
+    description: str
+    members: frozenset[str]
+    id: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class WantedGroup:
+    """What is declared for a group. None means: leave as it is, or empty when it is new."""
+
+    name: str
+    description: str | None = None
+    members: tuple[str, ...] | None = None
+    append: bool = False
+    state: str = "present"
+
+
+def find_group(groups: t.Any, name: str) -> t.Mapping[str, t.Any] | None:
+    """The one group of a name in Open WebUI's list; two of them are an error, for either could be meant."""
+    found = [one for one in groups or [] if str(one["name"]) == name]
+    if len(found) > 1:
+        counts = " and ".join(str(one.get("member_count", "?")) for one in found)
+        raise PeopleError(
+            f"Open WebUI has {len(found)} groups called {name!r}, with {counts} members: "
+            "rename or remove the ones too many on its page Users, Groups"
+        )
+    return found[0] if found else None
+
+
+def group_from_api(exported: t.Mapping[str, t.Any]) -> Group:
+    """A group from Open WebUI's export of it, which has the members."""
+    return Group(
+        str(exported["name"]),
+        str(exported.get("description") or ""),
+        frozenset(str(one) for one in exported.get("user_ids") or []),
+        str(exported["id"]),
+    )
+
+
+def plan_group(before: Group | None, wanted: WantedGroup, directory: _access.Directory) -> Group | None:
+    """The group as it shall be. A member without an account is an error: Open WebUI would leave it out in silence."""
+    if wanted.state == "absent":
+        return None
+    current = before or Group(wanted.name, "", frozenset())
+    members = current.members
+    if wanted.members is not None:
+        declared = frozenset(directory.user_id(email) for email in wanted.members)
+        members = members | declared if wanted.append else declared
+    return dataclasses.replace(
+        current,
+        description=current.description if wanted.description is None else wanted.description,
+        members=members,
+    )
+
+
+def describe_group(group: Group | None, directory: _access.Directory) -> dict[str, t.Any]:
+    """A group as the module returns it."""
+    if group is None:
+        return {}
+    return {
+        "name": group.name,
+        "description": group.description,
+        "members": sorted(directory.user_email(one) for one in group.members),
+    }

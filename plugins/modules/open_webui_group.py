@@ -1,0 +1,229 @@
+#!/usr/bin/python
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: open_webui_group
+short_description: Manage Open WebUI's groups
+version_added: "0.1.0"
+author: private_llm.fleet contributors (@private-llm)
+description:
+  - Makes, describes and removes groups, and says who is in them.
+  - A group is known by its name. Open WebUI lets two groups have the same one; the module then changes neither and
+    fails.
+  - What was written is read back, and the module fails when Open WebUI did not take it over.
+extends_documentation_fragment:
+  - private_llm.fleet.attributes
+  - private_llm.fleet.open_webui
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  name:
+    description: The name, exactly as Open WebUI shows it.
+    type: str
+    required: true
+  description:
+    description: What the group is for. Left out, it stays; a new group has none.
+    type: str
+  members:
+    description:
+      - The e-mail addresses of the members, who need accounts. These are all of them, unless O(append=true).
+      - Left out, the members stay; V([]) means nobody.
+    type: list
+    elements: str
+  append:
+    description: Whether O(members) are added to those that are there, instead of being all of them.
+    type: bool
+    default: false
+  state:
+    description: Whether the group is there. What was shared with it is shared with one group less when it goes.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: private_llm.fleet.open_webui_user
+  - module: private_llm.fleet.open_webui_model_access
+notes:
+  - In check mode an account that is not there yet is a warning, for it may be only about to be made.
+  - A group's permissions, default models and place under another group are left alone.
+"""
+
+EXAMPLES = r"""
+- name: Have a group of exactly these people
+  private_llm.fleet.open_webui_group:
+    webui_url: http://127.0.0.1:3000
+    webui_email: admin@example.com
+    webui_password: "{{ vault_open_webui_password }}"
+    name: research
+    description: They try models before everybody else.
+    members: [ann@example.com, bob@example.com]
+
+- name: Add one person, whoever else is in the group
+  private_llm.fleet.open_webui_group:
+    webui_url: http://127.0.0.1:3000
+    webui_token: "{{ vault_open_webui_token }}"
+    name: research
+    members: [eve@example.com]
+    append: true
+"""
+
+RETURN = r"""
+group:
+  description: The group as it is afterwards; in check mode, as it would be. Empty when there is none.
+  returned: success
+  type: dict
+  contains:
+    name:
+      description: The name.
+      type: str
+      sample: research
+    description:
+      description: What the group is for.
+      type: str
+      sample: They try models before everybody else.
+    members:
+      description: The e-mail addresses of its members.
+      type: list
+      elements: str
+      sample: [ann@example.com, bob@example.com]
+action:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: str
+  choices: [created, updated, removed, unchanged]
+  sample: updated
+webui_version:
+  description: The version of Open WebUI.
+  returned: success
+  type: str
+  sample: 0.12.4
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _client, _people
+
+
+class GroupManager:
+    """Reads, plans, writes what differs, reads back."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.result: dict[str, t.Any] = {
+            "changed": False,
+            "group": {},
+            "action": "unchanged",
+            "webui_version": "",
+            "diff": {"before": {}, "after": {}},
+        }
+
+    def run(self) -> dict[str, t.Any]:
+        params = self.module.params
+        wanted = _people.WantedGroup(
+            name=params["name"],
+            description=params["description"],
+            members=None if params["members"] is None else tuple(params["members"]),
+            append=params["append"],
+            state=params["state"],
+        )
+        if not wanted.name.strip():
+            raise _people.PeopleError("name is empty: give the group one")
+        client = _client.connect(params)
+        self.result["webui_version"] = client.version
+        before = self._read(client)
+        directory = _access.directory_from_api([], client.get("/api/v1/users/all"), foresight=self.module.check_mode)
+        taken_on_trust = directory.unknown((), wanted.members or ())
+        if taken_on_trust and self.module.check_mode:
+            self.module.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
+        after = _people.plan_group(before, wanted, directory)
+        self._fill(before, after, directory)
+        if self.result["changed"] and not self.module.check_mode:
+            self._write(client, before, after, directory)
+        return self.result
+
+    def _read(self, client: _client.Client) -> _people.Group | None:
+        found = _people.find_group(client.get("/api/v1/groups/"), self.module.params["name"])
+        return None if found is None else self._export(client, str(found["id"]))
+
+    def _export(self, client: _client.Client, group_id: str) -> _people.Group:
+        return _people.group_from_api(client.get(f"/api/v1/groups/id/{group_id}/export"))
+
+    def _fill(self, before: _people.Group | None, after: _people.Group | None, directory: _access.Directory) -> None:
+        result = self.result
+        if before is None and after is not None:
+            result["action"] = "created"
+        elif before is not None and after is None:
+            result["action"] = "removed"
+        elif before != after:
+            result["action"] = "updated"
+        result["changed"] = result["action"] != "unchanged"
+        result["group"] = _people.describe_group(after, directory)
+        result["diff"] = {
+            "before": _people.describe_group(before, directory),
+            "after": _people.describe_group(after, directory),
+        }
+
+    def _write(
+        self,
+        client: _client.Client,
+        before: _people.Group | None,
+        after: _people.Group | None,
+        directory: _access.Directory,
+    ) -> None:
+        if before is not None and after is None:
+            client.delete(f"/api/v1/groups/id/{before.id}/delete")
+        elif after is not None:
+            look = {"name": after.name, "description": after.description}
+            if before is None:
+                before = _people.Group(
+                    after.name, after.description, frozenset(), str(client.post("/api/v1/groups/create", look)["id"])
+                )
+            path = f"/api/v1/groups/id/{before.id}"
+            if before.description != after.description:
+                client.post(f"{path}/update", look)
+            for verb, ids in (("add", after.members - before.members), ("remove", before.members - after.members)):
+                if ids:
+                    client.post(f"{path}/users/{verb}", {"user_ids": sorted(ids)})
+        kept = _people.describe_group(self._read(client), directory)
+        asked = _people.describe_group(after, directory)
+        if kept != asked:
+            raise _client.OpenWebUiError(
+                f"Open WebUI at {client.url} took the group {self.module.params['name']!r} but did not keep it: "
+                f"it is {kept or 'not there'} instead of {asked or 'not there'}"
+            )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_client.COMMON_ARGUMENTS,
+            "name": {"type": "str", "required": True},
+            "description": {"type": "str"},
+            "members": {"type": "list", "elements": "str"},
+            "append": {"type": "bool", "default": False},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        mutually_exclusive=_client.COMMON_RULES["mutually_exclusive"],
+        required_one_of=_client.COMMON_RULES["required_one_of"],
+        required_by=_client.COMMON_RULES["required_by"],
+        supports_check_mode=True,
+    )
+    try:
+        result = GroupManager(module).run()
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

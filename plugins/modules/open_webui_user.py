@@ -1,0 +1,254 @@
+#!/usr/bin/python
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: open_webui_user
+short_description: Manage Open WebUI's accounts
+version_added: "0.1.0"
+author: private_llm.fleet contributors (@private-llm)
+description:
+  - Makes, changes and removes accounts, each known by its e-mail address in upper or lower case.
+  - What was written is read back, and the module fails when Open WebUI did not take it over.
+  - The session that Open WebUI opens for each new account, and sends along with it, is never returned.
+extends_documentation_fragment:
+  - private_llm.fleet.attributes
+  - private_llm.fleet.open_webui
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+  idempotent:
+    support: full
+options:
+  email:
+    description: The e-mail address, with which the person signs in.
+    type: str
+    required: true
+  name:
+    description: The name shown. A new account without one is called by its e-mail address.
+    type: str
+  role:
+    description:
+      - What the account may do. Somebody who is V(pending) can sign in and do nothing else.
+      - A new account is a V(user), unless told otherwise.
+    type: str
+    choices: [pending, user, admin]
+  password:
+    description:
+      - The password to sign in with. Needed for a new account, at most 72 bytes long.
+      - Open WebUI may demand more of a password, by C(ENABLE_PASSWORD_VALIDATION).
+    type: str
+  update_password:
+    description:
+      - With V(on_create) the password is given to a new account only, and what people change it into stays.
+      - With V(always) the module signs in with O(password) to learn whether it is the one in use, and sets it where it
+        is not. Each such attempt counts for the limit of 15 sign-ins in about three minutes for one address.
+    type: str
+    choices: [on_create, always]
+    default: on_create
+  state:
+    description: Whether the account is there. Its chats go with it.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: private_llm.fleet.open_webui_group
+notes:
+  - The account that was made first is an administrator's for good. Open WebUI lets nobody remove it or change its role,
+    and nobody else change anything about it.
+  - Another password signs its owner out everywhere.
+"""
+
+EXAMPLES = r"""
+- name: Have an account for Ann, who changes her password herself
+  private_llm.fleet.open_webui_user:
+    webui_url: http://127.0.0.1:3000
+    webui_email: admin@example.com
+    webui_password: "{{ vault_open_webui_password }}"
+    email: ann@example.com
+    name: Ann
+    password: "{{ vault_first_password_of_ann }}"
+
+- name: Keep the password of a program's account as it is in the vault
+  private_llm.fleet.open_webui_user:
+    webui_url: http://127.0.0.1:3000
+    webui_token: "{{ vault_open_webui_token }}"
+    email: probe@example.com
+    password: "{{ vault_probe_password }}"
+    update_password: always
+
+- name: Take the account of somebody who left away
+  private_llm.fleet.open_webui_user:
+    webui_url: http://127.0.0.1:3000
+    webui_token: "{{ vault_open_webui_token }}"
+    email: bob@example.com
+    state: absent
+"""
+
+RETURN = r"""
+user:
+  description: The account as it is afterwards; in check mode, as it would be. Empty when there is none.
+  returned: success
+  type: dict
+  contains:
+    email:
+      description: The e-mail address.
+      type: str
+      sample: ann@example.com
+    name:
+      description: The name shown.
+      type: str
+      sample: Ann
+    role:
+      description: What the account may do.
+      type: str
+      choices: [pending, user, admin]
+      sample: user
+action:
+  description: What was done, or would be done in check mode.
+  returned: success
+  type: str
+  choices: [created, updated, removed, unchanged]
+  sample: created
+webui_version:
+  description: The version of Open WebUI.
+  returned: success
+  type: str
+  sample: 0.12.4
+"""
+
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _people
+
+
+class UserManager:
+    """Reads, plans, writes what differs, reads back."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self.module = module
+        self.result: dict[str, t.Any] = {
+            "changed": False,
+            "user": {},
+            "action": "unchanged",
+            "webui_version": "",
+            "diff": {"before": {}, "after": {}},
+        }
+
+    def run(self) -> dict[str, t.Any]:
+        params = self.module.params
+        wanted = _people.WantedUser(
+            email=params["email"].strip(),
+            name=params["name"],
+            role=params["role"],
+            password=params["password"],
+            state=params["state"],
+        )
+        _people.check_user(wanted)
+        client = _client.connect(params)
+        self.result["webui_version"] = client.version
+        before = _people.find_user(client.get("/api/v1/users/all"), wanted.email)
+        after = _people.plan_user(before, wanted)
+        fields = _people.changed_fields(before, after) if before and after else {}
+        if before and before.role == "admin" and (after is None or "role" in fields) and self._is_first(client, before):
+            _people.refuse_primary(before, after)
+        new_password = self._wants_password(client, before, after)
+        self._fill(before, after, fields, new_password)
+        if self.result["changed"] and not self.module.check_mode:
+            self._write(client, before, after, fields, new_password)
+        return self.result
+
+    def _is_first(self, client: _client.Client, user: _people.User) -> bool:
+        page = client.get("/api/v1/users/?order_by=created_at&direction=asc&page=1")
+        return bool(page["users"]) and str(page["users"][0]["id"]) == user.id
+
+    def _wants_password(self, client: _client.Client, before: _people.User | None, after: _people.User | None) -> bool:
+        """Whether the password has to be sent. Open WebUI tells nothing about the one in use; a sign-in does."""
+        password = self.module.params["password"]
+        if after is None or password is None:
+            return False
+        if before is None:
+            return True
+        keep = self.module.params["update_password"] != "always"  # noqa: S105 - a choice, no password
+        return not keep and not client.accepts(before.email, password)
+
+    def _fill(
+        self, before: _people.User | None, after: _people.User | None, fields: dict[str, str], new_password: bool
+    ) -> None:
+        result = self.result
+        if before is None and after is not None:
+            result["action"] = "created"
+        elif before is not None and after is None:
+            result["action"] = "removed"
+        elif fields or new_password:
+            result["action"] = "updated"
+        result["changed"] = result["action"] != "unchanged"
+        result["user"] = _people.describe_user(after)
+        result["diff"] = _people.user_difference(before, after, new_password)
+
+    def _write(
+        self,
+        client: _client.Client,
+        before: _people.User | None,
+        after: _people.User | None,
+        fields: dict[str, str],
+        new_password: bool,
+    ) -> None:
+        password = {"password": self.module.params["password"]} if new_password else {}
+        if before is not None and after is None:
+            client.delete(f"/api/v1/users/{before.id}")
+        elif before is None and after is not None:
+            body = {"email": after.email, "name": after.name, "role": after.role, **password}
+            client.post("/api/v1/auths/add", body)
+        elif before is not None:
+            client.post(f"/api/v1/users/{before.id}/update", {**fields, **password})
+            if password and before.email.lower() == str(self.module.params["webui_email"]).strip().lower():
+                # Our own sessions ended with the old password.
+                client.sign_in(before.email, self.module.params["password"])
+        kept = _people.find_user(client.get("/api/v1/users/all"), self.module.params["email"].strip())
+        if _people.describe_user(kept) != _people.describe_user(after):
+            raise _client.OpenWebUiError(
+                f"Open WebUI at {client.url} took the account {self.module.params['email']} but did not keep it: "
+                f"it is {_people.describe_user(kept) or 'not there'} instead of "
+                f"{_people.describe_user(after) or 'not there'}"
+            )
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_client.COMMON_ARGUMENTS,
+            "email": {"type": "str", "required": True},
+            "name": {"type": "str"},
+            "role": {"type": "str", "choices": list(_people.ROLES)},
+            "password": {"type": "str", "no_log": True},
+            "update_password": {
+                "type": "str",
+                "choices": ["on_create", "always"],
+                "default": "on_create",
+                "no_log": False,
+            },
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        mutually_exclusive=_client.COMMON_RULES["mutually_exclusive"],
+        required_one_of=_client.COMMON_RULES["required_one_of"],
+        required_by=_client.COMMON_RULES["required_by"],
+        required_if=[("update_password", "always", ("password",))],
+        supports_check_mode=True,
+    )
+    try:
+        result = UserManager(module).run()
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
