@@ -66,6 +66,19 @@ def test_promises_that_nothing_tries_are_told(tmp_path: Path, old: str, new: str
     assert any(promise in one for one in problems(tmp_path, target=TARGET.replace(old, new)))
 
 
+def test_modules_may_share_a_target(tmp_path: Path) -> None:
+    tasks = tmp_path / "tests" / "integration" / "targets" / "shared" / "tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "thing.yml").write_text(TARGET, encoding="utf-8")
+    (tasks / "other.yml").write_text(TARGET.replace("fleet.thing", "fleet.other"), encoding="utf-8")
+    (tmp_path / "plugins" / "modules").mkdir(parents=True)
+    (tmp_path / "plugins" / "modules" / "thing.py").write_text(MODULE.replace("DIFF", "full"), encoding="utf-8")
+    assert list(check_metadata.check_attributes(tmp_path)) == []
+    (tasks / "thing.yml").write_text(TARGET.replace("diff: true", "diff: false"), encoding="utf-8")
+    (problem,) = check_metadata.check_attributes(tmp_path)
+    assert "no task in tests/integration/targets runs thing with diff: true" in problem
+
+
 def test_what_is_not_promised_need_not_be_tried(tmp_path: Path) -> None:
     assert problems(tmp_path, target=TARGET.replace("diff: true", "register: x"), diff="none") == []
 

@@ -310,9 +310,12 @@ def test_example_inventory_sets_only_what_exists(root: Path) -> None:
     ]
 
 
+USES = "---\n- name: Use it\n  private_llm.fleet.{name}:\n    x: 1\n"
+
+
 def module(root: Path, name: str, fragment: str = "", example: str | None = None) -> None:
     write(root / "plugins" / "modules" / f"{name}.py", MODULE.format(fragment=fragment, example=example or name))
-    write(root / "tests" / "integration" / "targets" / name / "tasks" / "main.yml", "---\n")
+    write(root / "tests" / "integration" / "targets" / name / "tasks" / "main.yml", USES.format(name=name))
 
 
 def test_a_sound_module_has_no_problems(root: Path) -> None:
@@ -322,10 +325,8 @@ def test_a_sound_module_has_no_problems(root: Path) -> None:
 
 def test_module_without_test(root: Path) -> None:
     module(root, "thing")
-    (root / "tests" / "integration" / "targets" / "thing" / "tasks" / "main.yml").unlink()
-    assert check_roles.check(root) == [
-        "plugins/modules/thing.py: there is no integration target tests/integration/targets/thing"
-    ]
+    write(root / "tests" / "integration" / "targets" / "thing" / "tasks" / "main.yml", USES.format(name="things"))
+    assert check_roles.check(root) == ["plugins/modules/thing.py: no integration target uses private_llm.fleet.thing"]
 
 
 def test_module_whose_example_shows_another(root: Path) -> None:

@@ -2,22 +2,32 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A server that speaks as much of OpenAI's protocol as a connection needs: a list of models, a key, an echo."""
+"""A server that speaks as much of OpenAI's protocol as a connection needs: a list of models, a key, an echo.
+
+$MODE makes one of it that hangs when it is asked for its models, or that answers with nonsense.
+"""
 
 from __future__ import annotations
 
 import http.server
 import json
 import os
+import time
 import typing as t
 
 MODELS = os.environ["MODELS"].split(",")
 KEY = os.environ.get("KEY", "")
+MODE = os.environ.get("MODE", "")
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
-        if self.path != "/v1/models":
+        if MODE == "hang":
+            print("asked for", self.path, flush=True)
+            time.sleep(3600)
+        elif MODE == "nonsense":
+            self.answer(200, "<html>It works!</html>")
+        elif self.path != "/v1/models":
             self.answer(404, {"detail": "Not Found"})
         elif self.allowed():
             self.answer(200, {"object": "list", "data": [{"id": one, "object": "model"} for one in MODELS]})
