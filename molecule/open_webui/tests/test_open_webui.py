@@ -94,7 +94,13 @@ def test_nobody_signs_up(host: t.Any) -> None:
     assert status == 403
 
 
-def test_the_connection_is_there_and_its_models_are_for_everybody(host: t.Any, token: str) -> None:
+def models_of(host: t.Any, token: str) -> list[str]:
+    """The ids that one account sees."""
+    _status, listing = call(host, "/api/models", token)
+    return [model["id"] for model in listing["data"]]
+
+
+def test_the_connection_is_there_and_its_models_are_for_everybody_but_for_one(host: t.Any, token: str) -> None:
     _status, config = call(host, "/openai/config", token)
     assert config["OPENAI_API_BASE_URLS"] == ["https://api.openai.com/v1", "http://host.docker.internal:18005/v1"]
     assert config["OPENAI_API_KEYS"] == ["", "key-of-the-backend"]
@@ -104,12 +110,31 @@ def test_the_connection_is_there_and_its_models_are_for_everybody(host: t.Any, t
     body = {"name": "Ann", "email": "ann@example.com", "password": "anns password", "role": "user"}
     status, ann = call(host, "/api/v1/auths/add", token, body)
     assert status == 200
-    _status, listing = call(host, "/api/models", ann["token"])
-    assert [model["id"] for model in listing["data"]] == ["small", "large"]
+    assert models_of(host, ann["token"]) == ["small"]
+    status, bea = call(
+        host, "/api/v1/auths/signin", body={"email": "bea@example.com", "password": "beas first password"}
+    )
+    assert (status, bea["role"]) == (200, "user")
+    assert models_of(host, bea["token"]) == ["small", "large"]
     question = {"model": "large", "messages": [{"role": "user", "content": "Hello?"}], "stream": False}
-    status, answer = call(host, "/api/chat/completions", ann["token"], question)
+    assert call(host, "/api/chat/completions", ann["token"], question)[0] == 400
+    status, answer = call(host, "/api/chat/completions", bea["token"], question)
     assert status == 200
     assert answer["choices"][0]["message"]["content"] == "large heard: Hello?"
+
+
+def test_settings_and_sign_on_by_others_are_as_declared(host: t.Any, token: str) -> None:
+    _status, settings = call(host, "/api/v1/configs/export", token)
+    assert settings["rag.top_k"] == 5
+    assert settings["ui.default_models"] == "small"
+    assert settings["webui.url"] == "https://chat.example.com"
+    assert settings["ldap.server.app_password"] == "secret-of-the-directory"
+    assert settings["ldap.server.port"] == 636
+    assert settings["ldap.server.users_dn"] == "ou=people,dc=example,dc=com"
+    assert settings["oauth.client_secret"] == "secret-of-the-client"
+    _status, config = call(host, "/api/config")
+    assert config["oauth"]["providers"] == {"oidc": "Lab"}
+    assert config["features"]["enable_ldap"] is True
 
 
 def test_secrets_are_for_root_only_and_nowhere_else(host: t.Any) -> None:
@@ -120,7 +145,14 @@ def test_secrets_are_for_root_only_and_nowhere_else(host: t.Any) -> None:
         assert oct(host.file(path).mode) == "0o700", path
     shown = host.check_output("docker inspect open-webui") + host.check_output("docker logs open-webui 2>&1")
     shown += host.check_output("ps -eo args")
-    for secret in (password(host), host.file(f"{CONFIG}/secret_key").content_string.strip(), "key-of-the-backend"):
+    own = (password(host), host.file(f"{CONFIG}/secret_key").content_string.strip())
+    for secret in (
+        *own,
+        "key-of-the-backend",
+        "secret-of-the-client",
+        "secret-of-the-directory",
+        "beas first password",
+    ):
         assert len(secret) > 16
         assert secret not in shown
     assert "WEBUI_SECRET_KEY" not in host.check_output("docker exec open-webui env")
@@ -202,7 +234,7 @@ def test_check_mode_predicts_another_container_and_makes_none(host: t.Any) -> No
     before = identity(host)
     outcome = run("--check", open_webui_port=3001, open_webui_memory="1600m")
     assert outcome.returncode == 0, outcome.text
-    assert changed(outcome) == {"Run Open WebUI", "Declare the connections"}
+    assert changed(outcome) == {"Run Open WebUI", "Declare the connections", "Declare it all"}
     assert identity(host) == before
 
 
