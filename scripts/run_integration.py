@@ -18,6 +18,8 @@ TARGETS = ROOT / "tests" / "integration" / "targets"
 # No target needs more; one that hangs must not take the others' time.
 LIMIT_SECONDS = 600.0
 
+LONGEST = ("vllm_server", "open_webui")
+
 # They wait for servers more than they compute, and each uses names and ports of its own.
 AT_ONCE = 2
 
@@ -32,8 +34,8 @@ def find_targets(folder: Path) -> list[str]:
 
 
 def longest_first(names: list[str]) -> list[str]:
-    """Put the target first that starts a model server time and again; last, it would run alone at the end."""
-    return sorted(names, key=lambda name: name != "vllm_server")
+    """Put the targets first that start model servers and a web server; last, they would run alone at the end."""
+    return sorted(names, key=lambda name: LONGEST.index(name) if name in LONGEST else len(LONGEST))
 
 
 def run_target(name: str, show: bool) -> Case:
