@@ -179,7 +179,7 @@ def check_environment(env: Mapping[str, str], elsewhere: Path) -> None:
     output = run(["ansible-builder", "introspect", env["ANSIBLE_COLLECTIONS_PATH"]], elsewhere, env)
     found = (yaml.safe_load(output) or {}).get("python") or {}
     listed = str(found)
-    missing = [name for name in ("docker", "modelscope-hub", "requests") if name not in listed]
+    missing = [name for name in ("docker", "huggingface_hub", "modelscope-hub", "requests") if name not in listed]
     if missing:
         raise BuildError(f"ansible-builder does not see that {', '.join(missing)} is needed:\n{output}")
 

@@ -310,7 +310,8 @@ SIGNATURES = (
     ),
     _signature(
         "quantization_mismatch",
-        r"Unknown quantization method|Quantization method specified in the model config .* does not match",
+        r"Unknown quantization method|Quantization method specified in the model config .* does not match|"
+        r"Cannot find the config file for \w+",
         "engine.quantization does not fit the model's files",
         "leave engine.quantization out; vLLM reads it from the model",
         variable="engine.quantization",
@@ -376,7 +377,7 @@ SIGNATURES = (
     ),
     _signature(
         "no_gpu_visible",
-        r"Failed to infer device type",
+        r"Failed to infer device type|DP adjusted local rank \d+ is out of bounds|NVMLError_InvalidArgument",
         "vLLM sees no GPU in the container",
         "name GPUs in gpus; on a host without GPUs use the image vllm/vllm-openai-cpu",
         variable="gpus",
@@ -664,6 +665,8 @@ SIGNATURES = (
     ),
 )
 
+_WEIGHTS_DO_NOT_FIT = next(signature for signature in SIGNATURES if signature.id == "weights_do_not_fit")
+
 # What only says that something else went wrong; never the reason, even when nothing better is found.
 _WRAPPER = re.compile(
     r"Engine core initialization failed|WorkerProc initialization failed|EngineCore failed to start|EngineDeadError|"
@@ -700,8 +703,14 @@ def diagnose(
             "host_out_of_memory",
         )
     if best is not None:
-        return _filled(best[1], best[2], best[3])
+        signature = _WEIGHTS_DO_NOT_FIT if best[1].id == "cuda_out_of_memory" and _loads_weights(texts) else best[1]
+        return _filled(signature, best[2], best[3])
     return _unknown(texts, exit_code, name)
+
+
+def _loads_weights(texts: t.Sequence[str]) -> bool:
+    """Whether the failure came out of loading the model; the newer of the two model runners does not say so itself."""
+    return any(text.endswith(", in load_model") for text in texts)
 
 
 # How to speak of a part that the message may leave out.
