@@ -48,7 +48,7 @@ lint-python: tools
 
 lint-types: tools
 	MYPYPATH=.collections $(BIN)/mypy --no-error-summary -p $(PACKAGES)
-	MYPYPATH=.collections:scripts:scripts/lab $(BIN)/mypy --no-error-summary scripts benchmarks
+	MYPYPATH=.collections:scripts:scripts/lab:benchmarks $(BIN)/mypy --no-error-summary scripts benchmarks
 
 lint-roles: tools
 	$(BIN)/python scripts/check_roles.py
@@ -105,6 +105,7 @@ molecule: images  ## every role, and the whole site, on hosts made for it; S=NAM
 .PHONY: bench
 bench: tools machine  ## measure what this collection does against what one does by hand
 	$(BIN)/python benchmarks/second_run.py
+	$(BIN)/python benchmarks/models.py
 
 .PHONY: tools
 tools: $(STAMP)  ## the tools, in .venv; made once, and again when requirements-dev.txt changes

@@ -15,11 +15,13 @@ import typing as t
 
 @dataclasses.dataclass(frozen=True)
 class Mount:
-    """A line of mountinfo: the device, the folder of it that is mounted, and where."""
+    """A line of mountinfo: the device, the folder of it that is mounted, where, and the kind and options of it."""
 
     device: str
     root: str
     point: str
+    kind: str = ""
+    options: frozenset[str] = frozenset()
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
@@ -31,8 +33,11 @@ def parse_mountinfo(text: str) -> list[Mount]:
     mounts = []
     for line in text.splitlines():
         fields = line.split(" ")
+        # What comes after the dash is about the file system: its kind, its source and its options.
+        kind, _source, options = [*line.partition(" - ")[2].split(" "), "", "", ""][:3]
         if len(fields) > 5:
-            mounts.append(Mount(fields[2], plain(fields[3]), plain(fields[4])))
+            found = frozenset(options.split(",")) - {""}
+            mounts.append(Mount(fields[2], plain(fields[3]), plain(fields[4]), kind, found))
     return mounts
 
 
@@ -40,12 +45,35 @@ def _within(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def place_of(path: str, mounts: t.Sequence[Mount]) -> tuple[str, str] | None:
-    """The device a path is on, and the path on that device."""
+def mount_of(path: str, mounts: t.Sequence[Mount]) -> Mount | None:
+    """The mount that a path is on."""
     best: Mount | None = None
     for mount in mounts:  # of two mounts on one point the later one hides the other
         if _within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
             best = mount
+    return best
+
+
+def lock_problem(path: str, mounts: t.Sequence[Mount]) -> str:
+    """Why a lock on a path would not keep other hosts out; empty when it does, or when no other host can be there.
+
+    NFS passes locks on to its server unless it was mounted with nolock or local_lock (nfs(5)).
+    """
+    mount = mount_of(path, mounts)
+    if mount is None or not mount.kind.startswith("nfs"):
+        return ""
+    local = sorted(mount.options & {"nolock", "local_lock=all", "local_lock=flock"})
+    if not local:
+        return ""
+    return (
+        f"{mount.point} is {mount.kind} mounted with {local[0]}, so two hosts could write the same files; mount it "
+        "without that option, or set root to another file system"
+    )
+
+
+def place_of(path: str, mounts: t.Sequence[Mount]) -> tuple[str, str] | None:
+    """The device a path is on, and the path on that device."""
+    best = mount_of(path, mounts)
     if best is None:
         return None
     rest = os.path.relpath(path, best.point)
@@ -74,6 +102,11 @@ def users_of(path: str, proc: str = "/proc") -> set[str]:
     for text in texts:
         found |= mounted_below(path, parse_mountinfo(own), parse_mountinfo(text))
     return found
+
+
+def lock_problem_here(path: str) -> str:
+    """``lock_problem`` of a path on this host."""
+    return lock_problem(os.path.realpath(path), parse_mountinfo(_read("/proc/self/mountinfo")))
 
 
 def _read(path: str) -> str:

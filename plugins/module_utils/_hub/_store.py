@@ -31,6 +31,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     human,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Manifest, Origin, Stamp
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import lock_problem_here
 
 CURRENT = "current"
 STAGING = ".staging"
@@ -155,6 +156,9 @@ class ModelStore:
     @contextlib.contextmanager
     def locked(self, timeout: float, waiting: t.Callable[[], None]) -> t.Iterator[None]:
         """Hold the lock of the model's folder, which is made if it is missing. The kernel frees it if the run dies."""
+        problem = lock_problem_here(self._nearest())
+        if problem:
+            raise HubError(problem)
         _make_folder(self.path)
         deadline = time.monotonic() + timeout
         path = os.path.join(self.path, LOCK)
@@ -169,7 +173,10 @@ class ModelStore:
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     os.close(descriptor)
-                    raise HubError(f"{path} cannot be locked: {error.strerror}") from error
+                    raise HubError(
+                        f"{path} cannot be locked: {error.strerror}; set root to a file system with locks, such as a "
+                        "local one, or NFS whose server runs lockd"
+                    ) from error
             os.close(descriptor)
             if time.monotonic() > deadline:
                 raise HubError(f"another run has been working on {self.path} for {timeout:.0f} s; wait for it to end")

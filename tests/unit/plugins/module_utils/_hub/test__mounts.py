@@ -21,8 +21,8 @@ HOST = """22 1 254:1 / / rw,relatime - ext4 /dev/vda1 rw
 
 def test_parse() -> None:
     assert _mounts.parse_mountinfo(HOST)[2:] == [
-        Mount("254:16", "/", "/srv"),
-        Mount("254:16", "/data set", "/mnt/data set"),
+        Mount("254:16", "/", "/srv", "xfs", frozenset({"rw"})),
+        Mount("254:16", "/data set", "/mnt/data set", "xfs", frozenset({"rw"})),
     ]
     assert _mounts.parse_mountinfo("\nbroken line\n") == []
 
@@ -70,3 +70,23 @@ def test_users_are_found_in_the_mount_tables_of_other_processes(tmp_path: Path) 
         (tmp_path / "proc" / process / "mountinfo").write_text(table)
     assert _mounts.users_of(str(model), str(tmp_path / "proc")) == {f"{os.path.realpath(model)}/d1"}
     assert _mounts.users_of(str(tmp_path / "other"), str(tmp_path / "proc")) == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "problem"),
+    [
+        ("ext4", "rw,errors=remount-ro", ""),
+        ("nfs4", "rw,vers=4.2,local_lock=none", ""),
+        ("nfs", "rw,vers=3,nolock,local_lock=all", "/srv is nfs mounted with local_lock=all, so two hosts could write"),
+        ("nfs", "rw,vers=3,local_lock=posix", ""),
+        ("nfs4", "rw,local_lock=flock", "/srv is nfs4 mounted with local_lock=flock"),
+    ],
+)
+def test_locks_that_keep_no_other_host_out(kind: str, options: str, problem: str) -> None:
+    mounts = _mounts.parse_mountinfo(
+        "22 1 8:1 / / rw shared:1 - ext4 /dev/sda1 rw\n"
+        f"30 22 0:40 / /srv rw,relatime shared:9 - {kind} server:/export {options}\n"
+    )
+    assert _mounts.lock_problem("/srv/models/acme/tiny", mounts).startswith(problem)
+    assert bool(problem) == bool(_mounts.lock_problem("/srv/models", mounts))
+    assert _mounts.lock_problem("/home", mounts) == ""
