@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def test_a_second_run_changes_nothing_and_restarts_nothing() -> None:
     report = "\n".join(outcome.result("localhost", "The fleet")["msg"])
     assert f'"{ALPHA_SAYS}"' in report
     assert f'"{BETA_SAYS}"' in report
+    planned = outcome.result("localhost", "What will change, and what it will hold")["msg"]
+    assert [line.split()[:3] for line in planned[1:3]] == [[GPU_A, "alpha", "nothing"], [GPU_B, "beta", "nothing"]]
 
 
 def test_a_chat_in_the_browser() -> None:
@@ -108,6 +111,18 @@ def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> 
     after = fleet.containers()
     assert {key for key in before if before[key] != after[key]} == {(GPU_A, "alpha")}
     assert before[GPU_A, "alpha"][0] != after[GPU_A, "alpha"][0]
+
+    # The plan said what caused it, and how many tokens vLLM would then report.
+    (planned,) = [
+        line
+        for line in checked.result("localhost", "What will change, and what it will hold")["msg"]
+        if "alpha" in line
+    ]
+    assert "max_model_len" in planned
+    (reported,) = [line for line in real.result("localhost", "The fleet")["msg"] if "alpha" in line and GPU_A in line]
+    tokens = [cell for cell in reported.split() if re.fullmatch(r"[\d,]+,\d{3}", cell)]
+    assert len(tokens) == 1, reported
+    assert tokens[0] in planned.split()
 
 
 def test_a_stopped_server_comes_back() -> None:

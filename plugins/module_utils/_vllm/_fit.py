@@ -127,7 +127,7 @@ class _Space(t.NamedTuple):
     most: int
     stated: bool
     weights: int | None = None
-    overhead: int | None = None
+    overhead: _memory.Overhead | None = None
 
 
 def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Space | None:
@@ -139,11 +139,9 @@ def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Spac
     overhead = _memory.overhead(model, engine, batched_tokens(engine, request.device, terms.max_model_len, request.gpu))
     if stated is not None:
         left = request.gpu.memory - weights - overhead.least
-        return _Space(stated, min(stated, left), True, weights, overhead.expected)
+        return _Space(stated, min(stated, left), True, weights, overhead)
     budget = int(request.gpu.memory * _memory.utilization(engine, request.release))
-    return _Space(
-        budget - weights - overhead.expected, budget - weights - overhead.least, False, weights, overhead.expected
-    )
+    return _Space(budget - weights - overhead.expected, budget - weights - overhead.least, False, weights, overhead)
 
 
 def _judge(known: Fit, model: Model, terms: _kv_cache.Terms, space: _Space, automatic: bool, engine: Engine) -> Fit:
@@ -162,7 +160,7 @@ def _judge(known: Fit, model: Model, terms: _kv_cache.Terms, space: _Space, auto
         max_model_len_that_fits=possible,
         kv_cache_bytes=memory,
         weight_bytes=space.weights,
-        overhead_bytes=space.overhead,
+        overhead_bytes=space.overhead.expected if space.overhead else None,
     )
     if space.most < space.expected or space.most <= 0:
         return found._replace(verdict=DOES_NOT_FIT, reasons=(*found.reasons, _no_room(space)))
@@ -195,7 +193,8 @@ def gib(size: float) -> str:
 
 
 def _no_room(space: _Space) -> str:
-    parts = f"weights {gib(space.weights or 0)} and at least {gib(space.overhead or 0)} beside them"
+    least = space.overhead.least if space.overhead else 0
+    parts = f"weights {gib(space.weights or 0)} and at least {gib(least)} besides"
     if space.stated:
         return f"kv_cache_memory_bytes {gib(space.expected)} does not fit beside {parts}"
     return f"{parts} leave no memory for the KV cache"

@@ -44,11 +44,11 @@ class Terms(t.NamedTuple):
 class Spec(t.NamedTuple):
     """What one layer wants of a block."""
 
-    kind: str  # full, sliding or state
+    kind: str  # full, sliding, chunked or state
     block_size: int  # tokens in a page; a state has no tokens
     page: int  # bytes
     shape: tuple[int, ...]  # tells apart what has equal pages
-    window: int = 0
+    reach: int = 0  # of the window, or of a chunk
     copies: int = 1  # of a state for each request
     fixed: bool = False  # a latent page can be neither padded nor cut
 
@@ -100,8 +100,12 @@ def bytes_per_token(layers: Layers, terms: Terms) -> int:
         _token_bytes(layer, terms)
         for parts in layers
         for layer in parts
-        if isinstance(layer, Latent) or (isinstance(layer, Attention) and (layer.window is None or terms.unwindowed))
+        if isinstance(layer, Latent) or (isinstance(layer, Attention) and (terms.unwindowed or _keeps_all(layer)))
     )
+
+
+def _keeps_all(layer: Attention) -> bool:
+    return layer.window is None and layer.chunk is None
 
 
 def _token_bytes(layer: Attention | Latent, terms: Terms) -> int:
@@ -122,7 +126,11 @@ def _specs(layers: Layers, terms: Terms) -> list[tuple[int, Spec]]:
     if State in kinds and len(kinds) > 1:
         block_size = _aligned_block_size(layers, block_size, state_page, terms)
         padded = block_size * _primary(layers, terms)
-    return [(index, _spec(part, block_size, padded, terms)) for index, parts in enumerate(layers) for part in parts]
+    return [
+        (index, _spec(part, block_size, padded, len(kinds) > 1, terms))
+        for index, parts in enumerate(layers)
+        for part in parts
+    ]
 
 
 def _primary(layers: Layers, terms: Terms) -> int:
@@ -146,18 +154,21 @@ def _state_page(state: State, terms: Terms) -> int:
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
-def _spec(layer: Layer, block_size: int, padded_state: int, terms: Terms) -> Spec:
+def _spec(layer: Layer, block_size: int, padded_state: int, attends: bool, terms: Terms) -> Spec:
     if isinstance(layer, State):
-        copies = 2 + layer.checkpoints if terms.prefix_caching else 1
+        # Models of states alone cache no prefixes.
+        copies = 2 + layer.checkpoints if terms.prefix_caching and attends else 1
         return Spec("state", 0, padded_state, (layer.convolution, layer.recurrent), copies=copies)
     if isinstance(layer, Latent):
         return Spec("full", block_size, block_size * _token_bytes(layer, terms), (layer.width,), fixed=True)
     shape = (layer.heads, layer.width)
+    if layer.chunk is not None and not terms.unwindowed:
+        return Spec("chunked", block_size, block_size * _token_bytes(layer, terms), shape, reach=layer.chunk)
     if layer.window is None or terms.unwindowed:
         return Spec("full", block_size, block_size * _token_bytes(layer, terms), shape)
     # A windowed layer takes the largest block of its own kernels that is no larger than the others'.
     own = max(terms.kernel_block_size, block_size // terms.kernel_block_size * terms.kernel_block_size)
-    return Spec("sliding", own, own * _token_bytes(layer, terms), shape, window=layer.window)
+    return Spec("sliding", own, own * _token_bytes(layer, terms), shape, reach=layer.window)
 
 
 # --- from specs to groups ---------------------------------------------------------------------------------------------
@@ -186,9 +197,9 @@ def _one_kind(specs: t.Sequence[Spec]) -> bool:
     first = specs[0]
     if first.kind == "full":
         return all(spec.kind == "full" and spec.block_size == first.block_size for spec in specs)
-    if first.kind == "sliding":
-        alike = (first.kind, first.block_size, first.window)
-        return all((spec.kind, spec.block_size, spec.window) == alike for spec in specs)
+    if first.kind in ("sliding", "chunked"):
+        alike = (first.kind, first.block_size, first.reach)
+        return all((spec.kind, spec.block_size, spec.reach) == alike for spec in specs)
     return all(spec.kind == "state" and spec.page == first.page and spec.copies == first.copies for spec in specs)
 
 
@@ -219,8 +230,10 @@ def _pages(spec: Spec, terms: Terms) -> int:
         return spec.copies
     if spec.kind == "full":
         return -(-terms.max_model_len // spec.block_size)
+    if spec.kind == "chunked":
+        return -(-min(spec.reach + terms.in_flight, terms.max_model_len) // spec.block_size)
     # One more, for a window seldom begins where a block does.
-    return -(-min(spec.window - 1 + terms.in_flight, terms.max_model_len) // spec.block_size) + 1
+    return -(-min(spec.reach - 1 + terms.in_flight, terms.max_model_len) // spec.block_size) + 1
 
 
 def _stages(layers: int, size: int) -> list[range]:

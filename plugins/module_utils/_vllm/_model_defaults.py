@@ -111,7 +111,7 @@ DEFAULTS: dict[str, dict[str, t.Any]] = {
     "hunyuan_v1_dense": _defaults(32, 32, None, 4096, 290943, 2048),
     "hunyuan_v1_moe": _defaults(32, 32, None, 4096, 290943, 2048),
     "minimax_m2": _defaults(62, 48, 8, 3072, 200064, 196608, head_dim=128),
-    "llama4_text": _defaults(48, 40, 8, 5120, 202048, _LARGE_MISTRAL, head_dim=128),
+    "llama4_text": _defaults(48, 40, 8, 5120, 202048, _LARGE_MISTRAL, head_dim=128, attention_chunk_size=8192),
     "deepseek_v2": _defaults(32, 32, None, 4096, 102400, 2048, **_LATENT),
     "deepseek_v3": _defaults(61, 128, 128, 7168, 129280, 4096, **_LATENT),
     "glm4_moe_lite": _defaults(47, 20, 20, 2048, 154880, 202752, **_LATENT),

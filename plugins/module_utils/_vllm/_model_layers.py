@@ -25,11 +25,12 @@ class CannotPredict(ValueError):
 
 
 class Attention(t.NamedTuple):
-    """Keys and values of the last tokens: all of them, or no more than reach back over ``window``."""
+    """Keys and values: of all tokens, of those that a ``window`` reaches back to, or of one ``chunk``."""
 
     heads: int
     width: int  # elements of a head for one token, keys and values together
     window: int | None = None
+    chunk: int | None = None
 
 
 class Latent(t.NamedTuple):
@@ -225,8 +226,13 @@ def _full(text: _Text, size: int) -> Layers:
 
 
 def _chunked(text: _Text, size: int) -> Layers:
-    """Llama 4: vLLM gives chunked attention the cache of full attention."""
-    return [(_attention(text, size),)] * text.layers()
+    """Llama 4: attention within chunks, but for the layers without rotary embeddings."""
+    full = _attention(text, size)
+    chunked = full._replace(chunk=text.number("attention_chunk_size"))
+    rotary = text.get("no_rope_layers") or [
+        (index + 1) % text.get("no_rope_layer_interval", 4) for index in range(text.layers())
+    ]
+    return [(chunked,) if rotary[index] else (full,) for index in range(text.layers())]
 
 
 def _unwindowed(text: _Text, size: int) -> Layers:

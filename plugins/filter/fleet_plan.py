@@ -1,0 +1,58 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: fleet_plan
+short_description: The plan of a fleet, as one table to read and one structure for programs
+version_added: "0.1.0"
+author:
+  - private_llm.fleet contributors (@private-llm)
+description:
+  - Puts together what the role P(private_llm.fleet.vllm_server#role) left on each host with C(tasks_from=plan). A
+    server that does not fit on its host is tried on the GPUs of the others.
+positional: hostvars, problems
+options:
+  _input:
+    description: The hosts.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: Ansible's C(hostvars).
+    type: dict
+    required: true
+  problems:
+    description: Problems that were found so far, each beginning with its host.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Show the plan
+  ansible.builtin.debug:
+    msg: "{{ (groups['gpu_hosts'] | private_llm.fleet.fleet_plan(hostvars)).lines }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - C(servers) are the rows of P(private_llm.fleet.vllm_plan#filter) with their C(host), C(problems) all problems
+      sorted by host, C(notes) what does not stop anything, and C(lines) the table.
+  type: dict
+"""
+
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import fleet_plan
+
+
+class FilterModule:
+    """The filter, as Ansible finds it."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Names to functions."""
+        return {"fleet_plan": fleet_plan}

@@ -1,0 +1,206 @@
+#!/usr/bin/python
+
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: vllm_host_info
+short_description: What a host has for its vLLM servers
+version_added: "0.1.0"
+author:
+  - private_llm.fleet contributors (@private-llm)
+description:
+  - Looks, in one step, at everything on a host that decides whether vLLM servers can run there as declared, for
+    P(private_llm.fleet.vllm_plan#filter). Changes nothing.
+  - Tells the GPUs, who uses them, the room on disks, which images and models are there, what the models are like, and
+    what the servers measured the last time they got ready.
+  - Succeeds on a bare host, too. What cannot be told there is null.
+requirements:
+  - The Python library C(docker) on the managed host, for what only the Docker Engine knows.
+extends_documentation_fragment:
+  - private_llm.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+    details: This module changes nothing.
+  diff_mode:
+    support: none
+    details: This module changes nothing.
+  idempotent:
+    support: full
+    details: This module changes nothing.
+options:
+  names:
+    description: Servers of which the last measurement is wanted.
+    type: list
+    elements: str
+    default: []
+  models:
+    description: Folders of models.
+    type: list
+    elements: path
+    default: []
+  images:
+    description: References of images.
+    type: list
+    elements: str
+    default: []
+  folders:
+    description: Folders, there yet or not, of which the free space is wanted.
+    type: list
+    elements: path
+    default: []
+  gpus:
+    description: Whether to ask the driver for the GPUs.
+    type: bool
+    default: true
+seealso:
+  - module: private_llm.fleet.gpu_info
+  - module: private_llm.fleet.vllm_server_info
+"""
+
+EXAMPLES = r"""
+- name: Look at what is there
+  private_llm.fleet.vllm_host_info:
+    names: [qwen3-32b]
+    models: [/srv/models/Qwen/Qwen3-32B/current]
+    images: [vllm/vllm-openai:v0.32.0]
+    folders: [/srv/models]
+  register: host
+
+- name: Show how much room there is for images
+  ansible.builtin.debug:
+    msg: "{{ (host.image_folder.free / 1000**3) | round(1) }} GB below {{ host.image_folder.path }}"
+"""
+
+RETURN = r"""
+gpu:
+  description: The GPUs, as M(private_llm.fleet.gpu_info) returns them; null with O(gpus=false).
+  returned: success
+  type: dict
+models:
+  description: The models, by their folders.
+  returned: success
+  type: dict
+  sample:
+    /srv/models/Qwen/Qwen3-0.6B/current:
+      config: {model_type: qwen3, num_hidden_layers: 28}
+      weight_bytes: 1503300328
+images:
+  description: Whether each image is there, by its reference; null when the engine cannot be asked.
+  returned: success
+  type: dict
+  sample: {"vllm/vllm-openai:v0.32.0": true}
+image_folder:
+  description: Where the engine keeps images, C(path), and the C(free) bytes there.
+  returned: success
+  type: dict
+  sample: {path: /var/lib/docker, free: 412316860416}
+folders:
+  description: Free bytes and the C(device) that holds them, by folder; folders of one device share its room.
+  returned: success
+  type: dict
+  sample: {/srv/models: {free: 412316860416, device: 66305}}
+containers:
+  description: The running containers, C(id), C(name) and C(server), the server of this collection that each is or null.
+  returned: success
+  type: list
+  elements: dict
+measured:
+  description: What each server measured the last time it got ready, by its name; null when it never did.
+  returned: success
+  type: dict
+"""
+
+import os
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _measured, _model_files
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError
+
+IMAGE_FOLDER = "/var/lib/docker"
+GPU_TOOL_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
+GPU_TIMEOUT = 20.0
+
+
+def existing(folder: str) -> str:
+    """The folder, or the nearest one above it that is there."""
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
+def room(folder: str) -> dict[str, int]:
+    """Bytes that are free where the folder is, or will be."""
+    there = existing(folder)
+    numbers = os.statvfs(there)
+    return {"free": numbers.f_bavail * numbers.f_frsize, "device": os.stat(there).st_dev}
+
+
+def running(engine: Engine) -> list[dict[str, t.Any]]:
+    """The containers that run, and which of them are servers of this collection."""
+    rows = []
+    for row in engine.containers():
+        labels = row.get("Labels") or {}
+        server = labels.get(_container.LABEL_NAME) if _container.is_managed({"Config": {"Labels": labels}}) else None
+        names = [str(name).lstrip("/") for name in row.get("Names") or []]
+        rows.append({"id": str(row["Id"]), "name": names[0] if names else "", "server": server})
+    return rows
+
+
+def ask_engine(module: AnsibleModule, result: dict[str, t.Any]) -> None:
+    """Fill in what only the engine knows; a host where it cannot be asked keeps what is there."""
+    if not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ:
+        return
+    if not _respawn.available("docker"):
+        return
+    _respawn.require(module, "docker")
+    try:
+        engine = Engine.connect()
+        result["image_folder"]["path"] = str(engine.info().get("DockerRootDir") or IMAGE_FOLDER)
+        result["images"] = {image: engine.inspect_image(image) is not None for image in module.params["images"]}
+        result["containers"] = running(engine)
+    except EngineError:
+        return
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "names": {"type": "list", "elements": "str", "default": []},
+            "models": {"type": "list", "elements": "path", "default": []},
+            "images": {"type": "list", "elements": "str", "default": []},
+            "folders": {"type": "list", "elements": "path", "default": []},
+            "gpus": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    wanted = module.params
+    result: dict[str, t.Any] = {
+        "changed": False,
+        "gpu": None,
+        "models": {},
+        "images": dict.fromkeys(wanted["images"]),
+        "image_folder": {"path": IMAGE_FOLDER},
+        "folders": {folder: room(folder) for folder in wanted["folders"]},
+        "containers": [],
+        "measured": {name: _measured.read(name) for name in wanted["names"]},
+    }
+    ask_engine(module, result)
+    result["image_folder"].update(room(result["image_folder"]["path"]))
+    result["models"] = {folder: _model_files.look(folder) for folder in wanted["models"]}
+    if wanted["gpus"]:
+        program = module.get_bin_path("nvidia-smi", opt_dirs=GPU_TOOL_FOLDERS)
+        result["gpu"] = _look.look(_look.asker(program, GPU_TIMEOUT) if program else None, GPU_TIMEOUT)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""Whether a declared server fits, from what is known of its model and its GPUs, and what would fit in its place."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _fit
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
+
+Mapping = t.Mapping[str, t.Any]
+MIB = 2**20
+FP8_KV_CACHE = 8.9
+
+
+def device_of(server: Mapping) -> str:
+    """Where the image computes; vLLM's image for CPUs does so whatever GPUs it is given."""
+    return "cpu" if not server["gpus"] or "cpu" in repository_of(server["image"]).rpartition("/")[2] else "cuda"
+
+
+def gpu_of(gpus: t.Sequence[Mapping]) -> _fit.Gpu | None:
+    """The smallest of a server's GPUs; None when it has none, or the driver does not tell."""
+    sized = [one for one in gpus if (one.get("memory") or {}).get("total")]
+    if not sized or len(sized) != len(gpus):
+        return None
+    least = min(sized, key=lambda one: int(one["memory"]["total"]))
+    return _fit.Gpu(
+        int(least["memory"]["total"]) * MIB, str(least["name"]), float(least.get("compute_capability") or 0)
+    )
+
+
+def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _fit.Request | None:
+    """The question; None when there is no configuration to ask about."""
+    if not model.get("config"):
+        return None
+    device = device_of(server)
+    space = str(server["env"].get("VLLM_CPU_KVCACHE_SPACE") or "")
+    return _fit.Request(
+        config=model["config"],
+        engine=server["engine"],
+        release=release_of(server["image"]),
+        device=device,
+        gpu=gpu_of(gpus) if device == "cuda" else None,
+        weight_bytes=model.get("weight_bytes"),
+        kv_cache_memory_bytes=int(space) * 2**30 if device == "cpu" and space.isdigit() and space != "0" else None,
+    )
+
+
+def nearest(request: _fit.Request, free_gpus: int) -> list[dict[str, t.Any]]:
+    """The smallest changes of the options that make it fit, each by itself: what to set, and what that gives.
+
+    ``free_gpus`` is how many GPUs of the host the server could have.
+    """
+    found: list[dict[str, t.Any]] = []
+    length = _fit.fit(request).max_model_len_that_fits or 0
+    rounded = length // 1024 * 1024 if length >= 2048 else length // 128 * 128
+    if rounded:
+        found.append({"max_model_len": rounded})
+    if request.device == "cuda" and request.gpu and request.gpu.compute_capability >= FP8_KV_CACHE:
+        found.append({"kv_cache_dtype": "fp8"})
+    if request.device == "cuda":
+        size = int(request.engine.get("tensor_parallel_size") or 1)
+        while 2 * size <= free_gpus:
+            size *= 2
+            found.append({"tensor_parallel_size": size})
+    result: list[dict[str, t.Any]] = []
+    for change in found:
+        if any(set(change) == set(earlier["engine"]) for earlier in result):
+            continue  # a smaller change of the same option does already
+        answer = _fit.fit(request._replace(engine={**request.engine, **change}))
+        if answer.verdict == _fit.FITS:
+            result.append({"engine": change, "kv_tokens": answer.kv_tokens, "max_concurrency": answer.max_concurrency})
+    return result
+
+
+def fits_on(request: _fit.Request, gpus: t.Sequence[Mapping]) -> int | None:
+    """With how many GPUs of another host it would fit; None when with none of the numbers that may be."""
+    gpu = gpu_of(gpus)
+    if request.device != "cuda" or gpu is None:
+        return None
+    size = int(request.engine.get("tensor_parallel_size") or 1)
+    while size <= len(gpus):
+        engine = {**request.engine, "tensor_parallel_size": size}
+        if _fit.fit(request._replace(gpu=gpu, engine=engine)).verdict == _fit.FITS:
+            return size
+        size *= 2
+    return None
+
+
+def said(changes: t.Sequence[Mapping], others: t.Sequence[str] = ()) -> str:
+    """The end of a refusal: what would fit."""
+    texts = [
+        ", ".join(f"engine.{name}: {value}" for name, value in change["engine"].items())
+        + (
+            f" with {change['engine']['tensor_parallel_size']} GPUs"
+            if "tensor_parallel_size" in change["engine"]
+            else ""
+        )
+        for change in changes
+    ]
+    texts += others
+    return (
+        f"; what fits: {'; or '.join(texts)}" if texts else "; no smaller context, KV cache or number of GPUs here fits"
+    )

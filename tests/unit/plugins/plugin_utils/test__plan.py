@@ -1,0 +1,340 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import normal_instances
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import fleet_plan, host_plan
+
+GIB = 2**30
+CONFIG = {
+    "architectures": ["Qwen3ForCausalLM"],
+    "model_type": "qwen3",
+    "torch_dtype": "bfloat16",
+    "hidden_size": 5120,
+    "intermediate_size": 25600,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "max_position_embeddings": 40960,
+    "vocab_size": 151936,
+}
+WEIGHTS = 65_527_752_704
+MODELS = {"Qwen/Qwen3-32B": {"config": CONFIG, "weight_bytes": WEIGHTS, "bytes_missing": WEIGHTS}}
+
+
+def gpu(
+    index: int, name: str = "NVIDIA H100 80GB HBM3", total: int = 81559, capability: str = "9.0"
+) -> dict[str, t.Any]:
+    return {
+        "index": index,
+        "uuid": f"GPU-{index}",
+        "name": name,
+        "memory": {"total": total, "used": 0, "free": total},
+        "compute_capability": capability,
+        "mig": {"mode": "disabled", "devices": []},
+        "problem": None,
+    }
+
+
+def host(*gpus: t.Mapping[str, t.Any], **more: t.Any) -> dict[str, t.Any]:
+    gpu_more = {key: more.pop(key) for key in ("processes", "topology", "driver_version") if key in more}
+    return {
+        "gpu": {"gpus": list(gpus), "processes": [], "topology": [], "driver_version": "580.65.06", **gpu_more},
+        "models": {},
+        "images": {},
+        "image_folder": {"path": "/var/lib/docker", "free": 10**12, "device": 1},
+        "folders": {"/srv/models": {"free": 10**12, "device": 2}},
+        "containers": [],
+        "measured": {},
+        **more,
+    }
+
+
+def server(name: str = "big", **more: t.Any) -> dict[str, t.Any]:
+    return {"name": name, "model": "Qwen/Qwen3-32B", "port": 18005, "gpus": [0, 1], **more}
+
+
+def plan(
+    servers: t.Sequence[t.Mapping[str, t.Any]],
+    found: t.Mapping[str, t.Any],
+    looked: t.Sequence[t.Any] = (),
+    **more: t.Any,
+) -> dict[str, t.Any]:
+    return host_plan(normal_instances(servers), looked, found, more.pop("models", MODELS), **more)
+
+
+def checked(name: str, **more: t.Any) -> dict[str, t.Any]:
+    """A result of vllm_server in check mode."""
+    return {"item": {"name": name}, "actions": [], "changes": [], "container": {}, **more}
+
+
+TWO = server(engine={"tensor_parallel_size": 2})
+
+
+def test_a_new_server() -> None:
+    found = plan([TWO], host(gpu(0), gpu(1)), [checked("big", actions=["create", "start"])])
+    (row,) = found["servers"]
+    assert found["problems"] == []
+    assert found["notes"] == []
+    assert row["verdict"] == "fits"
+    assert row["estimated"]
+    assert row["actions"] == ["create", "start"]
+    assert row["bytes_to_fetch"] == WEIGHTS
+    assert row["outage_seconds"] == 0, "nobody uses it yet"
+    assert row["kv_bytes_per_token"] == 64 * 4 * 256 * 2
+    assert 300_000 < row["kv_tokens"] < 350_000
+
+
+def test_what_a_server_measured_counts_while_nothing_changes() -> None:
+    measured = {
+        "config_hash": "abc",
+        "kv_cache_tokens": 222_000,
+        "max_concurrency": 5.42,
+        "max_model_len": 40960,
+        "started_in_seconds": 95.0,
+    }
+    there = host(gpu(0), gpu(1), measured={"big": measured})
+    container = {"config_hash": "abc", "status": "running"}
+    row = plan([TWO], there, [checked("big", container=container)])["servers"][0]
+    assert (row["kv_tokens"], row["max_concurrency"], row["estimated"]) == (222_000, 5.42, False)
+    assert row["outage_seconds"] == 0
+    change = {"option": "max_model_len", "before": 40960, "after": 8192}
+    changed = server(engine={"tensor_parallel_size": 2, "max_model_len": 8192})
+    row = plan([changed], there, [checked("big", container=container, actions=["recreate"], changes=[change])])[
+        "servers"
+    ][0]
+    assert row["changes"] == [change]
+    assert row["measured"] is None
+    assert row["max_model_len"] == 8192
+    assert row["outage_seconds"] == 95.0
+
+
+def test_one_that_cannot_fit_is_refused_with_what_fits() -> None:
+    found = plan([server(gpus=[0])], host(gpu(0, total=76000), gpu(1, total=76000)))
+    assert found["problems"] == [
+        "vllm_server_instances[0]: big does not fit: one request of max_model_len 40960 needs 10.00 GiB of KV cache, "
+        "and there are 6.44 GiB at most; what fits: engine.max_model_len: 16384; or engine.kv_cache_dtype: fp8; or "
+        "engine.tensor_parallel_size: 2 with 2 GPUs"
+    ]
+    assert found["notes"] == []
+
+
+def test_one_that_may_just_fit_is_noted() -> None:
+    found = plan([server(gpus=[0])], host(gpu(0)))
+    assert found["problems"] == []
+    assert found["notes"] == [
+        "vllm_server_instances[0]: big: fits only if less memory than usual is needed beside weights and KV cache"
+    ]
+
+
+def test_what_is_said_to_fit_does() -> None:
+    four = host(*(gpu(index, total=76000) for index in range(4)))
+    nearest = plan([server(gpus=[0])], four)["servers"][0]["nearest"]
+    assert len(nearest) == 3
+    for change in nearest:
+        count = change["engine"].get("tensor_parallel_size", 1)
+        again = plan([server(gpus=list(range(count)), engine=change["engine"])], four)
+        assert again["problems"] == []
+        assert again["servers"][0]["kv_tokens"] == change["kv_tokens"]
+
+
+def test_a_model_that_is_not_known_is_no_problem() -> None:
+    found = plan([TWO], host(gpu(0), gpu(1)), models={})
+    assert found["problems"] == []
+    assert found["servers"][0]["verdict"] == "cannot_predict"
+
+
+def test_a_model_on_the_host_is_read_there() -> None:
+    there = host(gpu(0), gpu(1), models={"/data/qwen": {"config": CONFIG, "weight_bytes": WEIGHTS}})
+    row = plan([{**TWO, "model": "/data/qwen"}], there, models={})["servers"][0]
+    assert row["verdict"] == "fits"
+    assert row["bytes_to_fetch"] == 0
+
+
+def test_one_gpu_by_two_names() -> None:
+    found = plan([server("one", gpus=[0], port=1), server("two", gpus=["GPU-0"], port=2)], host(gpu(0), gpu(1)))
+    assert (
+        "vllm_server_instances[1].gpus: GPU 0 is shared by one (0.92) and two (0.92), together 1.84 of its memory; "
+        "give them different GPUs, or set engine.gpu_memory_utilization of each so that the sum is at most 1"
+    ) in found["problems"]
+
+
+def test_a_count_takes_what_the_others_leave() -> None:
+    servers = [server("any", gpus=1, port=1), server("first", gpus=[0], port=2), server("too many", gpus=1, port=3)]
+    found = plan(servers, host(gpu(0), gpu(1)), models={})
+    (problem,) = found["problems"]
+    assert problem.startswith("vllm_server_instances[2].gpus: 1 GPUs are wanted and 0 can be given (2 taken by others)")
+
+
+def test_a_stranger_on_the_gpu_is_named() -> None:
+    process = {"pid": 4242, "name": "python3", "gpu_uuid": "GPU-0", "used_memory": 30000, "container": None}
+    found = plan([TWO], host(gpu(0), gpu(1), processes=[process]))
+    (problem,) = found["problems"]
+    assert problem.startswith(
+        "vllm_server_instances[0].gpus: GPU 0 is in use by python3 (pid 4242, 30000 MiB), and big is to take 92% of its"
+    )
+    contained = [{**process, "container": "c0ffee"}]
+    other = host(gpu(0), gpu(1), processes=contained, containers=[{"id": "c0ffee", "name": "trainer", "server": None}])
+    assert "(pid 4242 in container trainer, 30000 MiB)" in plan([TWO], other)["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("process", "containers"),
+    [
+        ({"used_memory": 300, "container": None}, []),
+        ({"used_memory": 70000, "container": "c0ffee"}, [{"id": "c0ffee", "name": "big", "server": "big"}]),
+        ({"used_memory": 70000, "container": None, "gpu_uuid": "GPU-2"}, []),
+    ],
+)
+def test_what_is_small_ours_or_elsewhere_is_no_stranger(process: dict[str, t.Any], containers: list[t.Any]) -> None:
+    processes = [{"pid": 1, "name": "Xorg", "gpu_uuid": "GPU-0", **process}]
+    assert plan([TWO], host(gpu(0), gpu(1), gpu(2), processes=processes, containers=containers))["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "config", "capability", "problem"),
+    [
+        (
+            {"engine": {"dtype": "bfloat16"}},
+            {},
+            "7.5",
+            "engine.dtype: bfloat16 needs compute capability 8.0, and T has",
+        ),
+        (
+            {},
+            {"quantization_config": {"quant_method": "mxfp4"}},
+            "7.5",
+            "model: quantization mxfp4 needs compute capability 8.0",
+        ),
+        ({"engine": {"quantization": "fp8"}}, {}, "7.0", "model: quantization fp8 needs compute capability 7.5"),
+        ({}, {}, "7.0", "image: vllm/vllm-openai:v0.32.0 is built for CUDA 13, which needs compute capability 7.5"),
+        ({}, {"model_type": "gemma2"}, "7.5", "engine.dtype: gemma2 does not run in float16"),
+    ],
+)
+def test_a_gpu_that_is_too_old(
+    change: dict[str, t.Any], config: dict[str, t.Any], capability: str, problem: str
+) -> None:
+    models = {"Qwen/Qwen3-32B": {"config": {**CONFIG, **config}, "weight_bytes": 10**9}}
+    found = plan([server(gpus=[0], **change)], host(gpu(0, "T", 81559, capability)), models=models)
+    assert any(one.startswith(f"vllm_server_instances[0].{problem}") for one in found["problems"]), found["problems"]
+
+
+def test_a_driver_that_is_too_old() -> None:
+    old = host(gpu(0), gpu(1), driver_version="570.124.06")
+    assert plan([TWO], old)["problems"] == [
+        "vllm_server_instances[0].image: vllm/vllm-openai:v0.32.0 needs driver 580 or newer for CUDA 13, and the "
+        "host has 570.124.06; install a newer one, or use the tag that ends in -cu129"
+    ]
+    assert plan([{**TWO, "image": "vllm/vllm-openai:v0.32.0-cu129"}], old)["problems"] == []
+    assert plan([{**TWO, "image": "vllm/vllm-openai:latest"}], old)["problems"] == []
+
+
+def test_gpus_without_nvlink_between_them_and_gpus_that_idle_are_noted() -> None:
+    topology = [
+        {"index": 0, "gpus": {"1": "NV18", "2": "SYS"}},
+        {"index": 1, "gpus": {"0": "NV18", "2": "SYS"}},
+        {"index": 2, "gpus": {"0": "SYS", "1": "SYS"}},
+    ]
+    three = host(gpu(0), gpu(1), gpu(2), topology=topology)
+    found = plan([server(gpus=[0, 2], engine={"tensor_parallel_size": 2})], three)
+    assert found["problems"] == []
+    assert found["notes"] == [
+        "vllm_server_instances[0].gpus: GPUs 0 and 2 are not linked by NVLink, which slows tensor_parallel_size 2 "
+        "down; GPUs 0, 1 are"
+    ]
+    assert plan([TWO], three)["notes"] == []
+    idle = plan([server(gpus=[0, 1, 2], engine={"tensor_parallel_size": 2})], host(gpu(0), gpu(1), gpu(2)))
+    assert "gives 3 GPUs, and big uses 2" in idle["notes"][0]
+
+
+def test_disks_must_hold_all_that_is_missing_together() -> None:
+    there = host(
+        gpu(0),
+        gpu(1),
+        images={"vllm/vllm-openai:v0.32.0": False},
+        image_folder={"path": "/var/lib/docker", "free": 70 * 10**9, "device": 1},
+        folders={"/srv/models": {"free": 70 * 10**9, "device": 1}},
+    )
+    (problem,) = plan([TWO], there)["problems"]
+    assert problem.startswith(
+        "/var/lib/docker has 70.0 GB free, and 85.5 GB are needed for image vllm/vllm-openai:v0.32.0, "
+        "model Qwen/Qwen3-32B"
+    )
+    assert plan([TWO], {**there, "folders": {"/srv/models": {"free": 70 * 10**9, "device": 2}}})["problems"] == []
+    assert plan([TWO], there, archive="/srv/vllm.tar")["problems"] == []
+
+
+def test_on_a_cpu_the_cache_is_exact() -> None:
+    on_cpu = server(
+        gpus=[], image="vllm/vllm-openai-cpu:v0.32.0", env={"VLLM_CPU_KVCACHE_SPACE": 4}, engine={"max_model_len": 8192}
+    )
+    row = plan([on_cpu], {**host(), "gpu": None})["servers"][0]
+    assert (row["verdict"], row["kv_tokens"], row["estimated"]) == ("fits", 16384, False)
+    untold = plan([{**on_cpu, "env": {}}], {**host(), "gpu": None})["servers"][0]
+    assert untold["verdict"] == "cannot_predict"
+
+
+# --- the fleet ---
+
+
+def told(name: str, found: t.Mapping[str, t.Any], servers: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+    return {
+        "ansible_host": f"10.0.0.{len(name)}",
+        "vllm_server_plan": plan(servers, found),
+        "vllm_server_plan_inputs": {"instances": normal_instances(servers), "host": found, "models": MODELS},
+    }
+
+
+def test_the_fleet_offers_another_host() -> None:
+    small, large = host(gpu(0, "NVIDIA L40S", 46068, "8.9")), host(gpu(0), gpu(1))
+    hostvars = {"gpu-2": told("gpu-2", small, [server(gpus=[0])]), "gpu-10": told("gpu-10", large, [])}
+    problems = [f"gpu-2: {problem}" for problem in hostvars["gpu-2"]["vllm_server_plan"]["problems"]]
+    found = fleet_plan(["gpu-2", "gpu-10"], hostvars, ["gpu-10: port 1 is taken", *problems])
+    assert found["problems"][0].startswith("gpu-2: vllm_server_instances[0]: big does not fit")
+    assert found["problems"][0].endswith("; what fits: host gpu-10 with 1 x NVIDIA H100 80GB HBM3")
+    assert found["problems"][1] == "gpu-10: port 1 is taken"
+
+
+def test_one_machine_by_two_names() -> None:
+    hostvars = {name: {"ansible_host": "10.0.0.1"} for name in ("a", "b")}
+    (problem,) = fleet_plan(["a", "b"], hostvars)["problems"]
+    assert problem.startswith("b: ansible_host 10.0.0.1 is also that of a")
+
+
+def test_the_table() -> None:
+    found = host(gpu(0), gpu(1))
+    hostvars = {"gpu-01": told("gpu-01", found, [TWO])}
+    hostvars["gpu-01"]["vllm_server_plan"] = plan([TWO], found, [checked("big", actions=["create", "start"])])
+    lines = fleet_plan(["gpu-01"], hostvars)["lines"]
+    assert lines[0].split() == [
+        "host",
+        "server",
+        "does",
+        "because",
+        "of",
+        "fetches",
+        "KV",
+        "tokens",
+        "at",
+        "once",
+        "context",
+        "down",
+        "for",
+    ]
+    cells = [cell for cell in lines[1].split("  ") if cell]
+    assert [cell.strip() for cell in cells[:2]] == ["gpu-01", "big"]
+    assert "create, start" in lines[1]
+    assert "65.5 GB" in lines[1]
+    assert "about " in lines[1]
+    assert "40,960" in lines[1]
+
+
+def test_a_fleet_that_told_nothing() -> None:
+    assert fleet_plan(["gpu-01"], {"gpu-01": {}})["lines"] == []
