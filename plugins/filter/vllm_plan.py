@@ -30,7 +30,7 @@ options:
     type: dict
     required: true
   models:
-    description: The C(model_download_results) of the role P(private_llm.fleet.model_download#role).
+    description: The C(model_download_plan) of the role P(private_llm.fleet.model_download#role).
     type: dict
     default: {}
   archive:

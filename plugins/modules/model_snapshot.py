@@ -32,6 +32,12 @@ options:
     description: The repository, as C(<organization>/<name>).
     type: str
     required: true
+  config:
+    description:
+      - Whether to return the model's C(config.json), also before the model is on the host; the hub is then asked for
+        this one file.
+    type: bool
+    default: false
   source:
     description: Where the model comes from.
     type: str
@@ -293,6 +299,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+config:
+  description:
+    - The model's C(config.json) with O(config=true). Null otherwise, and where it cannot be had without fetching more,
+      as from a git repository before the release is on the host.
+  type: dict
+  returned: always
+  sample: {model_type: qwen3, num_hidden_layers: 36}
 path:
   description: The release, an immutable folder. Null with O(state=absent), and where check mode cannot know it.
   type: str
@@ -420,6 +433,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._huggingface_source import HuggingFace
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import model_config
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import users_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target, make_plan
@@ -496,6 +510,7 @@ class ModelSnapshot:
             self.absent()
         else:
             self.present()
+        self.result.setdefault("config", None)
         return self.result
 
     def absent(self) -> None:
@@ -729,6 +744,11 @@ class ModelSnapshot:
         before["broken"] = sorted(broken) if plan.published else []
         after = self._state(current=target.digest, releases=releases, files=[e.path for e in target.entries])
         self.result["diff"] = {"before": before, "after": {**after, "broken": []}}
+        if self.options["config"]:
+            options = self.options
+            self.result["config"] = model_config(
+                release, target.origin, target.entries, options["token"], options["timeout"], options["ca_path"]
+            )
 
     def _digests(self) -> list[str]:
         return [release.digest for release in self.store.releases()]
@@ -760,6 +780,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "repo": {"type": "str", "required": True},
+            "config": {"type": "bool", "default": False},
             "source": {"type": "str", "choices": SOURCES, "default": "modelscope"},
             "sources": {
                 "type": "list",

@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _fit
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import with_parallel_size
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import VARIABLE, gpu_count
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_files import weight_bytes
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_layers import text_config
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import repository_of
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _plan_fit, _plan_gpus
@@ -34,7 +35,7 @@ def host_plan(
     """The plan of one host: ``servers``, a row for each, ``problems`` that stop it, and ``notes`` that do not.
 
     ``instances`` are in their normal form, ``looked`` holds the results of vllm_server in check mode, ``host`` is what
-    vllm_host_info returned, ``models`` what the role model_download left for each repository.
+    vllm_host_info returned, ``models`` what model_snapshot said of each repository in check mode.
     """
     declared = [{**_effective(instance), "where": f"{VARIABLE}[{index}]"} for index, instance in enumerate(instances)]
     seen = {str(result["item"]["name"]): result for result in looked if result.get("item")}
@@ -94,7 +95,10 @@ def _model(server: Mapping, host: Mapping, models: Mapping) -> Mapping:
     """What is known of a server's model: from the hub's listing when it comes from there, else from its folder."""
     there: Mapping = (host.get("models") or {}).get(server["model_path"]) or {}
     listed: Mapping = models.get(server["model_repo"]) or {}
-    return listed if listed.get("config") else there
+    if not listed.get("config"):
+        return {**there, **{key: listed[key] for key in ("bytes_missing",) if key in listed}}
+    files = [(str(entry["path"]), int(entry["size"])) for entry in listed.get("files") or []]
+    return {**listed, "weight_bytes": weight_bytes(files)}
 
 
 def _nature(model: Mapping) -> tuple[str, str]:

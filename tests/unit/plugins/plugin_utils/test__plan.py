@@ -26,7 +26,8 @@ CONFIG = {
     "vocab_size": 151936,
 }
 WEIGHTS = 65_527_752_704
-MODELS = {"Qwen/Qwen3-32B": {"config": CONFIG, "weight_bytes": WEIGHTS, "bytes_missing": WEIGHTS}}
+FILES = [{"path": "config.json", "size": 728}, {"path": "model-00001-of-00001.safetensors", "size": WEIGHTS}]
+MODELS = {"Qwen/Qwen3-32B": {"config": CONFIG, "files": FILES, "bytes_missing": WEIGHTS}}
 
 
 def gpu(
@@ -221,7 +222,7 @@ def test_what_is_small_ours_or_elsewhere_is_no_stranger(process: dict[str, t.Any
 def test_a_gpu_that_is_too_old(
     change: dict[str, t.Any], config: dict[str, t.Any], capability: str, problem: str
 ) -> None:
-    models = {"Qwen/Qwen3-32B": {"config": {**CONFIG, **config}, "weight_bytes": 10**9}}
+    models = {"Qwen/Qwen3-32B": {"config": {**CONFIG, **config}, "files": []}}
     found = plan([server(gpus=[0], **change)], host(gpu(0, "T", 81559, capability)), models=models)
     assert any(one.startswith(f"vllm_server_instances[0].{problem}") for one in found["problems"]), found["problems"]
 

@@ -1,0 +1,64 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A model's config.json before any weight is fetched: from its release on the host, else this one file from the hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import typing as t
+from urllib.parse import quote, urlencode
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _modelscope
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
+
+NAME = "config.json"
+LIMIT = 4 * 2**20
+
+
+def model_config(
+    release: str, origin: Origin, entries: t.Iterable[Entry], token: str | None, timeout: float, ca_path: str | None
+) -> dict[str, t.Any] | None:
+    """The configuration of the release in ``release``, there yet or not; None where it cannot be had this cheaply."""
+    wanted = next((entry for entry in entries if entry.path == NAME and entry.size <= LIMIT), None)
+    if wanted is None:
+        return None
+    try:
+        with open(os.path.join(release, NAME), "rb") as stream:
+            return _parse(stream.read())
+    except OSError:
+        pass  # not published yet
+    url = file_url(origin, NAME)
+    if url is None:
+        return None
+    try:
+        content = transport.get(url, _modelscope.headers(token), timeout, ca_path)
+    except transport.TransportError:
+        return None
+    if wanted.sha256 and hashlib.sha256(content).hexdigest() != wanted.sha256:
+        return None
+    return _parse(content)
+
+
+def file_url(origin: Origin, path: str) -> str | None:
+    """Where a source has one small file of a revision; None for a source that has no such address."""
+    revision = origin.commit or origin.revision
+    if origin.source == "modelscope":
+        query = urlencode({"Revision": revision, "FilePath": path})
+        return f"{origin.endpoint}/api/v1/models/{quote(origin.repo)}/repo?{query}"
+    if origin.source == "huggingface":
+        return f"{origin.endpoint}/{quote(origin.repo)}/resolve/{quote(revision, safe='')}/{quote(path)}"
+    return None
+
+
+def _parse(content: bytes) -> dict[str, t.Any] | None:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
