@@ -60,6 +60,7 @@ def host_plan(
         if server["state"] == "started":
             whole = len(mine) == len(given.get(server["name"], []))
             request = _plan_fit.request_of(server, model, mine if whole else [])
+            request = _plan_fit.calibrated(request, server, seen.get(server["name"], {}), host)
             _predict(row, request)
             if _plan_fit.device_of(server) == "cuda":
                 uuids = given.get(server["name"], [])

@@ -51,6 +51,26 @@ def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _f
     )
 
 
+def calibrated(request: _fit.Request | None, server: Mapping, looked: Mapping, host: Mapping) -> _fit.Request | None:
+    """The same question, with what the server's last start tells of the memory that is needed besides.
+
+    It tells that only of the same image and model on as many GPUs.
+    """
+    measured = (host.get("measured") or {}).get(server["name"]) or {}
+    container = looked.get("container") or {}
+    before = container.get("engine")
+    tokens = measured.get("kv_cache_tokens")
+    if request is None or before is None or not tokens or measured.get("config_hash") != container.get("config_hash"):
+        return request
+    alike = all(
+        before.get(name) == request.engine.get(name) for name in ("tensor_parallel_size", "pipeline_parallel_size")
+    )
+    if not alike or container.get("image") != server["image"]:
+        return request
+    earlier = request._replace(engine=before, max_model_len=measured.get("max_model_len"))
+    return request._replace(overhead_bytes=_fit.overhead_behind(earlier, int(tokens)))
+
+
 def nearest(request: _fit.Request, free_gpus: int) -> list[dict[str, t.Any]]:
     """The smallest changes of the options that make it fit, each by itself: what to set, and what that gives.
 

@@ -54,6 +54,7 @@ class Request(t.NamedTuple):
     weight_bytes: int | None = None
     kv_cache_memory_bytes: int | None = None
     max_model_len: int | None = None
+    overhead_bytes: int | None = None  # as an earlier start of the same model on the same GPU measured it
 
 
 class Fit(t.NamedTuple):
@@ -136,12 +137,34 @@ def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Spac
     if request.gpu is None or request.weight_bytes is None:
         return None if stated is None else _Space(stated, stated, True)
     weights = _memory.weights_of_a_gpu(model, engine, request.weight_bytes)
-    overhead = _memory.overhead(model, engine, batched_tokens(engine, request.device, terms.max_model_len, request.gpu))
+    overhead = _memory.measured(request.overhead_bytes) or _memory.overhead(
+        model, engine, batched_tokens(engine, request.device, terms.max_model_len, request.gpu)
+    )
     if stated is not None:
         left = request.gpu.memory - weights - overhead.least
         return _Space(stated, min(stated, left), True, weights, overhead)
     budget = int(request.gpu.memory * _memory.utilization(engine, request.release))
     return _Space(budget - weights - overhead.expected, budget - weights - overhead.least, False, weights, overhead)
+
+
+def overhead_behind(request: Request, kv_tokens: int) -> int | None:
+    """The overhead with which a start that was asked for this reported so many tokens; None where it cannot be told."""
+    engine = {normal_name(str(name)): value for name, value in request.engine.items() if value is not None}
+    if request.gpu is None or request.weight_bytes is None or "kv_cache_memory_bytes" in engine:
+        return None
+    try:
+        model = read_model(_overridden(request.config, engine), _whole(engine, "tensor_parallel_size", 1))
+        length = request.max_model_len or model.max_model_len
+        cache = _kv_cache.plan(model.layers, terms_of(model, engine, request.device, length, request.gpu))
+        weights = _memory.weights_of_a_gpu(model, engine, request.weight_bytes)
+        budget = int(request.gpu.memory * _memory.utilization(engine, request.release))
+    except CannotPredict:
+        return None
+    if cache is None:
+        return None
+    blocks = round(kv_tokens / length * cache.blocks_per_request)
+    left = budget - weights - blocks * cache.bytes_per_block
+    return left if 0 < left < request.gpu.memory // 2 else None
 
 
 def _judge(known: Fit, model: Model, terms: _kv_cache.Terms, space: _Space, automatic: bool, engine: Engine) -> Fit:

@@ -67,6 +67,11 @@ def overhead(model: Model, engine: Engine, batched_tokens: int) -> Overhead:
     return Overhead(expected=step + logits + contexts + graphs, least=step // 4 + int(0.4 * _GIB))
 
 
+def measured(overhead_bytes: int | None) -> Overhead | None:
+    """What one start measured, another may have a little less of."""
+    return None if overhead_bytes is None else Overhead(overhead_bytes, overhead_bytes * 9 // 10)
+
+
 def _large(memory: int, name: str) -> bool:
     return memory >= 70 * _GIB and "a100" not in name.lower()
 

@@ -117,6 +117,20 @@ def test_what_a_server_measured_counts_while_nothing_changes() -> None:
     assert row["outage_seconds"] == 95.0
 
 
+def test_what_a_start_measured_corrects_the_estimate_of_the_next() -> None:
+    plain = plan([TWO], host(gpu(0), gpu(1)))["servers"][0]
+    measured = {"config_hash": "abc", "kv_cache_tokens": 200_000, "max_concurrency": 4.88, "max_model_len": 40960}
+    there = host(gpu(0), gpu(1), measured={"big": measured})
+    container = {"config_hash": "abc", "image": "vllm/vllm-openai:v0.32.0", "engine": {"tensor_parallel_size": 2}}
+    shorter = server(engine={"tensor_parallel_size": 2, "max_model_len": 20480})
+    row = plan([shorter], there, [checked("big", container=container, actions=["recreate"])])["servers"][0]
+    assert plain["kv_tokens"] > 300_000
+    assert abs(row["kv_tokens"] - 200_000) < 100, "it had less than estimated, and has as little with another length"
+    other = {**container, "engine": {"tensor_parallel_size": 1}}
+    row = plan([shorter], there, [checked("big", container=other, actions=["recreate"])])["servers"][0]
+    assert row["kv_tokens"] > 300_000, "on another number of GPUs it tells nothing"
+
+
 def test_one_that_cannot_fit_is_refused_with_what_fits() -> None:
     found = plan([server(gpus=[0])], host(gpu(0, total=76000), gpu(1, total=76000)))
     assert found["problems"] == [

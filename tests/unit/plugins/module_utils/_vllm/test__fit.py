@@ -63,6 +63,14 @@ def test_tokens_and_concurrency_are_what_vllm_reports(name: str) -> None:
     assert (found.kv_tokens, found.as_result()["max_concurrency"]) == (case["tokens"], case["concurrency"])
 
 
+def test_the_document_lists_what_was_measured() -> None:
+    document = (pathlib.Path(__file__).parents[5] / "docs" / "fit.md").read_text("utf-8")
+    for case in MEASURED.values():
+        name = case["config"]["architectures"][0]
+        rows = [line for line in document.splitlines() if line.startswith(f"| `{name}` |")]
+        assert any(f"| {case['tokens']:,} |" in row for row in rows), name
+
+
 def test_bytes_per_token_of_known_models() -> None:
     assert with_kv(LLAMA_8B, GIB, 1024).kv_bytes_per_token == 128 * 1024
     assert with_kv(LLAMA_8B, GIB, 1024, tensor_parallel_size=4).kv_bytes_per_token == 32 * 1024
