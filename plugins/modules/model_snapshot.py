@@ -745,9 +745,14 @@ class ModelSnapshot:
         after = self._state(current=target.digest, releases=releases, files=[e.path for e in target.entries])
         self.result["diff"] = {"before": before, "after": {**after, "broken": []}}
         if self.options["config"]:
-            options = self.options
+            options, origin = self.options, target.origin
+            tokens = {
+                (candidate.source.name, candidate.endpoint): given["token"]
+                for given, candidate in zip(options["sources"] or [options], self.candidates)
+            }
+            token = tokens.get((origin.source, origin.endpoint))
             self.result["config"] = model_config(
-                release, target.origin, target.entries, options["token"], options["timeout"], options["ca_path"]
+                release, origin, target.entries, token, options["timeout"], options["ca_path"]
             )
 
     def _digests(self) -> list[str]:

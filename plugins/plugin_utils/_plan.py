@@ -192,6 +192,8 @@ def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping
             if size:
                 needs.setdefault(told["device"], []).append((f"model {repo}", size))
     for device, wanted in needs.items():
+        if not wanted[0][0].startswith("image "):
+            continue  # models by themselves are the role model_download's to tell
         free, path = rooms.get(device, (None, ""))
         total = sum(size for _what, size in wanted)
         if free is not None and total > free:
