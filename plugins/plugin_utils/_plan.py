@@ -38,14 +38,14 @@ def host_plan(
     vllm_host_info returned, ``models`` what model_snapshot said of each repository in check mode.
     """
     declared = [{**_effective(instance), "where": f"{VARIABLE}[{index}]"} for index, instance in enumerate(instances)]
-    seen = {str(result["item"]["name"]): result for result in looked if result.get("item")}
+    seen = {str(result.get("name") or result["item"]["name"]): result for result in looked}
     gpu = host.get("gpu") or {"gpus": [], "processes": [], "topology": [], "driver_version": None}
     started = [one for one in declared if one["state"] == "started" and one["gpus"]]
     given, refused = _plan_gpus.assign(started, gpu["gpus"])
-    by_uuid = {str(one["uuid"]): one for one in gpu["gpus"]}
+    by_uuid = _plan_gpus.devices(gpu["gpus"])
 
     def label(uuid: str) -> str:
-        return f"GPU {by_uuid[uuid]['index']}" if uuid in by_uuid else f"MIG device {uuid}"
+        return str(by_uuid[uuid]["label"])
 
     why = "" if gpu["gpus"] else str(gpu.get("message") or "")
     problems = [f"{_where(declared, name)}.gpus: {why or text}" for name, text in refused]
@@ -54,12 +54,11 @@ def host_plan(
     rows = []
     notes = []
     for server in declared:
-        mine = [by_uuid[uuid] for uuid in given.get(server["name"], []) if uuid in by_uuid]
+        mine = [by_uuid[uuid] for uuid in given.get(server["name"], [])]
         model = _model(server, host, models)
         row = _row(server, seen.get(server["name"], {}), model, host)
         if server["state"] == "started":
-            whole = len(mine) == len(given.get(server["name"], []))
-            request = _plan_fit.request_of(server, model, mine if whole else [])
+            request = _plan_fit.request_of(server, model, mine)
             request = _plan_fit.calibrated(request, server, seen.get(server["name"], {}), host)
             _predict(row, request)
             if _plan_fit.device_of(server) == "cuda":
@@ -71,7 +70,8 @@ def host_plan(
                 notes += _idle(server, len(uuids))
             if request is not None and row["verdict"] == _fit.DOES_NOT_FIT:
                 others = {uuid for name, uuids in given.items() if name != server["name"] for uuid in uuids}
-                row["nearest"] = _plan_fit.nearest(request, len(set(by_uuid) - others))
+                whole = {str(one["uuid"]) for one in gpu["gpus"]}
+                row["nearest"] = _plan_fit.nearest(request, len(whole - others))
                 problems.append(f"{server['where']}: {_refusal(row)}{_plan_fit.said(row['nearest'])}")
             if row["verdict"] != _fit.DOES_NOT_FIT:
                 notes += [f"{server['where']}: {server['name']}: {reason}" for reason in row["reasons"]]

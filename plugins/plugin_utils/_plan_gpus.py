@@ -45,6 +45,17 @@ CUDA_13_CAPABILITY = 7.5
 CUDA_12_DRIVER = 525
 
 
+def devices(gpus: t.Sequence[Mapping]) -> dict[str, Mapping]:
+    """What servers can be given, by UUID: whole GPUs, and MIG devices like their GPU but with memory of their own."""
+    found: dict[str, Mapping] = {}
+    for gpu in gpus:
+        found[str(gpu["uuid"])] = {**gpu, "label": f"GPU {gpu['index']}"}
+        for device in (gpu.get("mig") or {}).get("devices") or []:
+            label = f"MIG device {device['uuid']}"
+            found[str(device["uuid"])] = {**gpu, "memory": device.get("memory") or {}, "label": label}
+    return found
+
+
 def assign(
     servers: t.Sequence[Mapping], gpus: t.Sequence[Mapping]
 ) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:

@@ -181,6 +181,17 @@ def test_one_gpu_by_two_names() -> None:
     ) in found["problems"]
 
 
+def test_a_mig_device_has_the_memory_of_its_own() -> None:
+    divided = gpu(0)
+    part = {"uuid": "MIG-a", "profile": "3g.40gb", "memory": {"total": 40000, "used": 0, "free": 40000}}
+    divided["mig"] = {"mode": "enabled", "devices": [part]}
+    found = plan([server(gpus=["MIG-0000"])], host(divided))
+    assert "there is no GPU with UUID MIG-0000" in found["problems"][0]
+    part["uuid"] = "MIG-0000"
+    found = plan([server(gpus=["MIG-0000"])], host(divided))
+    assert "weights 61.03 GiB and at least 0.50 GiB besides leave no memory" in found["problems"][0]
+
+
 def test_a_count_takes_what_the_others_leave() -> None:
     servers = [server("any", gpus=1, port=1), server("first", gpus=[0], port=2), server("too many", gpus=1, port=3)]
     found = plan(servers, host(gpu(0), gpu(1)), models={})
