@@ -198,14 +198,14 @@ def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping
         total = sum(size for _what, size in wanted)
         if free is not None and total > free:
             problems.append(
-                f"{path} has {_gb(free)} free, and {_gb(total)} are needed for {', '.join(one[0] for one in wanted)}; "
+                f"{path} has {_size(free)} free, and {_size(total)} are needed for {', '.join(one[0] for one in wanted)}; "
                 "make room there, or put models elsewhere with vllm_server_models_root and model_download_root"
             )
     return problems
 
 
-def _gb(size: float) -> str:
-    return f"{size / 10**9:.1f} GB"
+def _size(count: int) -> str:
+    return f"{count / 10**9:.1f} GB" if count >= 10**8 else f"{count / 10**6:.1f} MB"
 
 
 # --- the fleet --------------------------------------------------------------------------------------------------------
@@ -296,7 +296,7 @@ def _cells(row: Mapping) -> dict[str, str]:
         "server": row["name"],
         "does": ", ".join(row["actions"]) or "nothing",
         "because of": ", ".join(options),
-        "fetches": "?" if fetched is None else _gb(fetched) if fetched else "",
+        "fetches": "?" if fetched is None else _size(fetched) if fetched else "",
         "KV tokens": _tokens(row),
         "at once": f"{concurrency:.1f}" if concurrency else "",
         "context": f"{length:,}" if length else "",
