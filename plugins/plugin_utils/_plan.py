@@ -197,9 +197,10 @@ def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping
         free, path = rooms.get(device, (None, ""))
         total = sum(size for _what, size in wanted)
         if free is not None and total > free:
+            what = ", ".join(one[0] for one in wanted)
             problems.append(
-                f"{path} has {_size(free)} free, and {_size(total)} are needed for {', '.join(one[0] for one in wanted)}; "
-                "make room there, or put models elsewhere with vllm_server_models_root and model_download_root"
+                f"{path} has {_size(free)} free, and {_size(total)} are needed for {what}; make room there, "
+                "or put models elsewhere with vllm_server_models_root and model_download_root"
             )
     return problems
 
