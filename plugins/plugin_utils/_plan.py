@@ -124,6 +124,7 @@ def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dic
         "model": server["model"],
         "image": server["image"],
         "actions": actions,
+        "refused": bool(looked.get("failed")),
         "changes": list(looked.get("changes") or []),
         "image_missing": None if image_there is None else not image_there,
         "bytes_to_fetch": model.get("bytes_missing", 0 if model.get("config") else None),
@@ -295,7 +296,7 @@ def _cells(row: Mapping) -> dict[str, str]:
     return {
         "host": row["host"],
         "server": row["name"],
-        "does": ", ".join(row["actions"]) or "nothing",
+        "does": "?" if row["refused"] else ", ".join(row["actions"]) or "nothing",
         "because of": ", ".join(options),
         "fetches": "?" if fetched is None else _size(fetched) if fetched else "",
         "KV tokens": _tokens(row),

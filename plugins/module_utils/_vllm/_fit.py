@@ -212,7 +212,7 @@ def _longest(model: Model, terms: _kv_cache.Terms, memory: int, longest: int) ->
 
 
 def gib(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB"
+    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.2f} MiB"
 
 
 def _no_room(space: _Space) -> str:
