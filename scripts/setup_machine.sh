@@ -87,6 +87,7 @@ apt-ftparchive apt-utils
 ip iproute2
 chromium chromium
 openssl openssl
+pg_dump postgresql
 LIST
     )
     # Its own package from Debian 13 on, part of docker.io before.

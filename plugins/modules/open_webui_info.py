@@ -44,6 +44,11 @@ options:
     description: How many seconds to wait until Open WebUI is ready. With V(0) the module looks once.
     type: int
     default: 0
+  container:
+    description:
+      - The container that runs it on this host. Waiting ends early when Docker had to start it again and again, since
+        what it runs ends by itself.
+    type: str
 seealso:
   - module: private_llm.fleet.open_webui_connection
 """
@@ -154,6 +159,9 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui impo
 # Pause between two looks while waiting.
 PAUSE = 1.0
 
+# A server may end once, when something that it needs comes up at the same time.
+RESTARTS = 2
+
 PARTS = ["connections", "models", "users", "groups", "settings"]
 
 
@@ -166,14 +174,30 @@ def look(client: _client.Client) -> tuple[str, str]:
     return _client.judge_readiness(client.url, reply)
 
 
-def wait_until_ready(client: _client.Client, patience: float) -> tuple[str, str]:
-    """The same, asked again until it is ready, something else answers, or patience is at its end."""
+def wait_until_ready(
+    client: _client.Client, patience: float, why_hopeless: t.Callable[[], str] = str
+) -> tuple[str, str]:
+    """The same, asked again until it is ready, something else answers, or waiting is of no use."""
     started = time.monotonic()
     while True:
         status, message = look(client)
         if status in ("ready", "other") or time.monotonic() - started >= patience:
             return status, message
+        why = why_hopeless()
+        if why:
+            return status, why
         time.sleep(PAUSE)
+
+
+def restarts(module: AnsibleModule, container: str) -> str:
+    """That a container ends again and again; empty when it does not, or cannot be asked."""
+    docker = module.get_bin_path("docker")
+    if docker is None:
+        return ""
+    rc, out, _err = module.run_command([docker, "container", "inspect", "--format", "{{.RestartCount}}", container])
+    if rc or int(out) < RESTARTS:
+        return ""
+    return f"container {container} has ended by itself {int(out)} times since it was started"
 
 
 def gather(client: _client.Client, parts: t.Sequence[str]) -> dict[str, t.Any]:
@@ -204,6 +228,7 @@ def main() -> None:
             **_client.COMMON_ARGUMENTS,
             "gather": {"type": "list", "elements": "str", "choices": PARTS, "default": ["connections", "models"]},
             "wait": {"type": "int", "default": 0},
+            "container": {"type": "str"},
         },
         mutually_exclusive=_client.COMMON_RULES["mutually_exclusive"],
         required_by=_client.COMMON_RULES["required_by"],
@@ -223,7 +248,9 @@ def main() -> None:
         client = _client.Client(
             params["webui_url"], timeout=params["timeout"], validate_certs=params["validate_certs"], retry_pauses=()
         )
-        result["status"], result["message"] = wait_until_ready(client, params["wait"])
+        result["status"], result["message"] = wait_until_ready(
+            client, params["wait"], lambda: restarts(module, params["container"]) if params["container"] else ""
+        )
         if result["status"] == "ready":
             result["webui_version"] = client.check_version()
             result["message"] = f"Open WebUI {client.version} at {client.url} is ready"

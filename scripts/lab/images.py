@@ -10,6 +10,7 @@ Everything comes from Debian's and Python's package indexes, through their ordin
     private-llm-lab/debian:12-engine, :13-engine    the same with a Docker engine and the collection's environment
     private-llm-lab/vllm-openai-cpu:v0.32.0         vLLM on CPU, with the entrypoint of the published image
     private-llm-lab/open-webui:v0.12.4-slim         Open WebUI, with the layout of the published image
+    private-llm-lab/open-webui:v0.12.0-slim         an older one, whose database has an older schema
 
 Each image carries the hash of its recipe as a label; an image whose label is right is left alone. The images of vLLM
 and Open WebUI are started once while they are built, so an image that exists is one that has answered.
@@ -55,6 +56,7 @@ PREFIX = "private-llm-lab"
 VLLM = "0.32.0"
 TORCH = "2.13.0"
 OPEN_WEBUI = "0.12.4"
+OLDER_OPEN_WEBUI = "0.12.0"
 HOST_PACKAGES = ("docker==7.1.0", "requests==2.32.5")
 
 HOST_DEBS = (
@@ -121,6 +123,16 @@ cd /usr/local/lib/python3.11/dist-packages/open_webui/frontend
 find . -name '*.map' -delete
 rm -rf pyodide/*.whl wasm
 """
+# The same libraries, but for one of which it wants an older release.
+OLDER_OPEN_WEBUI_LIBRARIES = ("mcp==1.27.2", "httpx-sse==0.4.3", "pydantic-settings==2.16.3")
+OLDER_OPEN_WEBUI_INSTALL = f"""
+cd /usr/local/lib/python3.11/dist-packages
+rm -rf open_webui open_webui-*
+{INSTALL} --no-deps open-webui=={OLDER_OPEN_WEBUI} {" ".join(OLDER_OPEN_WEBUI_LIBRARIES)}
+cd open_webui/frontend
+find . -name '*.map' -delete
+rm -rf pyodide/*.whl wasm
+"""
 OPEN_WEBUI_START = """#!/usr/bin/env bash
 set -eu
 cd "$(dirname "$0")"
@@ -160,6 +172,13 @@ class Wheels:
     python: str = "3.11"
     # (requirement, member of its wheel): that member is a requirements file whose packages belong to the folder too
     requirements_in: tuple[str, str] | None = None
+    # whether what the requirements want in turn belongs to it
+    deps: bool = True
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All that decides what is in the folder."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "deps" or not value}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,11 +222,31 @@ class Recipe:
         del content["published"]
         if not self.hook:
             del content["hook"]
+        if self.wheels:
+            content["wheels"] = self.wheels.content
         if self.suite:
             content["dpkg"] = NO_DOCS
         if self.base:
             content["base"] = RECIPES[self.base].digest
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+OPEN_WEBUI_SMOKE = Smoke(
+    argv=("bash", "/app/backend/start.sh"),
+    env=(
+        ("DATA_DIR", "/mnt/data"),
+        ("USE_SLIM_DOCKER", "true"),
+        ("DOCKER", "true"),
+        ("ENV", "prod"),
+        ("PORT", "8080"),
+        ("WEBUI_SECRET_KEY", "only-for-the-first-start"),
+        ("OFFLINE_MODE", "true"),
+        ("ENABLE_OLLAMA_API", "false"),
+        ("ENABLE_OPENAI_API", "false"),
+        ("RAG_EMBEDDING_ENGINE", "openai"),
+    ),
+    url="http://127.0.0.1:8080/ready",
+)
 
 
 def _host(release: str, suite: str) -> Recipe:
@@ -303,29 +342,27 @@ RECIPES: dict[str, Recipe] = {
             ),
             script=OPEN_WEBUI_INSTALL,
             files=(("/app/backend/start.sh", OPEN_WEBUI_START),),
-            smoke=Smoke(
-                argv=("bash", "/app/backend/start.sh"),
-                env=(
-                    ("DATA_DIR", "/mnt/data"),
-                    ("USE_SLIM_DOCKER", "true"),
-                    ("DOCKER", "true"),
-                    ("ENV", "prod"),
-                    ("PORT", "8080"),
-                    ("WEBUI_SECRET_KEY", "only-for-the-first-start"),
-                    ("OFFLINE_MODE", "true"),
-                    ("ENABLE_OLLAMA_API", "false"),
-                    ("ENABLE_OPENAI_API", "false"),
-                    ("RAG_EMBEDDING_ENGINE", "openai"),
-                ),
-                url="http://127.0.0.1:8080/ready",
+            smoke=OPEN_WEBUI_SMOKE,
+        ),
+        Recipe(
+            key="open-webui-older",
+            tag=f"open-webui:v{OLDER_OPEN_WEBUI}-slim",
+            base="open-webui",
+            config=("WORKDIR /app/backend", 'CMD ["bash","start.sh"]'),
+            wheels=Wheels(
+                "open-webui-older",
+                (f"open-webui=={OLDER_OPEN_WEBUI}", *OLDER_OPEN_WEBUI_LIBRARIES, "pip"),
+                deps=False,
             ),
+            script=OLDER_OPEN_WEBUI_INSTALL,
+            smoke=OPEN_WEBUI_SMOKE,
         ),
     )
 }
 GROUPS = {
     "debian": ("debian:12", "debian:13"),
     "engine": ("debian:12-engine", "debian:13-engine"),
-    "all": ("debian:12", "debian:13", "vllm", "open-webui", "debian:12-engine", "debian:13-engine"),
+    "all": ("debian:12", "debian:13", "vllm", "open-webui", "open-webui-older", "debian:12-engine", "debian:13-engine"),
 }
 
 
@@ -369,7 +406,7 @@ def fetch_wheels(wheels: Wheels, step: Step) -> pathlib.Path:
     """Return the folder of the wheels, downloaded before or now."""
     folder = CACHE / "wheels" / wheels.name
     mark = folder / ".complete"
-    digest = hashlib.sha256(json.dumps(dataclasses.asdict(wheels), sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps(wheels.content, sort_keys=True).encode()).hexdigest()
     if mark.exists() and mark.read_text(encoding="utf-8") == digest:
         return folder
     step(f"downloading wheels of {', '.join(wheels.requirements)}")
@@ -384,6 +421,7 @@ def fetch_wheels(wheels: Wheels, step: Step) -> pathlib.Path:
         target.write_text(_member_of_wheel(partial, requirement, member), encoding="utf-8")
         run([*pip, "-r", str(target)], f"wheels of {wheels.name}, {member}")
     else:
+        pip += [] if wheels.deps else ["--no-deps"]
         run([*pip, *wheels.requirements], f"wheels of {wheels.name}")
     (partial / ".complete").write_text(digest, encoding="utf-8")
     if folder.exists():

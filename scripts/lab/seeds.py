@@ -119,6 +119,8 @@ def fill(client: Any, platform: Platform, volume: str) -> None:
             ["sh", "-c", COPY, "sh", seed, volume],
             volumes={str(volumes): {"bind": "/volumes", "mode": "rw"}},
             network_mode="none",
+            # Without it, layers lose the marks of the folders that they replace as a whole.
+            cap_add=["SYS_ADMIN"],
             remove=True,
         )
     except docker.errors.ContainerError as error:

@@ -111,7 +111,7 @@ def test_a_recipe_changes_with_what_it_is_made_from(monkeypatch: pytest.MonkeyPa
     python = dataclasses.replace(images.RECIPES["python"], debs=("python3",))
     monkeypatch.setitem(images.RECIPES, "python", python)
     changed = {key for key, recipe in images.RECIPES.items() if recipe.digest != before[key]}
-    assert changed == {"python", "registry", "vllm", "open-webui"}
+    assert changed == {"python", "registry", "vllm", "open-webui", "open-webui-older"}
 
 
 def test_a_seed_is_named_by_all_that_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,18 @@ def test_a_seed_is_named_by_all_that_is_in_it(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("names", "keys"),
     [
-        ([], ["debian:12", "debian:13", "vllm", "open-webui", "debian:12-engine", "debian:13-engine"]),
+        (
+            [],
+            [
+                "debian:12",
+                "debian:13",
+                "vllm",
+                "open-webui",
+                "open-webui-older",
+                "debian:12-engine",
+                "debian:13-engine",
+            ],
+        ),
         (["vllm", "engine", "vllm"], ["vllm", "debian:12-engine", "debian:13-engine"]),
     ],
 )
