@@ -620,7 +620,9 @@ CHOICES: dict[str, tuple[tuple[str, str, str], ...]] = {
         ("simple", "0.27", ""),
         ("vertical", "0.27", ""),
     ),
-    "mm_encoder_attn_dtype": (("fp8", "0.21", ""),),
+    "mm_encoder_attn_dtype": (
+        ("fp8", "0.21", ""),
+    ),
     "mm_encoder_tp_mode": (
         ("data", "0.10", ""),
         ("weights", "0.10", ""),
