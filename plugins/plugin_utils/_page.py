@@ -87,7 +87,7 @@ def state(status: str) -> str:
     return f'<span class="state {TONES.get(status, "bad")}">{text(status)}</span>'
 
 
-def bar(label: str, said: str, share: float, tone: str = "use") -> str:
+def draw_bar(label: str, said: str, share: float, tone: str = "use") -> str:
     """A chart of one bar: how much of something is in use, from 0 to 1; ``said`` says the same in words."""
     width = round(WIDTH * min(max(share, 0.0), 1.0))
     both = text(f"{label}: {said}")
@@ -181,11 +181,11 @@ def capacity_part(hosts: t.Sequence[Mapping]) -> str:
     if not found:
         return ""
     most = max(tokens for _label, tokens, _load in found)
-    sizes = [bar(label, f"{count(tokens)} tokens", tokens / most) for label, tokens, _load in found]
+    sizes = [draw_bar(label, f"{count(tokens)} tokens", tokens / most) for label, tokens, _load in found]
     uses = []
     for label, _tokens, load in found:
         share = float(load.get("kv_cache_usage") or 0)
-        uses.append(bar(label, f"{share:.0%} in use", share, tone_of(share)))
+        uses.append(draw_bar(label, f"{share:.0%} in use", share, tone_of(share)))
     return (
         '<h2>Capacity and load</h2><div class="cards">'
         f'<div class="card"><h3>Tokens that fit into the KV cache</h3>{"".join(sizes)}</div>'
@@ -216,7 +216,7 @@ def gpu_card(host: Mapping) -> str:
         used, total = float(memory.get("used") or 0), float(memory.get("total") or 0)
         label = f"{one['index']}  {one['name']}"
         said = f"{mebibytes(used)} of {mebibytes(total)}" if total else str(one.get("problem") or "no memory told")
-        lines.append(bar(label, said, used / total if total else 0.0))
+        lines.append(draw_bar(label, said, used / total if total else 0.0))
         names = holders.get(str(one.get("uuid"))) or []
         if names:
             lines.append(f'<p class="faint">{text(", ".join(names))}</p>')

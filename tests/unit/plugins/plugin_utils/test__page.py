@@ -105,7 +105,7 @@ def test_the_page_is_whole_and_fetches_nothing() -> None:
 
 
 def test_a_bar_is_as_long_as_it_says_and_never_longer() -> None:
-    lengths = [re.findall(r'width="(\d+)"', _page.bar("x", "y", share)) for share in (0.0, 0.25, 1.0, 7.0, -1.0)]
+    lengths = [re.findall(r'width="(\d+)"', _page.draw_bar("x", "y", share)) for share in (0.0, 0.25, 1.0, 7.0, -1.0)]
     assert lengths == [["1000", width] for width in ("0", "250", "1000", "1000", "0")]
     assert [_page.tone_of(share) for share in (0.5, 0.8, 0.96)] == ["use", "warn", "bad"]
 
