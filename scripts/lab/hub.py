@@ -415,6 +415,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "query": self.query,
             "range": self.headers.get("Range"),
             "host": self.headers.get("Host"),
+            "client": self.client_address[0],
             "authorization": self.headers.get("Authorization"),
             "cookie": self.headers.get("Cookie"),
             "faults": sorted(self.faults),
