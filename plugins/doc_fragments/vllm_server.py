@@ -137,9 +137,10 @@ rollback:
 class ModuleDocFragment:
     """What one vLLM server is declared with: options of the module for one, and of each server of the other."""
 
-    DOCUMENTATION = "options:\n" + textwrap.indent(_SERVER, "  ")
+    # With a type, for ansible-test reads assignments without one as plain strings.
+    DOCUMENTATION: str = "options:\n" + textwrap.indent(_SERVER, "  ")
 
-    SERVERS = r"""
+    SERVERS: str = r"""
 options:
   servers:
     description:

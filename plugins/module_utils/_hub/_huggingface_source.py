@@ -245,7 +245,7 @@ def status_of(error: BaseException) -> int | None:
 
 def is_short(error: BaseException) -> bool:
     """Whether the library says that a body ended early; it does so by an OSError without a number."""
-    return type(error) is OSError and error.errno is None
+    return error.__class__ is OSError and error.errno is None
 
 
 def headline(error: BaseException) -> str:

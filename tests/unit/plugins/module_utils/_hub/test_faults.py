@@ -224,7 +224,7 @@ def test_link_in_the_way_is_not_followed(store: ModelStore, hub: t.Any, source: 
 def test_two_at_once(store: ModelStore, hub: t.Any, source: t.Any) -> None:
     spoil(hub, "lfs-data", "slow", rate=10_000_000, times=-1)
     brought: list[int] = []
-    both = [threading.Thread(target=lambda: brought.append(load(store, source()))) for _ in range(2)]
+    both = [threading.Thread(target=lambda: brought.append(load(store, source()))) for number in range(2)]
     for thread in both:
         thread.start()
     for thread in both:

@@ -39,9 +39,9 @@ LLAMA_8B: dict[str, t.Any] = {
 LLAMA_8B_BYTES = 16_060_522_496
 
 
-def on_gpu(config: t.Mapping[str, t.Any] = LLAMA_8B, memory: int = 80 * GIB, **more: t.Any) -> Fit:
+def on_gpu(config: t.Mapping[str, t.Any] | None = None, memory: int = 80 * GIB, **more: t.Any) -> Fit:
     values: dict[str, t.Any] = {
-        "config": config,
+        "config": LLAMA_8B if config is None else config,
         "engine": {},
         "release": (0, 32, 0),
         "gpu": Gpu(memory, "NVIDIA H100 80GB HBM3"),
