@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import json
-import time
+import os
 import typing as t
+from pathlib import Path
 
 import pytest
+from tests.support import playbooks
 
 SECRETS = "/etc/private_llm/vllm_server"
 RELEASE = "/srv/models/lab/tiny/0123456789abcdef"
@@ -138,16 +140,18 @@ def test_nothing_else_is_there(host: t.Any) -> None:
     assert sorted(host.check_output("docker ps --all --format '{{.Names}}'").split()) == ["alpha", "asleep", "beta"]
 
 
-def test_it_comes_back_with_the_engine(host: t.Any) -> None:
+def test_the_next_run_brings_back_what_the_engine_does_not(host: t.Any) -> None:
     before = inspect(host, "alpha")
-    # Two that load at once take their time on a small machine.
-    host.check_output("docker stop beta")
     host.check_output("systemctl restart docker")
-    deadline = time.monotonic() + 240
-    while ask(host, "/health")[0] != 200:
-        assert time.monotonic() < deadline, "the server did not come back"
-        time.sleep(2)
+    # Docker 26.1 does not start containers with CDI devices by itself: its CDI driver is registered after that.
+    left = inspect(host, "alpha")["State"]
+    assert not left["Running"]
+    assert 'could not select device driver "cdi"' in left["Error"]
+    inventory = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
+    outcome = playbooks.run("molecule/vllm_server/converge.yml", [inventory])
+    assert outcome.returncode == 0, outcome.text[-4000:]
     after = inspect(host, "alpha")
     assert after["Id"] == before["Id"]
     assert after["State"]["StartedAt"] != before["State"]["StartedAt"]
+    assert ask(host, "/health")[0] == 200
     assert inspect(host, "asleep")["State"]["Status"] == "created"
