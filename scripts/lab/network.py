@@ -19,9 +19,11 @@ LABEL = "private_llm.lab"
 # Tried one after the other; a machine whose routes or networks overlap all of them has none left for the lab.
 CANDIDATES = tuple(ipaddress.IPv4Network(f"10.{second}.77.0/24") for second in range(213, 230))
 
-# Last numbers of the addresses: the lab's services first, the hosts after them.
+# Last numbers of the addresses: the lab's services first, the hosts after them. The engine gives to containers that
+# name no address only what comes last, so that none of them has a service's address before the service is started.
 REGISTRY, INDEX, HUB = 2, 3, 4
-HOSTS = range(10, 250)
+HOSTS = range(10, 248)
+OTHERS = "248/29"
 
 
 class LabError(Exception):
@@ -81,7 +83,8 @@ def ensure(client: Any) -> Network:
     used = [subnet for network in client.networks.list() for subnet in _subnets_of(network)]
     used += parse_routes(pathlib.Path("/proc/net/route").read_text(encoding="ascii"))
     for subnet in free_subnets(used):
-        pool = docker.types.IPAMPool(subnet=str(subnet), gateway=str(subnet.network_address + 1))
+        others = f"{str(subnet.network_address).rpartition('.')[0]}.{OTHERS}"
+        pool = docker.types.IPAMPool(subnet=str(subnet), iprange=others, gateway=str(subnet.network_address + 1))
         try:
             client.networks.create(
                 NAME, driver="bridge", ipam=docker.types.IPAMConfig(pool_configs=[pool]), labels={LABEL: "network"}

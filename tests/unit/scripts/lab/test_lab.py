@@ -90,7 +90,7 @@ def test_a_platform_leaves_what_is_molecules_own() -> None:
     [
         ({"name": "a", "memory": "1g"}, "platform a: unknown key memory; known: env, image"),
         ({"name": "a", "preload": ["vllm"]}, "platform a: preload needs an image with an engine"),
-        ({"name": "a", "ip": 2}, "platform a: ip is the last number of an address, from 10 to 249"),
+        ({"name": "a", "ip": 2}, "platform a: ip is the last number of an address, from 10 to 247"),
     ],
 )
 def test_a_platform_that_cannot_be_says_why(raw: dict[str, object], reason: str) -> None:
