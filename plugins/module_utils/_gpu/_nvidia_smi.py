@@ -155,7 +155,7 @@ def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
     """
     try:
         # It comes from the driver, whom one trusts, and hosts have nothing but the standard library.
-        root = xml.etree.ElementTree.fromstring(output)  # noqa: S314
+        root = xml.etree.ElementTree.fromstring(output)  # noqa: S314  (printed by the driver of this host)
     except xml.etree.ElementTree.ParseError:
         return {}
     instances: dict[str, dict[int, dict[str, t.Any]]] = {}
