@@ -143,7 +143,7 @@ def test_nothing_else_is_there(host: t.Any) -> None:
 def test_the_next_run_brings_back_what_the_engine_does_not(host: t.Any) -> None:
     before = inspect(host, "alpha")
     host.check_output("systemctl restart docker")
-    # Docker 26.1 does not start containers with CDI devices by itself: its CDI driver is registered after that.
+    # Docker 26.1 does not start containers with CDI devices by itself.
     left = inspect(host, "alpha")["State"]
     assert not left["Running"]
     assert 'could not select device driver "cdi"' in left["Error"]
