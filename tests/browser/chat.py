@@ -32,15 +32,38 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# How often a page is loaded at most.
+LOADS = 3
 
 
 class BrowserError(Exception):
     """The page did not do what it should; the text says at which step."""
 
 
+def open_page(page: Page, url: str, wanted: str) -> None:
+    """Go to an address and wait for an element of its page.
+
+    A container that starts on this machine changes its network, and Chromium then gives up every request on its way
+    (net::ERR_NETWORK_CHANGED): the page stays away, or comes without some of its scripts and says 500. People reload.
+    """
+    lost: list[str] = []
+    page.on("requestfailed", lambda request: lost.append(f"{request.url}: {request.failure}"))
+    broken = page.get_by_text(re.compile("^500"))
+    for _attempt in range(LOADS):
+        try:
+            page.goto(url)
+            page.locator(wanted).or_(broken).first.wait_for()
+        except Error as error:
+            lost.append(error.message)
+            continue
+        if page.locator(wanted).first.is_visible():
+            return
+    raise BrowserError(f"{url} was loaded {LOADS} times and has no {wanted}; lost were: {', '.join(lost) or 'none'}")
+
+
 def sign_in(page: Page, url: str, email: str, password: str) -> None:
     """From the address to an empty chat."""
-    page.goto(url)
+    open_page(page, url, "#email")
     page.locator("#email").fill(email)
     page.locator("#password").fill(password)
     page.get_by_role("button", name="Sign in", exact=True).click()

@@ -58,13 +58,13 @@ def see_models(page: Page, wanted: list[str], patience: float) -> None:
 
 def see_connections(page: Page, url: str, wanted: list[str] | None, patience: float) -> None:
     """Open the page of connections in the administrator's settings; others are sent away from it."""
-    page.goto(f"{url}/admin/settings/connections")
+    fields = page.get_by_placeholder("API Base URL")
     if wanted is None:
-        page.locator("#chat-input").wait_for()
+        chat.open_page(page, f"{url}/admin/settings/connections", "#chat-input")
         if "/admin/" in page.url:
             raise chat.BrowserError(f"somebody who is no administrator stays at {page.url}")
         return
-    fields = page.get_by_placeholder("API Base URL")
+    chat.open_page(page, f"{url}/admin/settings/connections", "[placeholder='API Base URL']")
     until_equal(page, "the connections", lambda: [field.input_value() for field in fields.all()], wanted, patience)
 
 
