@@ -83,6 +83,24 @@ def read_junit(path: Path) -> Totals:
     return totals
 
 
+def failures(folder: Path) -> list[tuple[str, str]]:
+    """Give the name and the complaint of every failed case in a folder of JUnit files and below it."""
+    found = []
+    for path in sorted(folder.rglob("*.xml")):
+        try:
+            top = ElementTree.parse(path).getroot()  # noqa: S314  (written by our own test run)
+        except ElementTree.ParseError:
+            found.append((path.stem, "its results were cut short"))
+            continue
+        for case in top.iter("testcase"):
+            for kind in ("failure", "error"):
+                told = case.find(kind)
+                if told is not None:
+                    name = ".".join(filter(None, (case.get("classname"), case.get("name"))))
+                    found.append((name, told.text or told.get("message") or ""))
+    return found
+
+
 def total(folder: Path) -> Totals:
     """Sum every JUnit file in a folder and below it."""
     totals = Totals()
@@ -143,6 +161,17 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + patience
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.1)
+
+
+def complaint(log: Path) -> str:
+    """Give the task of an Ansible run that failed last, with what it said; the end of the log when none did.
+
+    A failure that the play ignored is none.
+    """
+    text = log.read_text(encoding="utf-8", errors="replace")
+    tasks = re.split(r"(?m)^(?=(?:TASK|PLAY RECAP|RUNNING HANDLER) )", text)
+    failed = [task for task in tasks if re.search(r"(?m)^(fatal|failed): ", task) and "...ignoring" not in task]
+    return failed[-1].strip() if failed else tail(log, 15)
 
 
 def tail(log: Path, lines: int = 60) -> str:

@@ -11,7 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, write_junit
+from results import ARTIFACTS, RESULTS, ROOT, Case, complaint, duration, run_logged, write_junit
 
 TARGETS = ROOT / "tests" / "integration" / "targets"
 
@@ -55,9 +55,9 @@ def run_target(name: str, show: bool) -> Case:
     if status == 0:
         return Case(name, seconds)
     if not show:
-        print(tail(log), flush=True)
+        print(complaint(log), flush=True)
     print(f"its log: {log.relative_to(ROOT)}; to run it again: make integration T={name}", flush=True)
-    return Case(name, seconds, f"exit status {status}\n{tail(log)}")
+    return Case(name, seconds, f"exit status {status}\n{complaint(log)}")
 
 
 def main() -> int:

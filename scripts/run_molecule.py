@@ -12,7 +12,7 @@ import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, write_junit
+from results import ARTIFACTS, RESULTS, ROOT, Case, complaint, duration, run_logged, write_junit
 
 SCENARIOS = ROOT / "molecule"
 
@@ -49,11 +49,11 @@ def run_scenario(name: str, show: bool) -> Case:
     if status == 0:
         return Case(name, seconds)
     if not show:
-        print(tail(log), flush=True)
+        print(complaint(log), flush=True)
     print(
         f"scenario {name} failed; its log: {log.relative_to(ROOT)}; to run it again: make molecule S={name}", flush=True
     )
-    return Case(name, seconds, f"exit status {status}\n{tail(log)}")
+    return Case(name, seconds, f"exit status {status}\n{complaint(log)}")
 
 
 def longest_first(names: list[str]) -> list[str]:

@@ -12,7 +12,10 @@ import subprocess
 import sys
 import time
 
-from results import RESULTS, ROOT, Case, duration, total, write_junit
+from results import RESULTS, ROOT, Case, duration, failures, total, write_junit
+
+# How much of what a failed test said is said again at the end, in characters.
+EXCERPT = 2000
 
 
 def run_stage(make: str, name: str) -> Case:
@@ -47,6 +50,8 @@ def main() -> int:
     for case in cases:
         print(f"{'FAILED' if case.failure else 'passed'}  {case.name:<12} {duration(case.seconds):>13}")
     print(f"        {'altogether':<12} {duration(sum(case.seconds for case in cases)):>13}")
+    for name, told in failures(RESULTS):
+        print(f"\n-- {name}\n{told.strip()[-EXCERPT:]}")
     counts = total(RESULTS)
     print(f"{counts}, {counts.skipped} skipped", flush=True)
     return 1 if any(case.failure for case in cases) or counts.failed else 0

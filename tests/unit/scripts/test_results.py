@@ -88,3 +88,47 @@ def test_tail(tmp_path: Path) -> None:
     log = tmp_path / "x.log"
     log.write_text("\n".join(str(number) for number in range(100)), encoding="utf-8")
     assert results.tail(log, 2) == "98\n99"
+
+
+def test_failures_are_told_by_name(tmp_path: Path) -> None:
+    cases = [results.Case("x", 1.0), results.Case("y", 2.0, "port taken")]
+    results.write_junit(tmp_path / "one.xml", "molecule", cases)
+    (tmp_path / "two.xml").write_text(PYTEST_XML, encoding="utf-8")
+    (tmp_path / "zut.xml").write_text(PYTEST_XML[:150], encoding="utf-8")
+    assert results.failures(tmp_path) == [
+        ("molecule.y", "port taken"),
+        ("b", "no"),
+        ("c", "no"),
+        ("zut", "its results were cut short"),
+    ]
+
+
+PLAY = """\
+TASK [Look] ********
+fatal: [localhost]: FAILED! => {"msg": "expected"}
+...ignoring
+
+TASK [Start] *******
+fatal: [localhost]: FAILED! => {"msg": "port 18005 is taken"}
+
+TASK [Clean up] ****
+ok: [localhost]
+
+PLAY RECAP *********
+localhost : ok=2 failed=1
+"""
+
+
+def test_a_play_complains_of_the_task_that_failed(tmp_path: Path) -> None:
+    log = tmp_path / "play.log"
+    log.write_text(PLAY, encoding="utf-8")
+    told = results.complaint(log)
+    assert told.startswith("TASK [Start]")
+    assert told.endswith('"port 18005 is taken"}')
+
+
+def test_a_log_without_failed_task_complains_with_its_end(tmp_path: Path) -> None:
+    log = tmp_path / "other.log"
+    log.write_text("\n".join(str(number) for number in range(40)), encoding="utf-8")
+    assert results.complaint(log).splitlines()[-1] == "39"
+    assert len(results.complaint(log).splitlines()) == 15
