@@ -37,7 +37,7 @@ demo-clean: tools  ## remove all that `make demo` made
 
 .PHONY: test
 test: tools machine  ## everything below, quick ones first, with the time that each took
-	@$(BIN)/python scripts/run_stages.py lint unit versions sanity build images integration molecule
+	@$(BIN)/python scripts/run_stages.py lint unit versions build sanity images integration molecule
 
 .PHONY: lint
 lint: lint-python lint-types lint-roles lint-docs lint-licences lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
@@ -75,7 +75,7 @@ unit: tools  ## unit tests
 	$(BIN)/python -m pytest -q -n auto --junitxml=.cache/results/unit.xml
 
 .PHONY: versions
-versions: tools  ## unit tests on the newest ansible-core, and on every Python of hosts, that this machine has
+versions: tools  ## unit tests and sanity on the newest ansible-core, unit tests on every Python of hosts, that are here
 	$(BIN)/python scripts/run_versions.py $(if $(CORE),--core $(CORE)) $(if $(CORE_PYTHON),--python $(CORE_PYTHON))
 
 .PHONY: docs

@@ -28,10 +28,6 @@ from pathlib import Path
 from mirror import mirror, tracked_files
 from results import ARTIFACTS, RESULTS, ROOT, duration, run_logged, total
 
-CACHE = ROOT / ".cache" / "sanity"
-HOME = CACHE / "home"
-MIRROR = CACHE / "ansible_collections" / "private_llm" / "fleet"
-
 LIMIT_SECONDS = 900.0
 DOWNLOAD_SECONDS = 10.0
 
@@ -119,8 +115,11 @@ def real_pythons() -> list[str]:
 def main() -> int:
     """Mirror, prepare, run, report."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--name", default="sanity", help="of its folders below .cache; runs at the same time need two")
     parser.add_argument("arguments", nargs="*", help="arguments for ansible-test sanity, such as --test pep8, after --")
-    extra = parser.parse_args().arguments
+    options = parser.parse_args()
+    cache = ROOT / ".cache" / options.name
+    home, collection = cache / "home", cache / "ansible_collections" / "private_llm" / "fleet"
     tools = str(Path(sys.executable).parent)
     path = os.pathsep.join(
         [tools, *real_pythons(), *(p for p in os.environ["PATH"].split(os.pathsep) if "shims" not in p)]
@@ -132,14 +131,14 @@ def main() -> int:
         )
         return 1
 
-    mirror([name for name in tracked_files() if not name.startswith(NOT_OF_THE_COLLECTION)], MIRROR)
-    if not (MIRROR / ".git").is_dir():
-        subprocess.run(["git", "init", "--quiet", str(MIRROR)], check=True)
-    write_pip_configuration(sys.executable, HOME / ".config" / "pip" / "pip.conf")
-    provide_get_pip(HOME)
-    output = MIRROR / "tests" / "output" / "junit"
+    mirror([name for name in tracked_files() if not name.startswith(NOT_OF_THE_COLLECTION)], collection)
+    if not (collection / ".git").is_dir():
+        subprocess.run(["git", "init", "--quiet", str(collection)], check=True)
+    write_pip_configuration(sys.executable, home / ".config" / "pip" / "pip.conf")
+    provide_get_pip(home)
+    output = collection / "tests" / "output" / "junit"
     shutil.rmtree(output, ignore_errors=True)
-    log = ARTIFACTS / "sanity.log"
+    log = ARTIFACTS / f"{options.name}.log"
     argv = [
         str(Path(tools) / "ansible-test"),
         "sanity",
@@ -149,19 +148,19 @@ def main() -> int:
         "--junit",
         "--color",
         "no",
-        *extra,
+        *options.arguments,
     ]
     status, seconds = run_logged(
-        ["env", "--chdir", str(MIRROR), *argv],
+        ["env", "--chdir", str(collection), *argv],
         log,
         LIMIT_SECONDS,
-        {"HOME": str(HOME), "PATH": path, "LC_ALL": "C.UTF-8"},
+        {"HOME": str(home), "PATH": path, "LC_ALL": "C.UTF-8"},
         show=False,
     )
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         if line.startswith(("ERROR", "FATAL", "WARNING: Skipping")):
             print(line)
-    results = RESULTS / "sanity"
+    results = RESULTS / options.name
     shutil.rmtree(results, ignore_errors=True)
     if output.is_dir():
         shutil.copytree(output, results)

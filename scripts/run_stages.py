@@ -6,32 +6,62 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
-from results import RESULTS, ROOT, Case, duration, failures, total, write_junit
+from results import ARTIFACTS, RESULTS, ROOT, Case, duration, failures, total, write_junit
 
 # How much of what a failed test said is said again at the end, in characters.
 EXCERPT = 2000
 
+# It needs nothing but one processor for minutes, and its results go to a folder of their own.
+BESIDE = ("sanity",)
 
-def run_stage(make: str, name: str) -> Case:
-    """Run one target of the Makefile with its output on the terminal."""
-    print(f"\n== {name}", flush=True)
+
+def run_stage(make: str, name: str, log: Path | None = None) -> Case:
+    """Run one target of the Makefile with its output on the terminal, or in a log."""
     started = time.monotonic()
     known = total(RESULTS)
-    status = subprocess.run(
-        [make, "--no-print-directory", "--keep-going", name], cwd=ROOT, stdin=subprocess.DEVNULL, check=False
-    ).returncode
+    with log.open("wb") if log else contextlib.nullcontext() as out:
+        status = subprocess.run(
+            [make, "--no-print-directory", "--keep-going", name],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            check=False,
+        ).returncode
     case = Case(name, time.monotonic() - started, f"exit status {status}" if status else "")
     if status and total(RESULTS).failed == known.failed:
         # It failed, yet no test of it did: count the stage itself.
         write_junit(RESULTS / f"stage-{name}.xml", "stage", [case])
-    print(f"== {name}: {'FAILED' if status else 'passed'} in {duration(case.seconds)}", flush=True)
     return case
+
+
+def run_stages(make: str, names: list[str]) -> list[Case]:
+    """Run the stages in their order; those that use one processor and say little begin at once, beside the others."""
+    cases = []
+    logs = {name: ARTIFACTS / "stages" / f"{name}.log" for name in names if name in BESIDE}
+    with ThreadPoolExecutor() as pool:
+        for log in logs.values():
+            log.parent.mkdir(parents=True, exist_ok=True)
+        beside = {name: pool.submit(run_stage, make, name, log) for name, log in logs.items()}
+        for name in names:
+            print(f"\n== {name}", flush=True)
+            if name in beside:
+                case = beside[name].result()
+                print(logs[name].read_text(encoding="utf-8", errors="replace"), end="")
+            else:
+                case = run_stage(make, name)
+            print(f"== {name}: {'FAILED' if case.failure else 'passed'} in {duration(case.seconds)}", flush=True)
+            cases.append(case)
+    return cases
 
 
 def main() -> int:
@@ -45,11 +75,12 @@ def main() -> int:
         return 0
     shutil.rmtree(RESULTS, ignore_errors=True)
     make = os.environ.get("MAKE", "make")
-    cases = [run_stage(make, name) for name in arguments.stages]
+    started = time.monotonic()
+    cases = run_stages(make, arguments.stages)
     print("\n== summary")
     for case in cases:
         print(f"{'FAILED' if case.failure else 'passed'}  {case.name:<12} {duration(case.seconds):>13}")
-    print(f"        {'altogether':<12} {duration(sum(case.seconds for case in cases)):>13}")
+    print(f"        {'altogether':<12} {duration(time.monotonic() - started):>13}")
     for name, told in failures(RESULTS):
         print(f"\n-- {name}\n{told.strip()[-EXCERPT:]}")
     counts = total(RESULTS)

@@ -17,6 +17,8 @@ import run_sanity
 import run_stages
 
 MAKEFILE = """\
+sanity:
+\t@echo sane; echo odd >&2
 good:
 \t@echo fine
 bad:
@@ -34,7 +36,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for module in (results, run_integration, run_molecule, run_stages):
         monkeypatch.setattr(module, "ROOT", tmp_path)
         monkeypatch.setattr(module, "RESULTS", kept)
-    for module in (run_integration, run_molecule):
+    for module in (run_integration, run_molecule, run_stages):
         monkeypatch.setattr(module, "ARTIFACTS", artifacts)
     monkeypatch.setattr(run_integration, "TARGETS", tmp_path / "targets")
     monkeypatch.setattr(run_molecule, "SCENARIOS", tmp_path / "molecule")
@@ -156,6 +158,14 @@ def test_stages_run_on_and_all_failures_count(
 
 def test_all_stages_pass(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert with_arguments(monkeypatch, run_stages.main, "good") == 0
+
+
+def test_what_runs_beside_is_told_in_its_turn(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert with_arguments(monkeypatch, run_stages.main, "good", "sanity") == 0
+    told = capsys.readouterr().out
+    assert "== good: passed in" in told.partition("== sanity\nsane\nodd\n== sanity: passed in")[0]
 
 
 def test_pip_configuration_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
