@@ -119,6 +119,10 @@ $(STAMP): requirements-dev.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 5 --timeout 60 -r requirements-dev.txt
 	@touch $@
 
+.PHONY: changelog
+changelog: tools  ## for a release: move changelogs/fragments into CHANGELOG.rst, under the version of galaxy.yml
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/antsibull-changelog release
+
 .PHONY: hooks
 hooks: tools  ## have git run the quick checks before each commit, and those of whole files before each push
 	$(BIN)/pre-commit install --install-hooks --hook-type pre-commit --hook-type pre-push
