@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,8 +66,34 @@ def test_on_a_machine_without_a_gpu_it_says_so_before_anything_is_installed(tmp_
     assert done.returncode != 0
     assert "127.0.0.1 cannot be used for this scenario: " in said(done)
     assert "It needs an NVIDIA GPU for which nvidia-smi answers" in said(done)
+    # What was not used is not cleaned up: somebody may have a toolkit and servers of their own there.
+    assert not (tmp_path / "inventory" / "machine.yml").exists()
+    hosts = tmp_path / "hosts.ini"
+    hosts.write_text("[gpu_hosts]\ngpu-machine\n[webui_hosts]\ngpu-machine\n", encoding="utf-8")
+    cleaned = ansible(tmp_path, "-i", str(hosts), str(SCENARIO / "cleanup.yml"))
+    assert cleaned.returncode == 0, cleaned.stdout
+    assert re.search(r"gpu-machine +: ok=0 .* unreachable=0 .* failed=0", cleaned.stdout)
+
+
+def test_a_machine_with_a_gpu_is_known_to_what_follows(tmp_path: Path) -> None:
+    smi = tmp_path / "nvidia-smi"
+    smi.symlink_to(ROOT / "scripts" / "lab" / "fake_gpu" / "nvidia-smi")
+    env = {
+        "PRIVATE_LLM_GPU_HOST": "127.0.0.1",
+        "PRIVATE_LLM_GPU_CONNECTION": "local",
+        "PRIVATE_LLM_GPU_KEY": "/keys/one",
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+    }
+    done = ansible(tmp_path, "-i", "localhost,", "-e", "ansible_become=false", str(SCENARIO / "create.yml"), **env)
+    assert done.returncode == 0, done.stdout
     known = yaml.safe_load((tmp_path / "inventory" / "machine.yml").read_text(encoding="utf-8"))
-    assert known["all"]["hosts"]["gpu-machine"]["ansible_host"] == "127.0.0.1"
+    assert known["all"]["hosts"]["gpu-machine"] == {
+        "ansible_host": "127.0.0.1",
+        "ansible_user": "root",
+        "ansible_connection": "local",
+        "ansible_ssh_private_key_file": "/keys/one",
+        "ansible_python_interpreter": "/usr/bin/python3",
+    }
 
 
 def test_a_machine_made_by_tasks_is_taken_away_by_them(tmp_path: Path) -> None:
