@@ -7,6 +7,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# pytest's importlib mode leaves the path alone: the checkout's tests.support, and fleet beside this file.
+# pytest's importlib mode leaves the path alone: tests.support of the checkout, a browser's chat, and fleet beside this.
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parents[2]), str(HERE)]
+sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[2] / "tests" / "browser"), str(HERE)]

@@ -13,8 +13,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import chat
 import fleet
 from fleet import GPU_A, GPU_B, WEB
+from playwright.sync_api import sync_playwright
 from tests.support import playbooks
 
 ALPHA_SAYS = "Hello from the alpha model."
@@ -93,6 +95,27 @@ def test_a_chat_in_the_browser() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (fleet.ARTIFACTS / "chat.png").stat().st_size > 10_000
+
+
+def test_the_report_is_a_page_for_light_and_dark() -> None:
+    written = fleet.ARTIFACTS / "fleet.html"
+    outcome = fleet.run(fleet.REPORT, "-e", f"fleet_page_file={written}")
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert outcome.changes() == 0
+    backgrounds = set()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chat.CHROMIUM, args=list(chat.FLAGS))
+        for scheme in ("light", "dark"):
+            page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)
+            page.goto(written.as_uri())
+            page.screenshot(path=fleet.ARTIFACTS / f"fleet-{scheme}.png", full_page=True)
+            shown = page.locator("body").inner_text()
+            for expected in (GPU_A, GPU_B, "alpha", "beta", "NVIDIA L40S", "Open WebUI", "ready"):
+                assert expected in shown, shown
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "wider than its window"
+            backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+        browser.close()
+    assert len(backgrounds) == 2
 
 
 def _row(lines: list[str]) -> list[str]:
