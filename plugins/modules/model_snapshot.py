@@ -404,6 +404,13 @@ actions:
     - download 7 files, 16.4 GB
     - publish release 0a4c5b1e0c3f
     - let current name release 0a4c5b1e0c3f
+settled:
+  description:
+    - Whether there was nothing at all to do, so that a run after a look in check mode can be spared.
+    - Besides what is in RV(actions), a run notes how files look that it had to read, and where else the release is
+      known from, and clears what an interrupted one left. None of that counts as a change.
+  type: bool
+  returned: always
 """
 
 import dataclasses
@@ -412,13 +419,6 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import (
-    _archive,
-    _git_source,
-    _huggingface,
-    _modelscope,
-)
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._apply import apply_plan, needed_bytes
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._candidates import Candidate, Fetcher
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
@@ -430,11 +430,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     digest_of,
     total_size,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._huggingface_source import HuggingFace
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import model_config
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import users_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target, make_plan
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
@@ -447,11 +443,12 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
 
+# What only some runs need is imported where it is needed: importing is most of what a run costs that changes nothing.
 SOURCES = ["modelscope", "huggingface", "git_lfs", "archive"]
 ENDPOINTS = {
-    "modelscope": _modelscope.DEFAULT_ENDPOINT,
-    "huggingface": _huggingface.DEFAULT_ENDPOINT,
-    "git_lfs": _git_source.DEFAULT_ENDPOINT,
+    "modelscope": "https://modelscope.cn",
+    "huggingface": "https://huggingface.co",
+    "git_lfs": "https://www.modelscope.cn",
 }
 
 
@@ -501,6 +498,7 @@ class ModelSnapshot:
             "releases": self._digests(),
             "in_use": [],
             "actions": [],
+            "settled": False,
             "diff": {"before": self._state(), "after": self._state()},
         }
 
@@ -517,6 +515,7 @@ class ModelSnapshot:
         """Remove the model, or one release of it."""
         digest = self.options["release"]
         if not self.store.exists() or (digest and self.store.release(digest) is None):
+            self.result["settled"] = True
             return
         path = self.store.release_path(digest) if digest else self.store.path
         self._refuse_used(digest, path)
@@ -597,7 +596,9 @@ class ModelSnapshot:
         if kind == "archive":
             if not given["archive"]:
                 raise HubError("source archive needs archive, the folder or tar file that holds the release")
-            return Candidate(_archive.Archive(given["archive"]), given["archive"], repo, revision)
+            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
+
+            return Candidate(Archive(given["archive"]), given["archive"], repo, revision)
         if kind == "git_lfs" and options["bandwidth"]:
             raise HubError("bandwidth cannot be limited with source git_lfs; use another source, or leave it out")
         access = Access(
@@ -614,10 +615,22 @@ class ModelSnapshot:
 
     def _source(self, kind: str, access: Access) -> Source:
         if kind == "git_lfs":
+            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
+
             storage = os.path.join(self.store.staging_root, "lfs")
             return GitLfs(access, self.module.tmpdir, storage, self._find_program)
-        library = HuggingFace if kind == "huggingface" else ModelScope
-        return library(access, self.module.tmpdir, lambda name: _respawn.require(self.module, name))
+        if kind == "huggingface":
+            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._huggingface_source import HuggingFace
+
+            return HuggingFace(access, self.module.tmpdir, self._require)
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
+
+        return ModelScope(access, self.module.tmpdir, self._require)
+
+    def _require(self, library: str) -> None:
+        from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+
+        _respawn.require(self.module, library)
 
     def _find_program(self, name: str) -> str | None:
         return t.cast("str | None", self.module.get_bin_path(name))
@@ -681,15 +694,27 @@ class ModelSnapshot:
             raise
         entries = tuple(self.selection.of(check_entries(listed, where), where))
         digest = digest_of(entries)
-        known_as = candidate.source.known_as(digest) if isinstance(candidate.source, _archive.Archive) else ()
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
+
+        known_as = candidate.source.known_as(digest) if isinstance(candidate.source, Archive) else ()
         return Target(resolution, self._origin(candidate, resolution), digest, entries, known_as)
+
+    def _to_export(self, digest: str) -> str | None:
+        """The tar file that is to hold the release and does not."""
+        path = t.cast("str | None", self.options["export"])
+        if not path:
+            return None
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import exported_digest
+
+        return None if exported_digest(path) == digest else path
 
     def _export(self, digest: str) -> None:
         """Write the release to a tar file, unless it is in there."""
-        path = self.options["export"]
-        release = self.store.release(digest)
-        if not path or release is None or _archive.exported_digest(path) == digest:
+        path, release = self._to_export(digest), self.store.release(digest)
+        if path is None or release is None:
             return
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import export
+
         total, done = self.result["bytes_total"], 0
 
         def seen(count: int) -> None:
@@ -697,7 +722,7 @@ class ModelSnapshot:
             done += count
             self.progress.update(f"exporting {self.store.repo}", done, total)
 
-        _archive.export(release, path, seen)
+        export(release, path, seen)
 
     def _plan(self, target: Target) -> Plan:
         return make_plan(
@@ -722,8 +747,8 @@ class ModelSnapshot:
         if not plan.published:
             releases.insert(0, target.digest)
         actions = plan.actions(target)
-        export = self.options["export"]
-        if export and _archive.exported_digest(export) != target.digest:
+        export = self._to_export(target.digest)
+        if export:
             actions.append(f"export release {target.digest[:12]} to {export}")
         self.result.update(
             changed=bool(actions),
@@ -739,12 +764,15 @@ class ModelSnapshot:
             releases=releases,
             in_use=list(plan.held),
             actions=actions,
+            settled=plan.settled and not actions,
         )
         before = self._state()
         before["broken"] = sorted(broken) if plan.published else []
         after = self._state(current=target.digest, releases=releases, files=[e.path for e in target.entries])
         self.result["diff"] = {"before": before, "after": {**after, "broken": []}}
         if self.options["config"]:
+            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import model_config
+
             options, origin = self.options, target.origin
             tokens = {
                 (candidate.source.name, candidate.endpoint): given["token"]

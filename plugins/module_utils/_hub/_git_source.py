@@ -20,7 +20,6 @@ import time
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git as git
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
     EVERYTHING,
     Entry,
@@ -39,7 +38,6 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import link_or_copy, partial_size
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights import POINTER_LIMIT, parse_pointer
 
-DEFAULT_ENDPOINT = "https://www.modelscope.cn"
 LOCAL_LIMIT = 600
 LFS_ATTEMPTS = 3
 BLOCK = 1024 * 1024
@@ -75,6 +73,9 @@ class GitLfs:
         pinned = self.pin(revision)
         if pinned is not None:
             return pinned
+        # Costly to import, and of no use to a run that asks nothing.
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+
         access = self._access
         headers = {"Authorization": git.basic_authorization(access.token)} if access.token else {}
         try:
@@ -270,6 +271,8 @@ class GitLfs:
         access = self._access
         items = [
             ("core.hooksPath", os.devnull),
+            # Forgets the helpers that the host's own configuration names.
+            ("credential.helper", ""),
             ("gc.auto", "0"),
             # A connection that stalls is given up, and taken up again where git-lfs can.
             ("http.lowSpeedLimit", "1000"),
@@ -293,6 +296,9 @@ class GitLfs:
             **os.environ,
             **IDENTITY,
             **git.settings(items),
+            # Settings and credentials of whoever this runs as, such as those in .netrc, are not ours.
+            "HOME": os.path.dirname(self._scratch),
+            "XDG_CONFIG_HOME": os.path.dirname(self._scratch),
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": "http:https",
             "GIT_INDEX_FILE": os.path.join(self._scratch, "wanted.index"),

@@ -6,12 +6,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import mmap
 import os
 import typing as t
-from concurrent.futures import ThreadPoolExecutor
 
 BLOCK = 1024 * 1024
 
@@ -29,6 +26,10 @@ def threads() -> int:
 
 def cached_windows(descriptor: int, size: int) -> set[int]:
     """The windows of an open file of which any page is in memory; empty where the kernel does not tell."""
+    # Costly to import, and of no use to a run that reads nothing.
+    import ctypes
+    import mmap
+
     if size == 0:
         return set()
     try:
@@ -77,6 +78,10 @@ def sha256_of(path: str, seen: t.Callable[[int], None] | None = None) -> str:
 
 def hash_files(paths: t.Sequence[str], seen: t.Callable[[int], None] | None = None) -> dict[str, str]:
     """The SHA-256 of each file; ``seen`` is called from several threads."""
+    if not paths:
+        return {}
+    from concurrent.futures import ThreadPoolExecutor
+
     largest_first = sorted(paths, key=os.path.getsize, reverse=True)
     with ThreadPoolExecutor(max_workers=max(1, min(threads(), len(paths)))) as pool:
         return dict(zip(largest_first, pool.map(lambda path: sha256_of(path, seen), largest_first)))

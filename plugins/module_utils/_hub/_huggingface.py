@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, is_commit
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 DEFAULT_REVISION = "main"
 
 

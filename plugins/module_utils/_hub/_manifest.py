@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import stat
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, check_entries
@@ -55,7 +56,7 @@ class Stamp:
             status = os.lstat(path)
         except OSError:
             return None
-        if not os.path.isfile(path) or os.path.islink(path):
+        if not stat.S_ISREG(status.st_mode):
             return None
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 

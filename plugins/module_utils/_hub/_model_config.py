@@ -13,7 +13,6 @@ import typing as t
 from urllib.parse import quote, urlencode
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _modelscope
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
 
@@ -36,6 +35,8 @@ def model_config(
     url = file_url(origin, NAME)
     if url is None:
         return None
+    from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+
     try:
         content = transport.get(url, _modelscope.headers(token), timeout, ca_path)
     except transport.TransportError:

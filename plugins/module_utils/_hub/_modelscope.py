@@ -13,7 +13,6 @@ from urllib.parse import quote, urlencode
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, is_commit
 
-DEFAULT_ENDPOINT = "https://modelscope.cn"
 DEFAULT_REVISION = "master"
 
 # The hub cuts a listing at this number of rows without saying so.

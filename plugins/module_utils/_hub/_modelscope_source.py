@@ -12,7 +12,6 @@ import threading
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _modelscope as api
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
     EVERYTHING,
     Entry,
@@ -50,6 +49,8 @@ def sdk_environment(access: Access, folder: str) -> dict[str, str]:
         "MODELSCOPE_DOWNLOAD_TOTAL_TIMEOUT": str(FETCH_LIMIT),
         "MODELSCOPE_LOG_LEVEL": "CRITICAL",
         "TQDM_DISABLE": "1",
+        # Where requests, which the SDK uses, would find credentials that other tools have stored.
+        "NETRC": os.devnull,
     }
     if access.ca_path:
         settings["REQUESTS_CA_BUNDLE"] = access.ca_path
@@ -188,6 +189,9 @@ class ModelScope:
         return api.parse_page(self._get(url), f"the list of files of {self._where}")
 
     def _get(self, url: str) -> bytes:
+        # Costly to import, and of no use to a run that asks nothing.
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+
         access = self._access
         try:
             return transport.get(url, api.headers(access.token), access.timeout, access.ca_path)

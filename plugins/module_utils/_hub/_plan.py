@@ -49,11 +49,18 @@ class Plan:
     prune: tuple[str, ...]
     # Releases that would be removed if nothing had mounted them.
     held: tuple[str, ...]
+    # The manifest does not say yet that the release is what was asked for, or something was left in the staging folder.
+    untidy: bool = False
 
     @property
     def changes(self) -> bool:
         """Whether anything that a user can see has to be done."""
         return bool(self.broken or self.switch or self.prune or not self.published)
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing at all has to be done, not even what nobody sees."""
+        return not (self.changes or self.restamp or self.untidy)
 
     def actions(self, target: Target) -> list[str]:
         """What has to be done, for a person."""
@@ -113,6 +120,8 @@ def make_plan(
         switch=store.current() != target.digest,
         prune=prune,
         held=held,
+        untidy=os.path.isdir(store.staging_root)
+        or (manifest is not None and not {target.origin, *target.known_as} <= set(manifest.origins)),
     )
 
 

@@ -16,6 +16,7 @@ import contextlib
 import dataclasses
 import errno
 import fcntl
+import functools
 import os
 import re
 import shutil
@@ -340,12 +341,19 @@ def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
 
 def read_manifest(folder: str, digest: str) -> Manifest | None:
     """The manifest of a release; None when it is missing, broken, or that of another one."""
+    path = os.path.join(folder, MANIFEST_NAME)
     try:
-        with open(os.path.join(folder, MANIFEST_NAME), encoding="utf-8") as stream:
-            manifest = Manifest.from_json(stream.read())
+        manifest = _read_manifest(path, Stamp.of(path))
     except (OSError, ValueError):
         return None
     return manifest if manifest.digest == digest else None
+
+
+@functools.lru_cache(maxsize=8)
+def _read_manifest(path: str, stamp: Stamp | None) -> Manifest:
+    """The manifest in a file, parsed once as long as the file is the same."""
+    with open(path, encoding="utf-8") as stream:
+        return Manifest.from_json(stream.read())
 
 
 def write_manifest(folder: str, manifest: Manifest) -> None:

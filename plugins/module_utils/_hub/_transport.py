@@ -9,13 +9,12 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import re
+import ssl
 import time
 import typing as t
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
-
-from ansible.module_utils.urls import ConnectionError as UrlConnectionError
-from ansible.module_utils.urls import SSLValidationError, open_url
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError
 
@@ -24,6 +23,7 @@ LONGEST_PAUSE = 60.0
 REDIRECTS = 5
 BODY_LIMIT = 64 * 1024 * 1024
 SECRETS = ("authorization", "cookie")
+AGENT = "private_llm.fleet"
 
 
 class TransportError(HubError):
@@ -100,12 +100,11 @@ def ask(
             retry_after, code = (error.headers.get(name) for name in ("Retry-After", "X-Error-Code"))
             failure = TransportError(f"{_shown(url)} answered HTTP {error.code} {error.reason}", error.code, code)
             error.close()
-        except SSLValidationError as error:
-            raise TransportError(f"{_shown(url)}: {error}; name its certificate authority with ca_path") from error
-        except (URLError, UrlConnectionError, http.client.HTTPException, OSError) as error:
-            failure = TransportError(
-                f"{_shown(url)} could not be reached: {getattr(error, 'reason', error) or error!r}"
-            )
+        except (URLError, http.client.HTTPException, OSError) as error:
+            reason = getattr(error, "reason", error) or error
+            if isinstance(reason, ssl.SSLCertVerificationError):
+                raise TransportError(f"{_shown(url)}: {reason}; name its certificate authority with ca_path") from error
+            failure = TransportError(f"{_shown(url)} could not be reached: {str(reason) or repr(reason)}")
             retry_after = None
         if attempt == ATTEMPTS or not worth_retrying(failure.status):
             raise failure
@@ -113,18 +112,30 @@ def ask(
     raise TransportError(f"{_shown(url)} was not asked")
 
 
+class _Unled(HTTPRedirectHandler):
+    """Leaves redirects to the caller, who looks at where they lead."""
+
+    def redirect_request(self, *unused: t.Any) -> None:
+        """Follow none."""
+
+
+def _opener(url: str, ca_path: str | None) -> OpenerDirector:
+    """What makes requests: by the proxies of the environment, and with no credentials but those it is given."""
+    if not url.startswith("https:"):
+        return build_opener(_Unled)
+    try:
+        context = ssl.create_default_context(cafile=ca_path)
+    except OSError as error:
+        raise TransportError(f"the certificate authorities in {ca_path} cannot be read: {error}") from error
+    return build_opener(_Unled, HTTPSHandler(context=context))
+
+
 def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: str | None) -> Answer:
     sent = dict(headers)
     for _hop in range(REDIRECTS):
         try:
-            response = open_url(
-                url,
-                headers=sent,
-                timeout=timeout,
-                ca_path=ca_path,
-                follow_redirects="none",
-                http_agent="private_llm.fleet",
-            )
+            request = Request(url, headers={**sent, "User-Agent": AGENT})
+            response = _opener(url, ca_path).open(request, timeout=timeout)
         except HTTPError as error:
             location = error.headers.get("Location") if error.headers else None
             if error.code not in (301, 302, 303, 307, 308) or not location:
@@ -142,10 +153,9 @@ def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: s
             body: bytes = response.read(BODY_LIMIT + 1)
             announced = response.headers.get("Content-Length")
             link = response.headers.get("Link")
-            plain = not response.headers.get("Content-Encoding")
         if len(body) > BODY_LIMIT:
             raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200)
-        if plain and announced is not None and len(body) < int(announced):
+        if announced is not None and len(body) < int(announced):
             raise http.client.IncompleteRead(body, int(announced) - len(body))
         return Answer(body, next_page_of(url, link))
     raise TransportError(f"{_shown(url)} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302)

@@ -84,6 +84,19 @@ def memory() -> Memory:
 
 
 @pytest.fixture
+def stored_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials that other tools have left in the home of whoever runs this."""
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".netrc").write_text("default login oauth2 password hunter2\n")
+    (home / ".netrc").chmod(0o600)
+    (home / ".git-credentials").write_text("http://oauth2:hunter2@127.0.0.1\n")
+    (home / ".gitconfig").write_text("[credential]\nhelper = store\nuseHttpPath = false\n")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("NETRC", raising=False)
+
+
+@pytest.fixture
 def access() -> t.Callable[..., Access]:
     def make(endpoint: str, token: str | None = None, repo: str = "acme/tiny") -> Access:
         return Access(endpoint=endpoint, repo=repo, token=token, timeout=10, retries=2, workers=2, ca_path=None)

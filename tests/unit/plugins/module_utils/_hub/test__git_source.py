@@ -230,3 +230,11 @@ def test_nothing_of_the_repository_runs(server: t.Any, make: Make, tmp_path: Pat
     fetch(make(), tmp_path / "out")
     assert content(tmp_path / "out") == files
     assert not os.path.exists(marker)
+
+
+@pytest.mark.usefixtures("stored_credentials")
+def test_stored_credentials_are_not_used(server: t.Any, make: Make) -> None:
+    commit = server.add_repository("acme/tiny", private=True).commit({"w.bin": WEIGHTS})
+    with pytest.raises(HubError, match=r"failed: .*could not read Username"):
+        make().entries(Resolution("master", commit))
+    assert {entry["authorization"] for entry in server.log} == {None}

@@ -278,3 +278,9 @@ def test_no_rate_means_no_waiting_and_a_rate_is_kept(hub: t.Any, commit: str, ma
     object.__setattr__(source._access, "throttle", waited.append)
     fetch(source, tmp_path)
     assert sum(waited) == sum(map(len, FILES.values()))
+
+
+@pytest.mark.usefixtures("stored_credentials")
+def test_stored_credentials_are_not_used(hub: t.Any, commit: str, make: Make, tmp_path: Path) -> None:
+    fetch(make(), tmp_path / "out")
+    assert {entry["authorization"] for entry in hub.log} == {None}

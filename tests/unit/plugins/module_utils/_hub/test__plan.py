@@ -131,3 +131,18 @@ def test_old_releases(store: ModelStore, memory: Memory) -> None:
     plan = plan_of(store, target, keep=0, used={digests[1]})
     assert (plan.prune, plan.held) == ((digests[0],), (digests[1],))
     assert plan.actions(target) == [f"remove release {digests[0][:12]}"]
+
+
+def test_settled_means_that_a_run_would_do_nothing(store: ModelStore, memory: Memory) -> None:
+    assert not plan_of(store, memory.target()).settled
+    bring(store, memory)
+    assert plan_of(store, memory.target()).settled
+    # A commit that is known to mean the same only once it was noted.
+    assert not plan_of(store, memory.target(commit="1" * 40)).settled
+    os.mkdir(store.staging_root)
+    assert not plan_of(store, memory.target()).settled
+    bring(store, memory)
+    os.utime(os.path.join(store.release_path(memory.target().digest), "config.json"))
+    assert not plan_of(store, memory.target()).settled
+    bring(store, memory)
+    assert plan_of(store, memory.target()).settled

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 import typing as t
 
 import pytest
@@ -22,6 +24,24 @@ def hub() -> t.Iterator[t.Any]:
     server.add_model("acme/tiny").commit({"config.json": b"{}"})
     with server:
         yield server
+
+
+@pytest.fixture
+def secure(hub: t.Any, tmp_path: t.Any) -> tuple[str, str]:
+    """The hub with a certificate of its own, and the file of the authority that signed it: itself."""
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "certificate.pem")
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    hub._server.socket = context.wrap_socket(hub._server.socket, server_side=True)
+    return hub.url.replace("http:", "https:"), certificate
 
 
 def url_of(hub: t.Any) -> str:
@@ -136,3 +156,26 @@ def test_too_long_an_answer(hub: t.Any, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(_transport, "BODY_LIMIT", 10)
     with pytest.raises(TransportError, match="answered with more than 10 bytes"):
         _transport.get(url_of(hub), {}, 5)
+
+
+@pytest.mark.usefixtures("stored_credentials")
+def test_stored_credentials_are_not_used(hub: t.Any) -> None:
+    _transport.get(url_of(hub), {}, 5)
+    assert [entry["authorization"] for entry in hub.log] == [None]
+
+
+def test_authorities_that_cannot_be_read(tmp_path: t.Any) -> None:
+    with pytest.raises(
+        TransportError, match=r"the certificate authorities in .*none\.pem cannot be read: .*No such file"
+    ):
+        _transport.get("https://127.0.0.1:9/", {}, 1, str(tmp_path / "none.pem"))
+
+
+def test_certificate_of_an_unknown_authority(secure: tuple[str, str], hub: t.Any) -> None:
+    url, authority = secure
+    with pytest.raises(
+        TransportError, match=r"certificate verify failed.*; name its certificate authority with ca_path"
+    ):
+        _transport.get(f"{url}/api/v1/models/acme/tiny", {}, 5)
+    assert hub.log == []
+    assert b"tiny" in _transport.get(f"{url}/api/v1/models/acme/tiny", {}, 5, authority)

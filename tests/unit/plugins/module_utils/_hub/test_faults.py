@@ -304,3 +304,9 @@ def test_token_stays_with_its_host(store: ModelStore, hub: t.Any, source: t.Any)
     assert {entry["host"].partition(":")[0] for entry in storage(hub)} == {"localhost"}
     assert {entry["authorization"] for entry in storage(hub)} == {None}
     assert all("T" not in (entry["cookie"] or "").split("=") for entry in storage(hub))
+
+
+@pytest.mark.usefixtures("stored_credentials")
+def test_stored_credentials_are_not_used(store: ModelStore, hub: t.Any, source: t.Any) -> None:
+    load(store, source())
+    assert {(entry["authorization"], entry["cookie"]) for entry in hub.log} == {(None, None)}
