@@ -94,9 +94,19 @@ options:
         type: path
   archive:
     description:
-      - With O(source=archive), the folder or tar file on the host that holds a release, such as O(export) writes. A tar
-        file may be compressed.
+      - With O(source=archive), the folder or tar file that holds a release, such as O(export) writes. A tar file may be
+        compressed. It is on the host, or where O(archive_on) says.
     type: path
+  archive_on:
+    description:
+      - Where O(archive) is.
+      - From the controller only files are copied that the host lacks, each after it was compared with its SHA-256, and
+        none takes its space on the host twice. One file at a time passes through the folders for temporary files of the
+        controller and of the user that Ansible logs in as.
+      - A file that has arrived is not copied again after an interruption, one that was on its way is.
+    type: str
+    choices: [host, controller]
+    default: host
   export:
     description:
       - Also write the release to this tar file, for hosts that reach no hub. It is not written again while it holds the
@@ -280,6 +290,13 @@ EXAMPLES = r"""
     repo: Qwen/Qwen3-8B
     source: archive
     archive: /mnt/usb/qwen3-8b.tar
+
+- name: Have the model from an archive beside the playbook
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    source: archive
+    archive: archives/qwen3-8b.tar
+    archive_on: controller
 
 - name: Read every byte again
   private_llm.fleet.model_snapshot:
@@ -665,9 +682,11 @@ class ModelSnapshot:
             return error
 
     def _origin(self, candidate: Candidate, resolution: Resolution) -> Origin:
+        kind = candidate.source.name
         return Origin(
-            source=candidate.source.name,
-            endpoint=candidate.endpoint,
+            source=kind,
+            # Where an archive lay says nothing later.
+            endpoint="" if kind == "archive" else candidate.endpoint,
             repo=candidate.repo,
             revision=resolution.revision,
             commit=resolution.commit,
@@ -828,6 +847,7 @@ def main() -> None:
                 },
             },
             "archive": {"type": "path"},
+            "archive_on": {"type": "str", "choices": ["host", "controller"], "default": "host"},
             "export": {"type": "path"},
             "revision": {"type": "str"},
             "root": {"type": "path", "default": "/srv/models"},

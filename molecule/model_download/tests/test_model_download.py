@@ -43,7 +43,14 @@ STORES = {
             "private-llm-lab/tiny-beta": (SOME, "Hello from the beta model."),
         },
     ),
-    "from-git": Store("/data/models", {"acme/tiny": (EVERYTHING, "Hello from git.")}),
+    "from-git": Store(
+        "/data/models",
+        {
+            "acme/tiny": (EVERYTHING, "Hello from git."),
+            # From an archive on the controller.
+            "private-llm-lab/tiny-alpha": ({"config.json", "model.safetensors"}, "Hello from the alpha model."),
+        },
+    ),
 }
 
 

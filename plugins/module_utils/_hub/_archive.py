@@ -71,6 +71,18 @@ class Archive:
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
     ) -> int:
         """Copy files out of the archive, each compared with its SHA-256."""
+        return sum(entry.size for entry in self._copied(entries, folder, seen))
+
+    def files(self, entries: t.Sequence[Entry], folder: str) -> t.Iterator[tuple[Entry, str]]:
+        """Copy files out one by one, compared with their SHA-256; each is gone again when the next one comes."""
+        for entry in self._copied(entries, folder, lambda count: None):
+            path = os.path.join(folder, entry.path)
+            yield entry, path
+            os.unlink(path)
+
+    def _copied(self, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]) -> t.Iterator[Entry]:
+        """Copy files out, and say which one is there."""
+        self._read_manifest()
         wanted = {entry.path: entry for entry in entries}
         copied = 0
         try:
@@ -80,6 +92,7 @@ class Archive:
                         entry = wanted.pop(path)
                         _copy(stream, entry, folder, seen)
                         copied += entry.size
+                        yield entry
                     if not wanted:
                         break
         except WrongContent as error:
@@ -89,11 +102,10 @@ class Archive:
             raise FetchError(f"the archive {self._path} could not be read to its end: {what}", False, copied) from error
         if wanted:
             raise FetchError(f"the archive {self._path} lacks {', '.join(sorted(wanted))}", False, copied)
-        return copied
 
     def _read_manifest(self) -> Manifest:
         if self._manifest is None:
-            text = self._manifest_text()
+            text = self.manifest_text()
             try:
                 manifest = Manifest.from_json(text)
             except HubError as error:
@@ -103,7 +115,8 @@ class Archive:
             self._manifest = manifest
         return self._manifest
 
-    def _manifest_text(self) -> str:
+    def manifest_text(self) -> str:
+        """The manifest as it is in the archive."""
         try:
             with contextlib.closing(self._members()) as members:
                 for path, stream in members:

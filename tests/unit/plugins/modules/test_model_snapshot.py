@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import sys
 import typing as t
 from pathlib import Path
@@ -18,7 +19,17 @@ from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
 from ansible_collections.private_llm.fleet.plugins.modules import model_snapshot
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "scripts" / "lab"))
+ROOT = Path(__file__).resolve().parents[4]
+sys.path[:0] = [str(ROOT / "scripts" / "lab"), str(ROOT / "tests" / "support")]
+
+# As Ansible runs the module: in a process of its own, with the options where no process list shows them.
+APART = """
+import json, sys
+from ansible.module_utils.testing import patch_module_args
+from ansible_collections.private_llm.fleet.plugins.modules import model_snapshot
+with patch_module_args(json.load(sys.stdin)):
+    model_snapshot.main()
+"""
 
 
 class Run(t.NamedTuple):
@@ -74,6 +85,31 @@ def no_git_lfs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         AnsibleModule, "get_bin_path", lambda self, name, **unused: None if name == "git-lfs" else f"/usr/bin/{name}"
     )
+
+
+def start(tmp_path: Path, **options: t.Any) -> subprocess.Popen[str]:
+    """Start the module in a process of its own."""
+    given = {"repo": "acme/tiny", "root": str(tmp_path / "models"), "_ansible_remote_tmp": str(tmp_path), **options}
+    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    environment["PYTHONPATH"] = str(ROOT / ".collections")
+    running = subprocess.Popen(
+        [sys.executable, "-c", APART],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert running.stdin
+    running.stdin.write(json.dumps(given))
+    running.stdin.close()
+    running.stdin = None
+    return running
+
+
+def end(running: subprocess.Popen[str]) -> Run:
+    said, _nothing = running.communicate(timeout=120)
+    return Run(bool(running.returncode), json.loads(said))
 
 
 def test_every_key_of_the_result_is_documented(run: t.Callable[..., Run], hub: t.Any) -> None:
@@ -167,3 +203,70 @@ def test_mounts_name_the_releases_they_hold(
     snapshot.store = store
     monkeypatch.setattr(snapshot, "_digests", lambda: ["all"])
     assert snapshot._mounted() == expected
+
+
+def test_two_processes_at_once(hub: t.Any, tmp_path: Path) -> None:
+    import hub as lab
+
+    pytest.importorskip("modelscope_hub")
+    weights = bytes(range(256)) * 20_000
+    hub.models["acme/tiny"].commit({"w.bin": weights})
+    hub.faults = [lab.Fault("lfs-data", "slow", rate=5_000_000, times=-1)]
+    ended = [end(running) for running in [start(tmp_path, endpoint=hub.url) for _number in range(2)]]
+    assert [run.failed for run in ended] == [False, False]
+    assert sorted(run.result["bytes_downloaded"] for run in ended) == [0, len(weights) + 2]
+    assert len({run.result["path"] for run in ended}) == 1
+    assert (Path(ended[0].result["current"]) / "w.bin").read_bytes() == weights
+    assert len([entry for entry in hub.log if entry["path"].startswith("/lfs-data/")]) == 1
+
+
+@pytest.fixture(params=["modelscope", "huggingface", "git_lfs"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[tuple[str, t.Any]]:
+    """A hub of each kind, with a big file in its model."""
+    import git_hub
+    import hf_hub
+    import hub as lab
+
+    files = {"config.json": b"{}", "w.bin": bytes(range(256)) * 20_000}
+    if request.param == "git_lfs":
+        if shutil.which("git-lfs") is None:
+            pytest.skip("needs git and git-lfs")
+        with git_hub.GitHub(tmp_path / "served") as server:
+            server.add_repository("acme/tiny").commit(files)
+            yield request.param, server
+        return
+    pytest.importorskip(f"{request.param}_hub")
+    with (lab.Hub if request.param == "modelscope" else hf_hub.HuggingFaceHub)() as server:
+        server.add_model("acme/tiny").commit(files)
+        yield request.param, server
+
+
+def test_proxy(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
+    """Only the proxy knows where the hub is, so no part of the work goes around it."""
+    import forward_proxy
+
+    source, server = anywhere
+    endpoint = f"http://hub.invalid:{server.port}"
+    with forward_proxy.ForwardProxy("fleet", "canary-of-the-proxy") as proxy:
+        ended = end(start(tmp_path, source=source, endpoint=endpoint, proxy=proxy.url))
+        assert not ended.failed, ended.result
+        assert ended.result["bytes_downloaded"] == ended.result["bytes_total"] > 5_000_000
+        assert set(proxy.asked) == {"hub.invalid"}
+        assert len(proxy.asked) == len(server.log)
+        assert "canary-of-the-proxy" not in json.dumps(ended.result)
+        wrong = proxy.url.replace("canary-of-the-proxy", "canary-that-is-wrong")
+        refused = end(start(tmp_path / "other", source=source, endpoint=endpoint, proxy=wrong))
+        assert refused.failed
+        assert "HTTP 407" in refused.result["msg"]
+        assert "canary" not in json.dumps(refused.result)
+
+
+def test_hosts_that_are_reached_without_the_proxy(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
+    import forward_proxy
+
+    source, server = anywhere
+    with forward_proxy.ForwardProxy() as proxy:
+        ended = end(start(tmp_path, source=source, endpoint=server.url, proxy=proxy.url, no_proxy=["127.0.0.1"]))
+        assert not ended.failed, ended.result
+        assert ended.result["bytes_downloaded"] == ended.result["bytes_total"]
+        assert proxy.asked == []

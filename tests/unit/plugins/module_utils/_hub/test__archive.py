@@ -142,3 +142,14 @@ def test_release_from_an_archive_is_known_by_where_it_came_from_first(
     found = other.find(memory.target().origin)
     assert found is not None
     assert found.digest == release.digest
+
+
+def test_files_one_by_one(tar: Path, memory: Memory, tmp_path: Path) -> None:
+    archive = Archive(str(tar))
+    wanted = [entry for entry in archive.entries(archive.resolve(None)) if entry.path != "weights/a.bin"]
+    found = {}
+    for entry, path in archive.files(wanted, str(tmp_path / "out")):
+        found[entry.path] = Path(path).read_bytes()
+        assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 1
+    assert found == {path: content for path, content in memory.files.items() if path != "weights/a.bin"}
+    assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
