@@ -59,6 +59,16 @@ if failed:
 json.dump({'seconds': took, 'read': read() - before, 'changed': result['changed'], 'path': result['path']}, out)
 """
 
+# What Ansible's own library takes for a module that does nothing at all.
+RUN_NOTHING = """
+import io, sys
+from ansible.module_utils.testing import patch_module_args
+from ansible.module_utils.basic import AnsibleModule
+sys.stdout = io.StringIO()
+with patch_module_args({}):
+    AnsibleModule(argument_spec={}).exit_json()
+"""
+
 RUN_SDK = """
 import sys
 from modelscope_hub import HubApi
@@ -88,6 +98,11 @@ def module(store: Path, url: str, **options: object) -> Cost:
     """A run of the module."""
     given = {"repo": MODEL, "root": str(store), "endpoint": url, "_ansible_remote_tmp": str(store / "tmp"), **options}
     return cost_of([sys.executable, "-c", RUN_MODULE, json.dumps(given)], {"PYTHONPATH": str(ROOT / ".collections")})
+
+
+def nothing() -> Cost:
+    """A module that only exits."""
+    return cost_of([sys.executable, "-c", RUN_NOTHING], {})
 
 
 def sdk(folder: Path, url: str) -> Cost:
@@ -146,15 +161,20 @@ def bench_no_op(work: Path, gigabytes: float, files: int, runs: int) -> dict[str
         for path in (store / MODEL).glob("*.bin"):
             path.unlink()  # what was put there by hand; the release holds the files now
         module(store, hub.url)
+        commit = next(iter(hub.models[MODEL].branches.values()))
         hand: list[Cost] = []
         ours: list[Cost] = []
+        pinned: list[Cost] = []
+        empty: list[Cost] = []
         for _turn in range(runs):
             hand.append(command(by_hand, hub.url))
             hub.log.clear()
             ours.extend(module(store, hub.url) for _ in range(5))
             requests = len(hub.log) // 5
+            pinned.extend(module(store, hub.url, revision=commit) for _ in range(5))
+            empty.extend(nothing() for _ in range(5))
     said = [json.loads(cost.said) for cost in ours]
-    if any(one["changed"] for one in said):
+    if any(json.loads(cost.said)["changed"] for cost in (*ours, *pinned)):
         raise SystemExit("the module changed something that was there")
     figures = {
         "first look s": taken.seconds,
@@ -165,8 +185,12 @@ def bench_no_op(work: Path, gigabytes: float, files: int, runs: int) -> dict[str
         "module s": statistics.median(one["seconds"] for one in said),
         "read MB": statistics.median(one["read"] for one in said) / 1e6,
         "requests": requests,
+        "pinned: process cpu s": median(pinned, lambda cost: cost.cpu),
+        "pinned: module s": statistics.median(json.loads(cost.said)["seconds"] for cost in pinned),
+        "only exits: cpu s": median(empty, lambda cost: cost.cpu),
     }
-    figures["cpu ratio"] = figures["by hand cpu s"] / figures["process cpu s"]
+    for name in ("process cpu s", "pinned: process cpu s", "only exits: cpu s"):
+        figures[f"by hand / {name}"] = figures["by hand cpu s"] / figures[name]
     return figures
 
 

@@ -430,7 +430,6 @@ settled:
   returned: always
 """
 
-import dataclasses
 import os
 import typing as t
 
@@ -775,7 +774,7 @@ class ModelSnapshot:
             revision=target.resolution.revision,
             commit=target.resolution.commit,
             digest=target.digest,
-            files=[dataclasses.asdict(entry) for entry in target.entries],
+            files=[vars(entry) for entry in target.entries],
             bytes_total=total_size(target.entries),
             missing=[entry.path for entry in plan.missing],
             bytes_missing=total_size(plan.missing),

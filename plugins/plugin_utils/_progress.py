@@ -123,18 +123,18 @@ class ProgressAction(ActionBase):
             return result
 
         self._wait(job, task_vars or {})
-        result.update(self._job_status(job, "status", task_vars))
-        self._job_status(job, "cleanup", task_vars)
+        result.update(self._ended(job, task_vars))
+        # What async_status does to clean up, without starting it.
+        self._low_level_execute_command(f"rm -f {shlex.quote(job['results_file'])}")
         for key in ("ansible_job_id", "finished", "started", "results_file"):
             result.pop(key, None)
         return result
 
-    def _job_status(
-        self, job: t.Mapping[str, t.Any], mode: str, task_vars: dict[str, t.Any] | None
-    ) -> dict[str, t.Any]:
+    def _ended(self, job: t.Mapping[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        """What the module returned."""
         arguments = {
             "jid": job["ansible_job_id"],
-            "mode": mode,
+            "mode": "status",
             "_async_dir": self.get_shell_option("async_dir", default="~/.ansible_async"),
         }
         status: dict[str, t.Any] = self._execute_module(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -68,8 +69,9 @@ def command_lines(until: threading.Event) -> set[bytes]:
     return seen
 
 
-def test_secrets_are_told_nowhere(hub: t.Any, tmp_path: Path) -> None:
+def test_progress_is_told_and_secrets_are_not(hub: t.Any, tmp_path: Path) -> None:
     import forward_proxy
+    import hub as lab
 
     lines: set[bytes] = set()
     ended = threading.Event()
@@ -77,6 +79,8 @@ def test_secrets_are_told_nowhere(hub: t.Any, tmp_path: Path) -> None:
     with forward_proxy.ForwardProxy("fleet", PASSWORD) as proxy:
         (tmp_path / "secrets.yml").write_text(f"token: {TOKEN}\nproxy: {proxy.url}\n")
         url = f"http://hub.invalid:{hub.port}"
+        # Slow enough to be watched.
+        hub.faults = [lab.Fault("lfs-data", "slow", rate=1_000_000, times=1)]
         (tmp_path / "play.yml").write_text(PLAY.format(root=tmp_path / "models", url=url))
         watch.start()
         done = subprocess.run(
@@ -96,6 +100,7 @@ def test_secrets_are_told_nowhere(hub: t.Any, tmp_path: Path) -> None:
         assert proxy.asked
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
+    assert re.search(r"^  localhost: downloading acme/tiny, \d+ %, .* of 3\.0 MB", said, re.MULTILINE)
     assert "check that the token may read it" in said
     encoded = base64.b64encode(f"fleet:{PASSWORD}".encode()).decode()
     left = [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "secrets.yml"]

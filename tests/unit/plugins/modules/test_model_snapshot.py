@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 import typing as t
 from pathlib import Path
 
@@ -270,3 +272,74 @@ def test_hosts_that_are_reached_without_the_proxy(anywhere: tuple[str, t.Any], t
         assert not ended.failed, ended.result
         assert ended.result["bytes_downloaded"] == ended.result["bytes_total"]
         assert proxy.asked == []
+
+
+def test_connection_that_stalls_is_given_up(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
+    import hub as lab
+
+    source, server = anywhere
+    weights = hashlib.sha256(bytes(range(256)) * 20_000).hexdigest()
+    server.faults = [lab.Fault(weights if source == "git_lfs" else "lfs-data", "slow", delay=60, times=1)]
+    started = time.monotonic()
+    ended = end(start(tmp_path, source=source, endpoint=server.url, timeout=1))
+    assert not ended.failed, ended.result
+    assert ended.result["bytes_downloaded"] == ended.result["bytes_total"]
+    assert time.monotonic() - started < 50
+
+
+def test_git_lfs_is_not_slowed_down_in_silence(run: t.Callable[..., Run], git_hub: t.Any) -> None:
+    ended = run(source="git_lfs", endpoint=git_hub.url, bandwidth="1M")
+    assert ended.failed
+    assert "bandwidth cannot be limited with source git_lfs" in ended.result["msg"]
+    assert git_hub.log == []
+
+
+@pytest.fixture
+def mount_elsewhere(tmp_path: Path) -> t.Iterator[t.Callable[[str], t.Callable[[], None]]]:
+    """Mount a folder where only another process sees it, as a container does; returns what ends that."""
+    held: list[subprocess.Popen[bytes]] = []
+    point = tmp_path / "container"
+    point.mkdir()
+
+    def mount(path: str) -> t.Callable[[], None]:
+        script = 'mount --bind "$0" "$1" && echo mounted && exec sleep 120'
+        argv = ["unshare", "--mount", "--propagation", "private", "sh", "-c", script, path, str(point)]
+        process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        held.append(process)
+        if not process.stdout or not process.stdout.readline():
+            pytest.skip("may not mount a folder")
+
+        def stop() -> None:
+            process.kill()
+            process.wait()
+
+        return stop
+
+    yield mount
+    for process in held:
+        process.kill()
+        process.communicate()
+
+
+def test_what_a_container_has_mounted_stays(
+    run: t.Callable[..., Run], hub: t.Any, mount_elsewhere: t.Callable[[str], t.Callable[[], None]]
+) -> None:
+    pytest.importorskip("modelscope_hub")
+    first = run(endpoint=hub.url).result
+    stop = mount_elsewhere(first["path"])
+    hub.models["acme/tiny"].commit({"config.json": b"[]"})
+    second = run(endpoint=hub.url, keep=0).result
+    assert second["releases"] == [second["digest"], first["digest"]]
+    assert second["in_use"] == [first["digest"]]
+    for release in (None, first["digest"]):
+        refused = run(state="absent", release=release)
+        assert refused.failed
+        assert f"a container has {first['path']} mounted; stop the server that uses acme/tiny first" in str(
+            refused.result["msg"]
+        )
+    assert Path(first["path"], "config.json").read_bytes() == b"{}"
+    stop()
+    third = run(endpoint=hub.url, keep=0).result
+    assert third["actions"] == [f"remove release {first['digest'][:12]}"]
+    assert third["releases"] == [second["digest"]]
+    assert run(state="absent").result["changed"]
