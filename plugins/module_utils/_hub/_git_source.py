@@ -12,8 +12,11 @@ or hook of the repository runs, and no path is written that was not checked.
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import glob
 import hashlib
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -34,6 +37,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
     Access,
     MissingProgram,
     Resolution,
+    size_of,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import link_or_copy, partial_size
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights import POINTER_LIMIT, parse_pointer
@@ -46,6 +50,16 @@ IDENTITY = {
     for role in ("AUTHOR", "COMMITTER")
     for what, value in (("NAME", "private_llm.fleet"), ("EMAIL", "root@localhost"), ("DATE", "1700000000 +0000"))
 }
+
+
+# prctl(2): the signal that a process gets when the thread that started it has ended.
+PR_SET_PDEATHSIG = 1
+
+
+def _dying_with_us() -> t.Callable[[], object]:
+    """What lets a child process end when this one is killed, so that it does not write beside the next run."""
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class GitLfs:
@@ -182,7 +196,8 @@ class GitLfs:
     def _fetch_once(self, commit: str, last: bool) -> bool:
         """git-lfs repeats what a network breaks, but not an object that arrives with other contents."""
         try:
-            self._git("lfs", "fetch", self._url, commit, limit=FETCH_LIMIT)
+            # Not by git, which would leave it alone when it is killed.
+            self._run(["git-lfs", "fetch", self._url, commit], FETCH_LIMIT)
         except HubError as error:
             if last:
                 raise HubError(f"{error}; what was fetched is kept, run again to go on") from error
@@ -206,12 +221,22 @@ class GitLfs:
     def _take_up(self, entries: t.Sequence[Entry], folder: str) -> None:
         """Give git-lfs what others have left, and take from it whole objects that a crash may have emptied."""
         for entry in entries:
+            self._name_part(entry.sha256)
             whole, part, left = self._object(entry.sha256), self._part(entry.sha256), self._left(entry, folder)
             if os.path.isfile(whole) and sha256_of(whole) != entry.sha256:
                 os.unlink(whole)
             if os.path.isfile(left) and not os.path.exists(part):
                 os.makedirs(os.path.dirname(part), exist_ok=True)
                 os.replace(left, part)
+
+    def _name_part(self, oid: str) -> None:
+        """Give what a killed git-lfs has left the name by which it knows parts: it adds digits while it writes."""
+        part = self._part(oid)
+        for path in glob.glob(os.path.join(self._storage, "incomplete", f"{oid}[0-9]*")):
+            if os.path.getsize(path) > size_of(part):
+                os.replace(path, part)
+            else:
+                os.unlink(path)
 
     def _hand_back(self, entries: t.Sequence[Entry], folder: str) -> None:
         """Leave what came of each file where other sources look for it."""
@@ -243,7 +268,7 @@ class GitLfs:
             placed[entry.sha256] = target
 
     def _command(self) -> list[str]:
-        return ["git", "--git-dir", self._scratch]
+        return ["git"]
 
     def _git(self, *arguments: str, data: bytes | None = None, limit: int = LOCAL_LIMIT) -> bytes:
         return self._run([*self._command(), *arguments], limit, data)
@@ -251,12 +276,18 @@ class GitLfs:
     def _run(self, command: list[str], limit: int, data: bytes | None = None) -> bytes:
         try:
             done = subprocess.run(
-                command, input=data, capture_output=True, env=self._environment(), timeout=limit, check=False
+                command,
+                input=data,
+                capture_output=True,
+                env=self._environment(),
+                timeout=limit,
+                check=False,
+                preexec_fn=_dying_with_us(),
             )
         except subprocess.TimeoutExpired as error:
             raise HubError(f"{' '.join(command)} did not end within {limit} s") from error
         if done.returncode:
-            shown = " ".join(word for word in command if word not in ("--git-dir", self._scratch))
+            shown = " ".join(word for word in command if word != self._scratch)
             words = " ".join(done.stderr.decode("utf-8", "replace").split())
             raise HubError(f"{shown} failed: {self._without_secrets(words) or 'no reason given'}")
         return done.stdout
@@ -299,6 +330,7 @@ class GitLfs:
             # Settings and credentials of whoever this runs as, such as those in .netrc, are not ours.
             "HOME": os.path.dirname(self._scratch),
             "XDG_CONFIG_HOME": os.path.dirname(self._scratch),
+            "GIT_DIR": self._scratch,
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_ALLOW_PROTOCOL": "http:https",
             "GIT_INDEX_FILE": os.path.join(self._scratch, "wanted.index"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -343,3 +344,33 @@ def test_what_a_container_has_mounted_stays(
     assert third["actions"] == [f"remove release {first['digest'][:12]}"]
     assert third["releases"] == [second["digest"]]
     assert run(state="absent").result["changed"]
+
+
+def test_killed_git_lfs_is_gone_on_with(git_hub: t.Any, tmp_path: Path) -> None:
+    """Its process dies with the module's, and what it had fetched is not fetched again."""
+    import hub as lab
+
+    if shutil.which("git-lfs") is None:
+        pytest.skip("needs git and git-lfs")
+    weights = random.Random(5).randbytes(9_000_000)
+    git_hub.repositories["acme/tiny"].commit({"w.bin": weights})
+    git_hub.faults = [lab.Fault(hashlib.sha256(weights).hexdigest(), "slow", rate=6_000_000, times=-1)]
+    incomplete = tmp_path / "models/acme/tiny/.staging/lfs/incomplete"
+    for size in (1_500_000, 4_000_000, 6_500_000):
+        running = start(tmp_path, source="git_lfs", endpoint=git_hub.url)
+        while sum(path.stat().st_size for path in incomplete.glob("*")) < size:
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.kill()
+        running.communicate()
+        left = sum(path.stat().st_size for path in incomplete.glob("*"))
+        time.sleep(0.5)
+        assert sum(path.stat().st_size for path in incomplete.glob("*")) == left
+    ended = end(start(tmp_path, source="git_lfs", endpoint=git_hub.url))
+    assert not ended.failed, ended.result
+    assert ended.result["bytes_downloaded"] < len(weights) - 6_500_000 + 1000
+    assert Path(ended.result["current"], "w.bin").read_bytes() == weights
+    # What was on its way when it was killed comes again.
+    sent = [entry["bytes"] for entry in git_hub.log if entry["path"].endswith(hashlib.sha256(weights).hexdigest())]
+    assert len(sent) == 4
+    assert len(weights) <= sum(sent) < len(weights) + 1_000_000

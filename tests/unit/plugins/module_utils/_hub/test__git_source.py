@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -147,7 +148,7 @@ def test_wrong_contents_always(server: t.Any, make: Make, tmp_path: Path) -> Non
     server.add_repository("acme/tiny").commit({"w.bin": WEIGHTS})
     server.faults = [fault(match=sha256(WEIGHTS), kind="corrupt", at=5, times=-1)]
     with pytest.raises(
-        HubError, match=r"git lfs fetch http://.* failed: expected OID .*; what was fetched is kept, run again"
+        HubError, match=r"git-lfs fetch http://.* failed: expected OID .*; what was fetched is kept, run again"
     ):
         fetch(make(), tmp_path / "out")
     assert len([entry for entry in server.log if sha256(WEIGHTS) in entry["path"]]) == 3
@@ -238,3 +239,20 @@ def test_stored_credentials_are_not_used(server: t.Any, make: Make) -> None:
     with pytest.raises(HubError, match=r"failed: .*could not read Username"):
         make().entries(Resolution("master", commit))
     assert {entry["authorization"] for entry in server.log} == {None}
+
+
+def test_secrets_are_in_no_command(server: t.Any, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    before = subprocess.Popen.__init__
+
+    def noted(self: t.Any, args: list[str], *rest: t.Any, **options: t.Any) -> None:
+        commands.append([str(word) for word in args])
+        before(self, args, *rest, **options)
+
+    monkeypatch.setattr(subprocess.Popen, "__init__", noted)
+    server.add_repository("acme/tiny", private=True).commit({"w.bin": WEIGHTS})
+    fetch(make(token="hunter2"), tmp_path / "out")
+    assert ["git-lfs", "fetch"] in [command[:2] for command in commands]
+    said = " ".join(word for command in commands for word in command)
+    assert "hunter2" not in said
+    assert _git.basic_authorization("hunter2").split()[1] not in said
