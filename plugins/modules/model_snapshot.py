@@ -90,7 +90,7 @@ options:
         description: Access token for this source alone.
         type: str
       archive:
-        description: Folder or tar file with the release, as O(archive).
+        description: Folder or tar file on the host with the release.
         type: path
   archive:
     description:

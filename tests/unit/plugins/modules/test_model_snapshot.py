@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import random
 import shutil
 import subprocess
 import sys
-import time
 import typing as t
 from pathlib import Path
 
@@ -22,17 +19,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
 from ansible_collections.private_llm.fleet.plugins.modules import model_snapshot
 
-ROOT = Path(__file__).resolve().parents[4]
-sys.path[:0] = [str(ROOT / "scripts" / "lab"), str(ROOT / "tests" / "support")]
-
-# As Ansible runs the module: in a process of its own, with the options where no process list shows them.
-APART = """
-import json, sys
-from ansible.module_utils.testing import patch_module_args
-from ansible_collections.private_llm.fleet.plugins.modules import model_snapshot
-with patch_module_args(json.load(sys.stdin)):
-    model_snapshot.main()
-"""
+sys.path.insert(0, str(Path(__file__).resolve().parents[4] / "scripts" / "lab"))
 
 
 class Run(t.NamedTuple):
@@ -88,31 +75,6 @@ def no_git_lfs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         AnsibleModule, "get_bin_path", lambda self, name, **unused: None if name == "git-lfs" else f"/usr/bin/{name}"
     )
-
-
-def start(tmp_path: Path, **options: t.Any) -> subprocess.Popen[str]:
-    """Start the module in a process of its own."""
-    given = {"repo": "acme/tiny", "root": str(tmp_path / "models"), "_ansible_remote_tmp": str(tmp_path), **options}
-    environment = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-    environment["PYTHONPATH"] = str(ROOT / ".collections")
-    running = subprocess.Popen(
-        [sys.executable, "-c", APART],
-        env=environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert running.stdin
-    running.stdin.write(json.dumps(given))
-    running.stdin.close()
-    running.stdin = None
-    return running
-
-
-def end(running: subprocess.Popen[str]) -> Run:
-    said, _nothing = running.communicate(timeout=120)
-    return Run(bool(running.returncode), json.loads(said))
 
 
 def test_every_key_of_the_result_is_documented(run: t.Callable[..., Run], hub: t.Any) -> None:
@@ -208,86 +170,6 @@ def test_mounts_name_the_releases_they_hold(
     assert snapshot._mounted() == expected
 
 
-def test_two_processes_at_once(hub: t.Any, tmp_path: Path) -> None:
-    import hub as lab
-
-    pytest.importorskip("modelscope_hub")
-    weights = bytes(range(256)) * 20_000
-    hub.models["acme/tiny"].commit({"w.bin": weights})
-    hub.faults = [lab.Fault("lfs-data", "slow", rate=5_000_000, times=-1)]
-    ended = [end(running) for running in [start(tmp_path, endpoint=hub.url) for _number in range(2)]]
-    assert [run.failed for run in ended] == [False, False]
-    assert sorted(run.result["bytes_downloaded"] for run in ended) == [0, len(weights) + 2]
-    assert len({run.result["path"] for run in ended}) == 1
-    assert (Path(ended[0].result["current"]) / "w.bin").read_bytes() == weights
-    assert len([entry for entry in hub.log if entry["path"].startswith("/lfs-data/")]) == 1
-
-
-@pytest.fixture(params=["modelscope", "huggingface", "git_lfs"])
-def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[tuple[str, t.Any]]:
-    """A hub of each kind, with a big file in its model."""
-    import git_hub
-    import hf_hub
-    import hub as lab
-
-    files = {"config.json": b"{}", "w.bin": bytes(range(256)) * 20_000}
-    if request.param == "git_lfs":
-        if shutil.which("git-lfs") is None:
-            pytest.skip("needs git and git-lfs")
-        with git_hub.GitHub(tmp_path / "served") as server:
-            server.add_repository("acme/tiny").commit(files)
-            yield request.param, server
-        return
-    pytest.importorskip(f"{request.param}_hub")
-    with (lab.Hub if request.param == "modelscope" else hf_hub.HuggingFaceHub)() as server:
-        server.add_model("acme/tiny").commit(files)
-        yield request.param, server
-
-
-def test_proxy(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
-    """Only the proxy knows where the hub is, so no part of the work goes around it."""
-    import forward_proxy
-
-    source, server = anywhere
-    endpoint = f"http://hub.invalid:{server.port}"
-    with forward_proxy.ForwardProxy("fleet", "canary-of-the-proxy") as proxy:
-        ended = end(start(tmp_path, source=source, endpoint=endpoint, proxy=proxy.url))
-        assert not ended.failed, ended.result
-        assert ended.result["bytes_downloaded"] == ended.result["bytes_total"] > 5_000_000
-        assert set(proxy.asked) == {"hub.invalid"}
-        assert len(proxy.asked) == len(server.log)
-        assert "canary-of-the-proxy" not in json.dumps(ended.result)
-        wrong = proxy.url.replace("canary-of-the-proxy", "canary-that-is-wrong")
-        refused = end(start(tmp_path / "other", source=source, endpoint=endpoint, proxy=wrong))
-        assert refused.failed
-        assert "HTTP 407" in refused.result["msg"]
-        assert "canary" not in json.dumps(refused.result)
-
-
-def test_hosts_that_are_reached_without_the_proxy(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
-    import forward_proxy
-
-    source, server = anywhere
-    with forward_proxy.ForwardProxy() as proxy:
-        ended = end(start(tmp_path, source=source, endpoint=server.url, proxy=proxy.url, no_proxy=["127.0.0.1"]))
-        assert not ended.failed, ended.result
-        assert ended.result["bytes_downloaded"] == ended.result["bytes_total"]
-        assert proxy.asked == []
-
-
-def test_connection_that_stalls_is_given_up(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
-    import hub as lab
-
-    source, server = anywhere
-    weights = hashlib.sha256(bytes(range(256)) * 20_000).hexdigest()
-    server.faults = [lab.Fault(weights if source == "git_lfs" else "lfs-data", "slow", delay=60, times=1)]
-    started = time.monotonic()
-    ended = end(start(tmp_path, source=source, endpoint=server.url, timeout=1))
-    assert not ended.failed, ended.result
-    assert ended.result["bytes_downloaded"] == ended.result["bytes_total"]
-    assert time.monotonic() - started < 50
-
-
 def test_git_lfs_is_not_slowed_down_in_silence(run: t.Callable[..., Run], git_hub: t.Any) -> None:
     ended = run(source="git_lfs", endpoint=git_hub.url, bandwidth="1M")
     assert ended.failed
@@ -344,33 +226,3 @@ def test_what_a_container_has_mounted_stays(
     assert third["actions"] == [f"remove release {first['digest'][:12]}"]
     assert third["releases"] == [second["digest"]]
     assert run(state="absent").result["changed"]
-
-
-def test_killed_git_lfs_is_gone_on_with(git_hub: t.Any, tmp_path: Path) -> None:
-    """Its process dies with the module's, and what it had fetched is not fetched again."""
-    import hub as lab
-
-    if shutil.which("git-lfs") is None:
-        pytest.skip("needs git and git-lfs")
-    weights = random.Random(5).randbytes(9_000_000)
-    git_hub.repositories["acme/tiny"].commit({"w.bin": weights})
-    git_hub.faults = [lab.Fault(hashlib.sha256(weights).hexdigest(), "slow", rate=6_000_000, times=-1)]
-    incomplete = tmp_path / "models/acme/tiny/.staging/lfs/incomplete"
-    for size in (1_500_000, 4_000_000, 6_500_000):
-        running = start(tmp_path, source="git_lfs", endpoint=git_hub.url)
-        while sum(path.stat().st_size for path in incomplete.glob("*")) < size:
-            assert running.poll() is None
-            time.sleep(0.01)
-        running.kill()
-        running.communicate()
-        left = sum(path.stat().st_size for path in incomplete.glob("*"))
-        time.sleep(0.5)
-        assert sum(path.stat().st_size for path in incomplete.glob("*")) == left
-    ended = end(start(tmp_path, source="git_lfs", endpoint=git_hub.url))
-    assert not ended.failed, ended.result
-    assert ended.result["bytes_downloaded"] < len(weights) - 6_500_000 + 1000
-    assert Path(ended.result["current"], "w.bin").read_bytes() == weights
-    # What was on its way when it was killed comes again.
-    sent = [entry["bytes"] for entry in git_hub.log if entry["path"].endswith(hashlib.sha256(weights).hexdigest())]
-    assert len(sent) == 4
-    assert len(weights) <= sum(sent) < len(weights) + 1_000_000

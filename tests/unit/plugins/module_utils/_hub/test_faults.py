@@ -11,7 +11,6 @@ import importlib
 import os
 import random
 import subprocess
-import threading
 import time
 import typing as t
 from pathlib import Path
@@ -219,19 +218,6 @@ def test_link_in_the_way_is_not_followed(store: ModelStore, hub: t.Any, source: 
     with pytest.raises(HubError, match=r"sub is a link and may lead out of the store; remove it"):
         load(store, made)
     assert list(outside.iterdir()) == []
-
-
-def test_two_at_once(store: ModelStore, hub: t.Any, source: t.Any) -> None:
-    spoil(hub, "lfs-data", "slow", rate=10_000_000, times=-1)
-    brought: list[int] = []
-    both = [threading.Thread(target=lambda: brought.append(load(store, source()))) for number in range(2)]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert sorted(brought) == [0, TOTAL]
-    assert content(store) == FILES
-    assert len(storage(hub)) == 1
 
 
 def test_lock_of_the_dead_is_no_obstacle(store: ModelStore, hub: t.Any, source: t.Any) -> None:
