@@ -228,7 +228,7 @@ attributes:
   idempotent:
     support: full
 notes:
-  - Credentials that other tools have stored on the host are not used.
+  - Credentials that other tools have stored on the host are not used, nor is the C(.gitconfig) of the user.
   - Files are checked for being what they claim. A Git LFS pointer in place of a file, or a safetensors file whose
     header does not fit its size, is refused even if the hub lists it so.
   - A listing that holds an absolute path, a path with V(..), a backslash or a control character is refused as a
