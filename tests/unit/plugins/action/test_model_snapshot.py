@@ -80,7 +80,7 @@ def test_progress_is_told_and_secrets_are_not(hub: t.Any, tmp_path: Path) -> Non
         (tmp_path / "secrets.yml").write_text(f"token: {TOKEN}\nproxy: {proxy.url}\n")
         url = f"http://hub.invalid:{hub.port}"
         # Slow enough to be watched.
-        hub.faults = [lab.Fault("lfs-data", "slow", rate=1_000_000, times=1)]
+        hub.faults = [lab.Fault("lfs-data", "slow", rate=1_500_000, times=1)]
         (tmp_path / "play.yml").write_text(PLAY.format(root=tmp_path / "models", url=url))
         watch.start()
         done = subprocess.run(

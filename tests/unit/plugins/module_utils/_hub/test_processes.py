@@ -96,7 +96,7 @@ def test_two_at_once(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
     import hub as lab
 
     source, server = anywhere
-    server.faults = [lab.Fault(big(source), "slow", rate=5_000_000, times=-1)]
+    server.faults = [lab.Fault(big(source), "slow", rate=10_000_000, times=-1)]
     ended = [end(running) for running in [start(tmp_path, source=source, endpoint=server.url) for _run in range(2)]]
     assert [run.failed for run in ended] == [False, False]
     assert sorted(run.result["bytes_downloaded"] for run in ended) == [0, len(WEIGHTS) + 2]
