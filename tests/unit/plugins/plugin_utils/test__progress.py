@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import typing as t
+from types import SimpleNamespace
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _progress
 
@@ -69,3 +71,54 @@ def test_the_reporter_shows_new_texts_at_once_and_numbers_now_and_then() -> None
 )
 def test_half_written_files_are_nothing(text: str, expected: dict[str, str]) -> None:
     assert _progress._parsed(text) == expected
+
+
+class Line(_progress.ProgressAction):
+    """An action whose connection gives these answers, one by one; None is a line that is down."""
+
+    KIND = "model_snapshot"
+    IDENTITY: t.ClassVar[t.Mapping[str, str]] = {"root": "/srv/models", "repo": ""}
+
+    def __init__(self, *answers: str | None) -> None:
+        self._task = SimpleNamespace(args={"repo": "acme/tiny"})
+        self._connection = SimpleNamespace(reset=lambda: self.happened.append("reset"))
+        self.answers = list(answers)
+        self.happened: list[str] = []
+
+    def _low_level_execute_command(self, cmd: str, **unused: t.Any) -> dict[str, t.Any]:
+        self.happened.append("asked")
+        answer = self.answers.pop(0)
+        if answer is None:
+            raise AnsibleConnectionFailure("gone")
+        return {"stdout": answer}
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(_progress, "time", SimpleNamespace(sleep=sleep, monotonic=lambda: now[0]))
+
+
+RUNNING = '{"started": 1}\n{"text": "downloading acme/tiny", "done": 1, "total": 4, "at": 5}'
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_line_that_drops_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(_progress.display, "display", shown.append)
+    line = Line(RUNNING, None, None, RUNNING, '{"changed": true}\n')
+    line._wait({"results_file": "/root/.ansible_async/1"}, {"inventory_hostname": "gpu-1"})
+    assert line.happened == ["asked", "asked", "reset", "asked", "reset", "asked", "asked"]
+    assert shown == ["  gpu-1: downloading acme/tiny, 25 %, 1 B of 4 B"]
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_line_that_stays_down_is_given_up() -> None:
+    line = Line(*[None] * 1000)
+    with pytest.raises(AnsibleConnectionFailure):
+        line._wait({"results_file": "/root/.ansible_async/1"}, {})
+    assert _progress.LOST_CONNECTION_LIMIT / _progress.LONGEST_POLL <= line.happened.count("asked") < 1000
