@@ -18,8 +18,8 @@ PACKAGES = (
 )
 
 
-def is_debian(host: Any) -> bool:
-    return bool(host.system_info.distribution == "debian")
+def distribution(host: Any) -> str:
+    return str(host.system_info.distribution)
 
 
 def run_in_container(host: Any, *options: str) -> Any:
@@ -34,15 +34,18 @@ def test_package(host: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_general_upgrades_leave_the_package_alone(host: Any, name: str) -> None:
-    if is_debian(host):
+    if distribution(host) == "debian":
         assert host.check_output(f"dpkg-query --show --showformat '${{db:Status-Want}}' {name}") == "hold"
+    elif distribution(host) == "opensuse-leap":
+        assert f"solvable_name: {name}\n" in host.file("/etc/zypp/locks").content_string
     else:
         assert "private-llm-nvidia-container-toolkit" not in host.check_output("dnf --quiet repolist --enabled")
 
 
 def test_entries_from_old_guides_are_gone(host: Any) -> None:
-    if not is_debian(host):
+    if distribution(host) != "debian":
         assert not host.file("/etc/yum.repos.d/nvidia-docker.repo").exists
+        assert not host.file("/etc/zypp/repos.d/nvidia-docker.repo").exists
         return
     assert not host.file("/etc/apt/sources.list.d/nvidia-container-toolkit.list").exists
     ours = host.file("/etc/apt/sources.list.d/ours.list").content_string
@@ -51,7 +54,7 @@ def test_entries_from_old_guides_are_gone(host: Any) -> None:
 
 
 def test_dnf_takes_lists_with_the_pinned_signature_only(host: Any) -> None:
-    if is_debian(host):
+    if distribution(host) != "rocky":
         return
     repository = host.file("/etc/yum.repos.d/private-llm-nvidia-container-toolkit.repo").content_string
     assert "repo_gpgcheck = 1" in repository
@@ -96,5 +99,5 @@ def test_a_container_gets_a_gpu_by_cdi(host: Any) -> None:
 
 
 def test_a_running_container_lived_through_all_of_it(host: Any) -> None:
-    before = host.file("/root/sleeper_pid").content_string
+    before = host.file("/root/sleeper_pid").content_string.strip()
     assert host.check_output("docker inspect --format '{{.State.Pid}}' keep") == before
