@@ -66,6 +66,16 @@ def test_dnf_takes_lists_with_the_pinned_signature_only(host: Any) -> None:
     assert "Bad GPG signature" in refused.stderr + refused.stdout
 
 
+def test_dnf_has_docker_s_own_packages(host: Any) -> None:
+    if distribution(host) != "rocky":
+        return
+    assert host.package("docker-ce").is_installed
+    assert host.package("containerd.io").is_installed
+    repository = host.file("/etc/yum.repos.d/docker-ce-stable.repo").content_string
+    assert "baseurl = http://127.0.0.1:8080/docker/linux/centos/$releasever/$basearch/stable" in repository
+    assert "gpgcheck = 1" in repository
+
+
 def test_engine_knows_the_runtime(host: Any) -> None:
     info = json.loads(host.check_output("docker info --format '{{json .}}'"))
     assert info["Runtimes"]["nvidia"]["path"] == "nvidia-container-runtime"
