@@ -50,6 +50,10 @@ def test_entries_from_old_guides_are_gone(host: Any) -> None:
     assert not host.file("/etc/apt/sources.list.d/nvidia-container-toolkit.list").exists
     ours = host.file("/etc/apt/sources.list.d/ours.list").content_string
     assert ours == "# of operations\ndeb [trusted=yes] copy:/srv/ours ./\n"
+    more = host.file("/etc/apt/sources.list.d/more.sources").content_string
+    assert more == (
+        "Types: deb\nURIs: https://packages.example.com/ours\nSuites: stable\nComponents: main\nEnabled: no\n"
+    )
     assert host.run("apt-get update").rc == 0
 
 
