@@ -228,6 +228,8 @@ class Hosts:
             variables[platform.name] = {
                 "ansible_connection": "community.docker.docker",
                 "ansible_host": container.name,
+                # Looked for, it would be found, by two more questions to each host for each playbook.
+                "ansible_python_interpreter": "/usr/bin/python3",
                 "lab_ip": address,
             }
         return variables

@@ -23,6 +23,38 @@ def test_engine_took_up_its_configuration(info: dict[str, Any]) -> None:
     assert info["RegistryConfig"]["Mirrors"] == ["https://mirror.example.com/"]
 
 
+def test_engine_trusts_registries_without_tls(info: dict[str, Any]) -> None:
+    registries = info["RegistryConfig"]
+    assert registries["IndexConfigs"]["registry.example.com:5000"]["Secure"] is False
+    assert "10.1.2.0/24" in registries["InsecureRegistryCIDRs"]
+
+
+def test_data_root_and_proxies(host: Any, info: dict[str, Any]) -> None:
+    """The engine answers with its own stars in place of a password, and nothing else has it to read."""
+    if host.backend.get_hostname() != "debian13":
+        assert (info["DockerRootDir"], info["HttpProxy"]) == ("/var/lib/docker", "")
+        return
+    assert info["DockerRootDir"] == "/var/lib/docker/moved"
+    assert host.file("/var/lib/docker/moved/image").is_directory
+    assert info["HttpProxy"] == "http://xxxxx:xxxxx@proxy.example.com:3128"
+    assert info["HttpsProxy"] == "http://proxy.example.com:3129"
+    assert info["NoProxy"] == "localhost,.example.com"
+    assert "hunter2" in host.file("/etc/docker/daemon.json").content_string
+    assert "hunter2" not in host.check_output("journalctl --no-pager --output=cat")
+
+
+def test_where_the_packages_came_from(host: Any) -> None:
+    if host.backend.get_hostname() != "debian13":
+        assert host.package("docker.io").is_installed
+        return
+    assert host.package("docker-ce").is_installed
+    assert not host.package("docker.io").is_installed
+    policy = host.check_output("apt-cache policy docker-ce")
+    assert "http://127.0.0.1:8080/linux/debian trixie/stable" in policy
+    assert host.file("/etc/apt/sources.list.d/docker.sources").exists
+    assert not host.file("/etc/apt/sources.list.d/docker.list").exists
+
+
 def test_keys_of_others_are_where_they_were(host: Any) -> None:
     daemon_json = host.file("/etc/docker/daemon.json")
     assert daemon_json.content_string.startswith(

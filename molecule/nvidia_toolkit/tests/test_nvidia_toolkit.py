@@ -18,8 +18,8 @@ PACKAGES = (
 )
 
 
-def is_debian(host: Any) -> bool:
-    return bool(host.system_info.distribution == "debian")
+def distribution(host: Any) -> str:
+    return str(host.system_info.distribution)
 
 
 def run_in_container(host: Any, *options: str) -> Any:
@@ -34,24 +34,31 @@ def test_package(host: Any, name: str) -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_general_upgrades_leave_the_package_alone(host: Any, name: str) -> None:
-    if is_debian(host):
+    if distribution(host) == "debian":
         assert host.check_output(f"dpkg-query --show --showformat '${{db:Status-Want}}' {name}") == "hold"
+    elif distribution(host) == "opensuse-leap":
+        assert f"solvable_name: {name}\n" in host.file("/etc/zypp/locks").content_string
     else:
         assert "private-llm-nvidia-container-toolkit" not in host.check_output("dnf --quiet repolist --enabled")
 
 
 def test_entries_from_old_guides_are_gone(host: Any) -> None:
-    if not is_debian(host):
+    if distribution(host) != "debian":
         assert not host.file("/etc/yum.repos.d/nvidia-docker.repo").exists
+        assert not host.file("/etc/zypp/repos.d/nvidia-docker.repo").exists
         return
     assert not host.file("/etc/apt/sources.list.d/nvidia-container-toolkit.list").exists
     ours = host.file("/etc/apt/sources.list.d/ours.list").content_string
     assert ours == "# of operations\ndeb [trusted=yes] copy:/srv/ours ./\n"
+    more = host.file("/etc/apt/sources.list.d/more.sources").content_string
+    assert more == (
+        "Types: deb\nURIs: https://packages.example.com/ours\nSuites: stable\nComponents: main\nEnabled: no\n"
+    )
     assert host.run("apt-get update").rc == 0
 
 
 def test_dnf_takes_lists_with_the_pinned_signature_only(host: Any) -> None:
-    if is_debian(host):
+    if distribution(host) != "rocky":
         return
     repository = host.file("/etc/yum.repos.d/private-llm-nvidia-container-toolkit.repo").content_string
     assert "repo_gpgcheck = 1" in repository
@@ -61,6 +68,16 @@ def test_dnf_takes_lists_with_the_pinned_signature_only(host: Any) -> None:
         " dnf --setopt=reposdir=/root --repo=other-container-toolkit --assumeyes makecache"
     )
     assert "Bad GPG signature" in refused.stderr + refused.stdout
+
+
+def test_dnf_has_docker_s_own_packages(host: Any) -> None:
+    if distribution(host) != "rocky":
+        return
+    assert host.package("docker-ce").is_installed
+    assert host.package("containerd.io").is_installed
+    repository = host.file("/etc/yum.repos.d/docker-ce-stable.repo").content_string
+    assert "baseurl = http://127.0.0.1:8080/docker/linux/centos/$releasever/$basearch/stable" in repository
+    assert "gpgcheck = 1" in repository
 
 
 def test_engine_knows_the_runtime(host: Any) -> None:
@@ -96,5 +113,5 @@ def test_a_container_gets_a_gpu_by_cdi(host: Any) -> None:
 
 
 def test_a_running_container_lived_through_all_of_it(host: Any) -> None:
-    before = host.file("/root/sleeper_pid").content_string
+    before = host.file("/root/sleeper_pid").content_string.strip()
     assert host.check_output("docker inspect --format '{{.State.Pid}}' keep") == before
