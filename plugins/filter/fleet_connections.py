@@ -44,7 +44,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - One entry for each running server, with C(host), C(server), C(url), C(key_file), C(prefix_id) and C(models).
+    - One entry for each running server, with C(host), C(server), C(url), C(key_file), C(prefix_id), C(served) and
+      C(models), which are the served names with the prefix.
   type: list
   elements: dict
 """

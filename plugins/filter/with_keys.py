@@ -17,7 +17,7 @@ author:
 description:
   - Turns the entries of P(private_llm.fleet.fleet_connections#filter) into the options of
     M(private_llm.fleet.open_webui_connection).
-positional: keys
+positional: keys, static
 options:
   _input:
     description: The servers, as P(private_llm.fleet.fleet_connections#filter) gives them.
@@ -29,6 +29,12 @@ options:
     type: list
     elements: dict
     required: true
+  static:
+    description:
+      - Whether Open WebUI is told which models each server has, in place of asking the server.
+      - It asks all servers each time somebody opens the page, and one that hangs delays the page for everybody.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -50,7 +56,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Entries with C(url), C(prefix_id) and C(key).
+  description: Entries with C(url), C(prefix_id), C(model_ids) and C(key).
   type: list
   elements: dict
 """

@@ -169,9 +169,7 @@ def main() -> None:
             "settings": {"type": "dict", "default": {}},
             "secret_settings": {"type": "dict", "default": {}, "no_log": True},
         },
-        mutually_exclusive=_client.COMMON_RULES["mutually_exclusive"],
-        required_one_of=_client.COMMON_RULES["required_one_of"],
-        required_by=_client.COMMON_RULES["required_by"],
+        **_client.COMMON_RULES,
         supports_check_mode=True,
     )
     try:

@@ -213,9 +213,7 @@ def main() -> None:
             "append": {"type": "bool", "default": False},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        mutually_exclusive=_client.COMMON_RULES["mutually_exclusive"],
-        required_one_of=_client.COMMON_RULES["required_one_of"],
-        required_by=_client.COMMON_RULES["required_by"],
+        **_client.COMMON_RULES,
         supports_check_mode=True,
     )
     try:

@@ -237,9 +237,7 @@ def main() -> None:
             },
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        mutually_exclusive=_client.COMMON_RULES["mutually_exclusive"],
-        required_one_of=_client.COMMON_RULES["required_one_of"],
-        required_by=_client.COMMON_RULES["required_by"],
+        **_client.COMMON_RULES,
         required_if=[("update_password", "always", ("password",))],
         supports_check_mode=True,
     )

@@ -109,17 +109,19 @@ def connections(endpoints: Mapping, web_host: str) -> list[dict[str, t.Any]]:
                 "url": server_url(server, host, web_host),
                 "key_file": server["key_file"],
                 "prefix_id": prefix,
+                "served": list(server["served_model_names"]),
                 "models": [f"{prefix}.{name}" if prefix else name for name in server["served_model_names"]],
             }
         )
     return result
 
 
-def with_keys(servers: t.Sequence[Mapping], read: t.Sequence[Mapping]) -> list[dict[str, t.Any]]:
+def with_keys(servers: t.Sequence[Mapping], read: t.Sequence[Mapping], static: bool = False) -> list[dict[str, t.Any]]:
     """The options of open_webui_connection for ``servers``, each with the first key of its key file.
 
     ``read`` holds the results of ansible.builtin.slurp over the servers that have a key file. A file that is not there
-    yet, in check mode, leaves the key out, which means that the key in use stays.
+    yet, in check mode, leaves the key out, which means that the key in use stays. With ``static``, Open WebUI is told
+    which models a server has, and need not ask it.
     """
     keys = {
         (result["item"]["host"], result["item"]["server"]): base64.b64decode(result["content"]).decode().split()[0]
@@ -128,7 +130,8 @@ def with_keys(servers: t.Sequence[Mapping], read: t.Sequence[Mapping]) -> list[d
     }
     declared = []
     for server in servers:
-        connection = {"url": server["url"], "prefix_id": server["prefix_id"]}
+        models = server["served"] if static else []
+        connection = {"url": server["url"], "prefix_id": server["prefix_id"], "model_ids": models}
         if not server["key_file"]:
             connection["key"] = ""
         elif (server["host"], server["server"]) in keys:

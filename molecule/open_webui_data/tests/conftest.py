@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import testinfra
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[3]), str(Path(__file__).resolve().parent)]
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 from tests.support import playbooks
-from web import CONFIG, call, changed, identity, run
+from tests.support.open_webui import CONFIG, call, changed, identity, run, run_on
 
+RESTORE = "private_llm.fleet.webui_restore"
 BACKUPS = "/srv/open-webui-backups"
+OLDER = "private-llm-lab/open-webui:v0.12.0-slim"
 BROKEN = "private-llm-lab/open-webui:v0.12.5-slim"
 
 # It changes the data, as a migration does, and ends.
@@ -79,12 +81,29 @@ def test_nothing_was_asked_outside_of_the_host(host: t.Any) -> None:
     assert rule[0] == "0", "packets of containers were on their way out of the host"
 
 
+def test_a_downgrade_below_the_schema_is_refused_before_anything_stops(host: t.Any, other: t.Any, ann: str) -> None:
+    before = identity(host), identity(other), backups(host)
+    # The database of one host is SQLite's, that of the other one PostgreSQL's.
+    outcome = run(open_webui_image=OLDER)
+    assert outcome.returncode != 0
+    refused = {at: said for (at, _task), said in outcome.failures().items()}
+    for at in ("web", "other"):
+        assert f"the database of Open WebUI on {at} has the schema 0bd252b206fb, which open_webui_image" in refused[at]
+        assert (
+            f"{OLDER}, does not know: its database cannot go back to an older version; nothing was stopped"
+            in refused[at]
+        )
+    assert outcome.changes() == 0
+    assert (identity(host), identity(other), backups(host)) == before
+    assert chats(host, ann) == {"Written before the upgrade"}
+
+
 def test_an_image_that_does_not_come_up_goes_and_everything_is_as_it_was(host: t.Any, ann: str) -> None:
     recipe = b64encode(BREAK.encode()).decode()
     host.check_output("echo %s | base64 --decode | docker build --quiet --tag %s -", recipe, BROKEN)
     before, environment = identity(host)[0], host.check_output(f"sha256sum {CONFIG}/container/env")
     # The environment would be another one, too.
-    outcome = run("web", open_webui_image=BROKEN, open_webui_env={"NEW": "1"})
+    outcome = run_on("web", open_webui_image=BROKEN, open_webui_env={"NEW": "1"})
     assert outcome.returncode != 0
     message = list(outcome.failures().values())[-1]
     assert f"{BROKEN} did not come up on web; private-llm-lab/open-webui:v0.12.4-slim is back" in message
@@ -127,7 +146,7 @@ def archive(host: t.Any, ann: str, tmp_path_factory: pytest.TempPathFactory) -> 
             writer.done.wait(0.1)
             assert writer.is_alive()
         before = set(writer.titles)
-        outcome = run("web", playbook="private_llm.fleet.webui_backup", open_webui_backup_fetch=str(folder))
+        outcome = run_on("web", playbook="private_llm.fleet.webui_backup", open_webui_backup_fetch=str(folder))
     finally:
         writer.done.set()
         writer.join()
@@ -148,7 +167,9 @@ def test_it_is_restored_on_another_host_with_everything_that_was_in_it(
     host: t.Any, other: t.Any, ann: str, archive: tuple[Path, set[str]]
 ) -> None:
     path, written = archive
-    outcome = run("other", playbook="private_llm.fleet.webui_restore", open_webui_restore_archive=str(path), **RESTORED)
+    outcome = run_on(
+        "other", playbook="private_llm.fleet.webui_restore", open_webui_restore_archive=str(path), **RESTORED
+    )
     assert outcome.returncode == 0, outcome.text
     # Ann does not even have to sign in again.
     status, me = call(other, "/api/v1/auths/", ann, url=RESTORED_URL)
@@ -173,7 +194,7 @@ def test_it_is_restored_on_another_host_with_everything_that_was_in_it(
 REFUSED: dict[str, tuple[dict[str, t.Any], str]] = {
     "damaged": ({"open_webui_restore_archive": "DAMAGED"}, "nothing was restored"),
     "too old an image": (
-        {"open_webui_image": "private-llm-lab/open-webui:v0.12.0-slim"},
+        {"open_webui_image": OLDER},
         "whose database has the schema 0bd252b206fb; the image to be started does not know it",
     ),
     "another key": ({"open_webui_secret_key": "x" * 43}, "another secret key than open_webui_secret_key"),
@@ -196,7 +217,7 @@ def refusals(other: t.Any, archive: tuple[Path, set[str]]) -> dict[str, playbook
         # Data of their own, as on a host that has none.
         given["open_webui_data_dir"] = f"/srv/refused-{list(REFUSED).index(case)}"
         texts = {name: str(damaged) if value == "DAMAGED" else value for name, value in given.items()}
-        return run("other", playbook="private_llm.fleet.webui_restore", **texts)
+        return run_on("other", playbook=RESTORE, **texts)
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip(REFUSED, pool.map(attempt, REFUSED), strict=True))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from web import call
+from tests.support.open_webui import call, changed, identity, password, run_on
 
 PEOPLE = 'SELECT email FROM "user" ORDER BY email'
 
@@ -25,3 +25,31 @@ def test_the_data_are_in_postgresql_and_its_password_is_nowhere_else(other: t.An
     shown = other.check_output("docker inspect open-webui") + other.check_output("ps -eo args")
     assert "p@ss" not in shown
     assert "p%40ss" not in shown
+
+
+def test_a_backup_is_restored_with_everybody_who_was_in_it_and_nobody_else(other: t.Any) -> None:
+    admin = {"email": "admin@example.com", "password": password(other)}
+    token = call(other, "/api/v1/auths/signin", body=admin)[1]["token"]
+
+    def join(name: str) -> None:
+        body = {"name": name, "email": f"{name}@example.com", "password": f"password of {name}", "role": "user"}
+        assert call(other, "/api/v1/auths/add", token, body)[0] == 200
+
+    join("early")
+    made = run_on("other", playbook="private_llm.fleet.webui_backup")
+    assert made.returncode == 0, made.text
+    assert changed(made) == {"Back up Open WebUI"}
+    join("late")
+    archive = made.result("other", "Back up Open WebUI")["path"]
+    before, backups = identity(other)[0], other.check_output("ls /srv/open-webui-backups").split()
+    outcome = run_on("other", playbook="private_llm.fleet.webui_restore", open_webui_restore_archive=archive)
+    assert outcome.returncode == 0, outcome.text
+    assert people(other) == ["admin@example.com", "early@example.com"]
+    assert identity(other)[0] != before
+    # The session from before the backup goes on.
+    assert call(other, "/api/v1/auths/", token)[0] == 200
+    # What was there before the restore is in a backup of its own.
+    assert len(other.check_output("ls /srv/open-webui-backups").split()) == len(backups) + 1
+    for one in (made, outcome):
+        assert "p@ss" not in one.text
+        assert "p%40ss" not in one.text

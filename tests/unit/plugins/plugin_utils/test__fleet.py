@@ -119,11 +119,15 @@ def test_keys_find_their_servers() -> None:
         {"item": servers[0], "content": base64.b64encode(b"first\nsecond\n").decode()},
         {"item": servers[2], "failed": True, "msg": "file not found"},
     ]
+    url = "http://192.0.2.11:18005/v1"
     assert _fleet.with_keys(servers, read) == [
-        {"url": "http://192.0.2.11:18005/v1", "prefix_id": "gpu-01", "key": "first"},
-        {"url": "http://192.0.2.11:18005/v1", "prefix_id": "", "key": ""},
-        {"url": "http://192.0.2.11:18005/v1", "prefix_id": "gpu-02"},
+        {"url": url, "prefix_id": "gpu-01", "model_ids": [], "key": "first"},
+        {"url": url, "prefix_id": "", "model_ids": [], "key": ""},
+        {"url": url, "prefix_id": "gpu-02", "model_ids": []},
     ]
+    # Open WebUI puts the prefix in front by itself.
+    static = _fleet.with_keys(servers, read, static=True)
+    assert [one["model_ids"] for one in static] == [["alpha"], ["open"], ["alpha"]]
 
 
 def test_the_report_shows_servers_web_and_answers_and_names_who_failed() -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of this scenario have in common: how to ask an Open WebUI, and how to run a playbook."""
+"""What the scenarios with an Open WebUI have in common: how to ask it, and how to run the role or a playbook."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.support import playbooks
 
-CONVERGE = str(Path(__file__).resolve().parents[1] / "converge.yml")
+CONVERGE = str(Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "converge.yml")
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
 CONFIG = "/etc/private_llm/open_webui"
 URL = "http://127.0.0.1:3000"
@@ -56,18 +56,21 @@ def password(host: t.Any) -> str:
     return host.file(f"{CONFIG}/admin_password").content_string.strip()
 
 
-def run(host: str, *arguments: str, playbook: str = CONVERGE, **variables: t.Any) -> playbooks.Outcome:
-    """Run the role, or a playbook of the collection, on one host."""
+def sign_ins(host: t.Any) -> int:
+    """How often somebody tried to sign in since the container was made."""
+    return host.check_output("docker logs open-webui 2>&1").count("POST /api/v1/auths/signin")
+
+
+def run(*arguments: str, playbook: str = CONVERGE, **variables: t.Any) -> playbooks.Outcome:
+    """Run the role, or a playbook of the collection."""
     return playbooks.run(
-        playbook,
-        [INVENTORY],
-        "--limit",
-        host,
-        *arguments,
-        "--extra-vars",
-        json.dumps(variables),
-        ANSIBLE_PIPELINING="true",
+        playbook, [INVENTORY], *arguments, "--extra-vars", json.dumps(variables), ANSIBLE_PIPELINING="true"
     )
+
+
+def run_on(host: str, *arguments: str, **variables: t.Any) -> playbooks.Outcome:
+    """The same on one host."""
+    return run("--limit", host, *arguments, **variables)
 
 
 def changed(outcome: playbooks.Outcome) -> set[str]:
