@@ -329,7 +329,7 @@ class Lifecycle:
         if not self._waits:
             return "The previous container was put back and started."
         ending = "The previous container was put back and serves again"
-        return ending + (f"; the outage was {self.outage:g} seconds." if self.outage is not None else ".")
+        return ending + (f"; the outage was {self.outage:.1f} seconds." if self.outage is not None else ".")
 
     def _failure(self, error: NotReadyError | EngineError, ending: str, rolled_back: bool) -> StartError:
         if isinstance(error, NotReadyError):

@@ -190,7 +190,7 @@ def test_a_server_that_cannot_be_replaced_comes_back_as_it_was(lab: Lab) -> None
     with pytest.raises(StartError) as error:
         lab.carry_out("recreate", "start")
     assert error.value.rolled_back
-    assert str(error.value).endswith("The previous container was put back and serves again; the outage was 40 seconds.")
+    assert str(error.value).endswith("was put back and serves again; the outage was 40.0 seconds.")
     assert lab.outage == 40.0
     assert lab.engine.calls[-1] == "wait for /srv/x with sk-old"
     assert list(lab.engine.there) == ["alpha"]
