@@ -119,6 +119,13 @@ class GitLfs:
                     entries.append(Entry(item.path, item.size, blobs.sha256(item.oid)))
         return entries
 
+    def small_file(self, path: str) -> bytes | None:
+        """What a file of the listed commit holds that came with it; None for one that is behind a pointer."""
+        if path not in self._blobs or path in self._pointers:
+            return None
+        with _Blobs(self._command(), self._environment()) as blobs:
+            return blobs.read(self._blobs[path].oid)
+
     def fetch(
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
     ) -> int:
