@@ -650,7 +650,7 @@ SIGNATURES = (
     ),
     _signature(
         "wrong_platform",
-        r"exec format error",
+        r"[Ee]xec format error",
         "the image was made for another kind of processor",
         "use the image for this host's architecture (tags with -x86_64 or -aarch64)",
         variable="image",
