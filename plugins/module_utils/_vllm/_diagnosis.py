@@ -331,6 +331,13 @@ SIGNATURES = (
         "apply the role private_llm.fleet.nvidia_toolkit; after installing the toolkit Docker must be restarted",
     ),
     _signature(
+        "cdi_off",
+        r"could not select device driver \"cdi\"",
+        "the container asks for its GPUs by CDI, and Docker does not inject them",
+        "apply the role private_llm.fleet.nvidia_toolkit, which switches CDI on in Docker 25 and newer; right after a "
+        "start of the engine, run again",
+    ),
+    _signature(
         "cdi_unresolvable",
         r"unresolvable CDI devices (?P<devices>\S+)",
         "no CDI specification on the host names {devices}",
