@@ -99,6 +99,7 @@ def test_recorded_failures(log: str, found: str, cause: str, evidence: str, fix:
 
 # Every log, what it is recognized as, and what to change to which value.
 LOGS: dict[str, tuple[str, str, t.Any]] = {
+    "autofit_nothing": ("autofit_nothing", "engine.gpu_memory_utilization", None),
     "bad_choice": ("bad_value", "engine.dtype", None),
     "bad_json": ("bad_value", "engine.compilation_config", None),
     "bad_value": ("bad_value", "engine.tensor_parallel_size", None),
@@ -108,12 +109,17 @@ LOGS: dict[str, tuple[str, str, t.Any]] = {
     "chat_template": ("chat_template", "engine.chat_template", None),
     "config_damaged": ("config_damaged", "model", None),
     "context_too_long": ("context_exceeds_model", "engine.max_model_len", 2048),
+    "cpu_memory": ("cpu_memory", "engine.kv_cache_memory_bytes", None),
+    "cpu_shared": ("cpu_shared", "engine.gpu_memory_utilization", 0.87),
     "data_parallel_dense": ("data_parallel_dense", "engine.data_parallel_size", None),
     "doubled_serve": ("doubled_command", "", None),
     "gated": ("gated", "model", None),
+    "killed": ("killed", "engine.safetensors_load_strategy", "lazy"),
     "kv_too_small": ("context_exceeds_kv", "engine.max_model_len", 384),
     "lfs_pointer": ("lfs_pointer", "model", None),
     "log_outputs": ("log_outputs", "engine.enable_log_requests", True),
+    "lora_missing": ("lora_missing", "engine.lora_modules", None),
+    "lora_rank": ("lora_rank", "engine.max_lora_rank", 64),
     "missing_config": ("model_not_readable", "model", None),
     "missing_weights": ("no_weights", "model", None),
     "mount_denied": ("mount_denied", "volumes", None),
@@ -133,6 +139,8 @@ LOGS: dict[str, tuple[str, str, t.Any]] = {
     "quantization_mismatch": ("quantization_mismatch", "engine.quantization", None),
     "shared_memory": ("shared_memory", "shm_size", "2g"),
     "ssl_missing": ("tls_file", "engine.ssl_certfile", None),
+    "tokenizer_damaged": ("json_damaged", "model", None),
+    "tokenizer_missing": ("no_tokenizer", "model", None),
     "tool_parser_missing": ("tool_parser_missing", "engine.tool_call_parser", None),
     "tp_not_dividing": ("heads_not_divisible", "engine.tensor_parallel_size", 2),
     "trust_remote_code": ("trust_remote_code", "engine.trust_remote_code", True),
@@ -142,6 +150,7 @@ LOGS: dict[str, tuple[str, str, t.Any]] = {
     "unknown_reasoning_parser": ("unknown_reasoning_parser", "engine.reasoning_parser", None),
     "unknown_tool_parser": ("unknown_parser", "engine.tool_call_parser", None),
     "unsupported_architecture": ("unsupported_architecture", "image", None),
+    "weights_not_readable": ("weights_not_readable", "model", None),
     "wrong_platform": ("wrong_platform", "image", None),
     "wrong_platform_without_init": ("wrong_platform", "image", None),
     "gpu/attention_backend": ("attention_backend", "engine.attention_backend", None),
@@ -163,14 +172,11 @@ LOGS: dict[str, tuple[str, str, t.Any]] = {
     "gpu/ready_timeout": ("engine_ready_timeout", "env.VLLM_ENGINE_READY_TIMEOUT_S", 3600),
     "gpu/too_few_gpus": ("too_few_gpus", "gpus", 2),
     "gpu/weights_out_of_memory": ("weights_do_not_fit", "gpus", None),
-    "documented/autofit_nothing": ("autofit_nothing", "engine.gpu_memory_utilization", None),
     "documented/bfloat16_unsupported": ("bfloat16_unsupported", "engine.dtype", "half"),
     "documented/cache_permission": ("cache_permission", "", None),
     "documented/chat_template_0.31": ("chat_template", "engine.chat_template", None),
     "documented/context_exceeds_kv_0.21": ("context_exceeds_kv", "engine.max_model_len", 13104),
     "documented/context_exceeds_kv_old": ("context_exceeds_kv_old", "engine.max_model_len", 9840),
-    "documented/cpu_memory": ("cpu_memory", "engine.kv_cache_memory_bytes", None),
-    "documented/cpu_shared": ("cpu_shared", "engine.gpu_memory_utilization", 0.58),
     "documented/driver_mismatch": ("driver_mismatch", "", None),
     "documented/driver_too_old": ("driver_too_old", "image", None),
     "documented/driver_too_old_image": ("driver_too_old_image", "image", None),
@@ -178,7 +184,6 @@ LOGS: dict[str, tuple[str, str, t.Any]] = {
     "documented/forward_compatibility": ("forward_compatibility", "env.VLLM_ENABLE_CUDA_COMPATIBILITY", None),
     "documented/gpu_architecture": ("gpu_architecture", "image", None),
     "documented/killed": ("killed", "engine.safetensors_load_strategy", "lazy"),
-    "documented/lora_rank": ("lora_rank", "engine.max_lora_rank", 64),
     "documented/nccl": ("nccl", "env.NCCL_DEBUG", "INFO"),
     "documented/no_gpu_visible": ("no_gpu_visible", "gpus", None),
     "documented/nvml_lost": ("nvml_lost", "", None),
@@ -313,6 +318,9 @@ def test_the_first_exact_cause_wins_over_what_follows_from_it() -> None:
 def test_a_kill_for_want_of_memory_is_seen_without_a_word_in_the_log() -> None:
     diagnosis = diagnose(["Loading weights"], 137, out_of_memory=True)
     assert (diagnosis.id, diagnosis.evidence) == ("host_out_of_memory", "exit code 137, out of memory")
+    # Docker 20.10 does not always say that memory ran out.
+    assert diagnose(["Loading weights"], 137).cause.startswith("something killed vLLM, nearly always the kernel")
+    assert diagnose(["ValueError: No available memory for the cache blocks"], 137).id == "no_kv_memory"
 
 
 @pytest.mark.parametrize(
