@@ -198,7 +198,7 @@ def log_since(container: t.Mapping[str, t.Any]) -> float:
     engine knows of the one before, what was logged shortly before it.
     """
     ended, started = epoch(str((container.get("State") or {}).get("FinishedAt") or "")), started_at(container)
-    return ended if ended < started else started - EARLY
+    return ended if ended <= started else started - EARLY
 
 
 def nothing_measured() -> dict[str, t.Any]:
