@@ -112,7 +112,8 @@ def served(
 ) -> Iterator[tuple[int, float]]:
     """A server on a free port, and the seconds that it took to its first token; stopped when the block ends."""
     port = free_port()
-    here = {key: value.replace(_container.CACHE_MOUNT, str(cache)) for key, value in _container.BASE_ENV.items()}
+    env = {**_container.BASE_ENV, **_container.cache_env("m")}
+    here = {key: value.replace(_container.CACHE_MOUNT, str(cache)) for key, value in env.items()}
     command = [*vllm, "serve", model, "--served-model-name", "m", "--host", HOST, "--port", str(port), *options]
     with log.open("wb") as stream:
         started = time.monotonic()

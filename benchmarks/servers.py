@@ -1,21 +1,18 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What it costs to look at servers that run, how soon a crash is told, and what vLLM's defaults are worth.
+"""What it costs to look at servers that run, and how soon a crash is told.
 
     no-op    a play with the role vllm_server on a host with four servers that are as declared, and a play with a ping
-    crash    from the death of a container that does not start to the module's answer that says why
-    flags    start and throughput with this collection's defaults, first and again, and with the flags of the usual
-             recipe: --enforce-eager --dtype bfloat16 --gpu-memory-utilization 0.95
+    crash    from the death of a container that does not start to the answer on the terminal that says why
 
-Everything runs on this machine, on the CPU, with the lab's image and a tiny model with random weights.
+Everything runs on this machine, on the CPU, with the lab's image and a tiny model with random weights. What the options
+of vLLM are worth is measured by server_options.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import datetime
 import json
 import os
 import shutil
@@ -24,36 +21,23 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = Path(sys.executable).parent
-sys.path.insert(0, str(ROOT / "scripts" / "lab"))
+sys.path[:0] = [str(ROOT / "scripts" / "lab"), str(ROOT / ".collections")]
 
-from images import CACHE, RECIPES, TORCH
+from images import RECIPES
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import epoch
 
 IMAGE = RECIPES["vllm"].reference
-COMPILING = "private-llm-lab/vllm-openai-cpu-compiling:v0.32.0"
 NAME = "bench-vllm"
 PORT = 28500
-SMALL = {"VLLM_CPU_KVCACHE_SPACE": 1}
-RECIPE_FLAGS: dict[str, Any] = {"enforce_eager": True, "dtype": "bfloat16", "gpu_memory_utilization": 0.95}
-
-# The lab's image has neither a compiler nor PyTorch's headers; the published one has both.
-ADD_COMPILER = """
-apt-get update -q && apt-get install -q -y --no-install-recommends g++ python3-dev && apt-get clean
-python3 - <<'END'
-import glob, zipfile
-with zipfile.ZipFile(glob.glob("/mnt/wheels/torch-*.whl")[0]) as wheel:
-    headers = [name for name in wheel.namelist() if name.startswith("torch/include/")]
-    wheel.extractall("/usr/local/lib/python3.11/dist-packages", headers)
-END
-"""
+# Quick to start, and small enough for four on one machine.
+ENGINE = {"max_model_len": 256, "enforce_eager": True, "kv_cache_memory_bytes": 2**26}
 
 
 def run(argv: list[str], check: bool = True, env: dict[str, str] | None = None) -> str:
@@ -98,7 +82,7 @@ class Bench:
             "port": PORT + number,
             "bind": "127.0.0.1",
             "api_keys": [],
-            "env": SMALL,
+            "engine": ENGINE,
             **given,
         }
 
@@ -126,7 +110,7 @@ class Bench:
         said = run(
             argv, check, {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"}
         )
-        result: dict[str, Any] = json.loads(said[said.index("{") :])
+        result: dict[str, Any] = json.JSONDecoder().raw_decode(said, said.index("{"))[0]
         return result
 
     def remove(self, numbers: range) -> None:
@@ -137,8 +121,7 @@ class Bench:
 
 def no_op(bench: Bench, runs: int) -> dict[str, Any]:
     """Four servers that are as declared, against a ping."""
-    engine = {"max_model_len": 256, "enforce_eager": True}
-    instances = [bench.instance(number, engine=engine) for number in range(4)]
+    instances = [bench.instance(number) for number in range(4)]
     variables = {
         "vllm_server_instances": instances,
         "vllm_server_image_pull": "never",
@@ -172,89 +155,21 @@ def crash(bench: Bench, runs: int) -> dict[str, Any]:
     """A tensor parallel size that does not divide the heads: vLLM ends by itself after some seconds."""
     seconds = []
     for _turn in range(runs):
-        engine = {"max_model_len": 256, "enforce_eager": True, "tensor_parallel_size": 3}
-        bench.module("vllm_server", bench.instance(9, engine=engine, restart_policy="no"), check=False)
+        engine = {**ENGINE, "tensor_parallel_size": 3}
+        result = bench.module("vllm_server", bench.instance(9, engine=engine, restart_policy="no"), check=False)
         told = time.time()
+        if (result.get("diagnosis") or {}).get("id") != "heads_not_divisible":
+            raise SystemExit(f"it ended in another way: {result.get('msg')}")
         died = run(["docker", "inspect", "--format", "{{.State.FinishedAt}}", f"{NAME}-9"]).strip()
-        seconds.append(told - datetime.datetime.fromisoformat(died[:19] + "+00:00").timestamp())
+        seconds.append(told - epoch(died))
         bench.remove(range(9, 10))
     print(f"crash    told {statistics.median(seconds):.1f} s after the container died", flush=True)
     return {"seconds": seconds}
 
 
-def compiling_image() -> None:
-    """The lab's image with what vLLM compiles with."""
-    if run(["docker", "images", "--quiet", COMPILING]).strip():
-        return
-    name = f"{NAME}-image"
-    wheels = CACHE / "wheels" / "vllm"
-    if not list(wheels.glob(f"torch-{TORCH}*.whl")):
-        raise SystemExit(f"there is no wheel of torch in {wheels}; scripts/lab/images.py --only vllm downloads it")
-    argv = ["docker", "run", "--name", name, "--volume", f"{wheels}:/mnt/wheels:ro", "--entrypoint", "sh", IMAGE]
-    try:
-        run([*argv, "-euc", ADD_COMPILER])
-        run(["docker", "commit", "--change", 'ENTRYPOINT ["vllm","serve"]', name, COMPILING])
-    finally:
-        run(["docker", "rm", "--force", name], check=False)
-
-
-def generate(port: int, tokens: int) -> int:
-    """One request that generates this many tokens whatever they are; returns how many came."""
-    body = {"model": f"{NAME}-{port - PORT}", "prompt": "Hello", "max_tokens": tokens, "ignore_eos": True}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{port}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=600) as answer:
-        return int(json.load(answer)["usage"]["completion_tokens"])
-
-
-def throughput(port: int, at_once: int, tokens: int = 400) -> float:
-    """Tokens a second over so many requests at once, after one to warm up."""
-    generate(port, 16)
-    started = time.monotonic()
-    with ThreadPoolExecutor(at_once) as pool:
-        total = sum(pool.map(lambda _index: generate(port, tokens), range(at_once)))
-    return total / (time.monotonic() - started)
-
-
-@contextlib.contextmanager
-def server(bench: Bench, number: int, engine: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A server for as long as it is measured; its compile cache stays."""
-    try:
-        yield bench.module("vllm_server", bench.instance(number, image=COMPILING, engine=engine))
-    finally:
-        bench.remove(range(number, number + 1))
-
-
-def flags(bench: Bench, runs: int) -> dict[str, Any]:
-    """Our defaults, cold and with a kept cache, and the recipe's flags, turn about."""
-    compiling_image()
-    image_id = run(["docker", "images", "--quiet", "--no-trunc", COMPILING]).strip().partition(":")[2]
-    # The memory for the KV cache is stated by SMALL in all of them: a share of the host's memory is no GPU's.
-    ways = {
-        "defaults, first start": {"max_model_len": 1024},
-        "defaults, again": {"max_model_len": 1024},
-        "the recipe's flags": {"max_model_len": 1024, **RECIPE_FLAGS},
-    }
-    figures: dict[str, dict[str, list[float]]] = {way: {"start": [], "tokens_1": [], "tokens_8": []} for way in ways}
-    for _turn in range(runs):
-        for folder in Path("/var/cache/private_llm/vllm").glob(f"*-{image_id[:12]}"):
-            shutil.rmtree(folder)
-        for number, (way, engine) in enumerate(ways.items()):
-            with server(bench, 20 + number, engine) as result:
-                figures[way]["start"].append(result["ready"]["seconds"])
-                figures[way]["tokens_1"].append(throughput(PORT + 20 + number, 1))
-                figures[way]["tokens_8"].append(throughput(PORT + 20 + number, 8))
-    print(f"flags    {'':<24}{'start':>10}{'1 request':>14}{'8 at once':>14}", flush=True)
-    for way, rows in figures.items():
-        start, one, eight = (statistics.median(rows[key]) for key in ("start", "tokens_1", "tokens_8"))
-        print(f"         {way:<24}{start:>8.1f} s{one:>10.0f} t/s{eight:>10.0f} t/s", flush=True)
-    return figures
-
-
 def main() -> int:
     """Measure what is named, or all of it."""
-    parts: dict[str, Callable[[Bench, int], dict[str, Any]]] = {"no-op": no_op, "crash": crash, "flags": flags}
+    parts: dict[str, Callable[[Bench, int], dict[str, Any]]] = {"no-op": no_op, "crash": crash}
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("parts", nargs="*", help=f"of {', '.join(parts)}; none named means all")
     parser.add_argument("--runs", type=int, default=3)

@@ -34,7 +34,7 @@ options:
       - Bytes for the KV cache on each GPU. When left out, that in O(engine), else what O(gpu_memory) leaves.
     type: int
   gpu_memory:
-    description: Memory of each GPU in bytes, all of it.
+    description: Memory of each GPU in bytes, all that CUDA sees; with C(nvidia-smi) that is used and free together.
     type: int
   gpu_name:
     description: Name of the GPU, as C(nvidia-smi) tells it. vLLM batches less on an A100 than on others as large.

@@ -35,7 +35,7 @@ options:
   config:
     description:
       - Whether to return the model's C(config.json), also before the model is on the host; the hub is then asked for
-        this one file.
+        this one file. With O(source=git_lfs) it comes with the list of files, which needs git on the host.
     type: bool
     default: false
   source:
@@ -319,7 +319,7 @@ RETURN = r"""
 config:
   description:
     - The model's C(config.json) with O(config=true). Null otherwise, and where it cannot be had without fetching more,
-      as from a git repository before the release is on the host.
+      as from a git repository while the host has no git, or from an archive before the release is on the host.
   type: dict
   returned: always
   sample: {model_type: qwen3, num_hidden_layers: 36}
@@ -585,7 +585,7 @@ class ModelSnapshot:
         if self.check:
             plan = self._plan(target)
             self.store.check_free_space(needed_bytes(self.store, target, plan.missing))
-            self._describe(target, plan)
+            self._describe(chosen, target, plan)
             return
         fetcher = Fetcher(chosen, self.candidates, self.selection)
         while True:
@@ -593,7 +593,7 @@ class ModelSnapshot:
                 plan = self._plan(target)
                 # What is on the host may turn out to be damaged, so any broken file may have to be fetched.
                 if prepared or not plan.broken:
-                    self._describe(target, plan)
+                    self._describe(chosen, target, plan)
                     self.result["bytes_downloaded"] = apply_plan(
                         self.store, fetcher, target, plan, self.progress.update
                     )
@@ -757,7 +757,7 @@ class ModelSnapshot:
         names = {os.path.relpath(path, os.path.realpath(self.store.path)) for path in users_of(self.store.path)}
         return set(self._digests()) if os.curdir in names else {name.split(os.sep)[0] for name in names}
 
-    def _describe(self, target: Target, plan: Plan) -> None:
+    def _describe(self, chosen: Candidate, target: Target, plan: Plan) -> None:
         """Say what the plan does; the same for check mode and for real."""
         release = self.store.release_path(target.digest)
         broken = {entry.path for entry in plan.broken}
@@ -791,15 +791,16 @@ class ModelSnapshot:
         if self.options["config"]:
             from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import model_config
 
-            options, origin = self.options, target.origin
-            tokens = {
-                (candidate.source.name, candidate.endpoint): given["token"]
-                for given, candidate in zip(options["sources"] or [options], self.candidates)
-            }
-            token = tokens.get((origin.source, origin.endpoint))
-            self.result["config"] = model_config(
-                release, origin, target.entries, token, options["timeout"], options["ca_path"]
-            )
+            self.result["config"] = model_config(release, target.entries, lambda: self._ask_for_config(chosen, target))
+
+    def _ask_for_config(self, chosen: Candidate, target: Target) -> bytes | None:
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
+        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import NAME, from_hub
+
+        if isinstance(chosen.source, GitLfs):
+            return chosen.source.small_file(NAME)
+        given = (self.options["sources"] or [self.options])[self.candidates.index(chosen)]
+        return from_hub(target.origin, given["token"], self.options["timeout"], self.options["ca_path"])
 
     def _digests(self) -> list[str]:
         return [release.digest for release in self.store.releases()]

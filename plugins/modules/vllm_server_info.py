@@ -259,7 +259,7 @@ def ask(
     try:
         answer = server.request("GET", "/health", timeout=timeout)
     except ServerError as error:
-        lines = engine.log(result["name"], _readiness.started_at(container))
+        lines = engine.log(result["name"], _readiness.log_since(container))
         result["status"], result["message"] = "loading", str(error)
         result["phase"] = _log.latest_phase(line.text for line in lines)
         return

@@ -52,7 +52,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 servers:
-  description: How each server ended, in the order of the option.
+  description:
+    - How each server ended, in the order of the option. Beside these values each has all that
+      M(private_llm.fleet.vllm_server) returns.
   returned: always
   type: list
   elements: dict
@@ -69,128 +71,12 @@ servers:
     changed:
       description: Whether anything was changed for this server, or would be.
       type: bool
-    actions:
-      description: What was done, or would be done, in this order.
-      type: list
-      elements: str
-      sample: [recreate, start]
-    changes:
-      description: Each option that differed, in vLLM's terms. Secrets are hidden.
-      type: list
-      elements: dict
-      contains:
-        option:
-          description: Name of the option.
-          type: str
-        before:
-          description: The value it had; null for none.
-          type: raw
-        after:
-          description: The value it has now; null for none.
-          type: raw
-      sample:
-        - option: max_model_len
-          before: 4096
-          after: 8192
-    container:
-      description: The container afterwards; empty when there is none.
-      type: dict
-      contains:
-        id:
-          description: Identity of the container.
-          type: str
-        image:
-          description: Image reference it was made from.
-          type: str
-        image_id:
-          description: Identity of that image.
-          type: str
-        status:
-          description: What the Docker Engine says it does, such as V(running).
-          type: str
-        model:
-          description: Folder of the model release that is served.
-          type: str
-        served_model_names:
-          description: Names by which clients ask for the model.
-          type: list
-          elements: str
-        engine:
-          description: Options of vLLM.
-          type: dict
-        gpus:
-          description: Devices given to the container.
-          type: list
-          elements: str
-        port:
-          description: Port on the host.
-          type: int
-        bind:
-          description: Address on the host.
-          type: str
-        authenticated:
-          description: Whether clients need a key.
-          type: bool
-        config_hash:
-          description: Fingerprint of the declared configuration.
-          type: str
-    ready:
-      description: What the ready server measured of itself. Each value is null when it is not known.
-      type: dict
-      contains:
-        seconds:
-          description: From the start of the container until it could answer.
-          type: float
-        kv_cache_tokens:
-          description: Tokens that the KV cache holds.
-          type: int
-        max_concurrency:
-          description: Requests of the longest context that fit at the same time.
-          type: float
-        max_model_len:
-          description: Longest context in tokens.
-          type: int
-    key_file:
-      description: File on the host that holds the keys, one in a line; empty when clients need none.
-      type: str
-    rolled_back:
-      description: Whether the previous container was put back.
-      type: bool
-    outage_seconds:
-      description:
-        - Seconds that clients had no server, from the stop of the one that ran until one was ready; null when none ran.
-      type: float
-    diagnosis:
-      description: Why the server did not become ready; empty when it did.
-      type: dict
-      contains:
-        cause:
-          description: What is wrong.
-          type: str
-        evidence:
-          description: The line of the log that shows it.
-          type: str
-        fix:
-          description: What to change.
-          type: str
-        variable:
-          description: The option to change first, such as V(engine.max_model_len); empty when no option is wrong.
-          type: str
-        value:
-          description: What to change it to; null where it is to be left out, or the choice is yours.
-          type: raw
-        id:
-          description: Short name of this kind of failure.
-          type: str
-    log_tail:
-      description: The last lines of the log of a server that did not become ready.
-      type: list
-      elements: str
-    log_file:
-      description:
-        - File on the host with the whole log of a server that did not become ready, readable by root; empty when it
-          did. The five newest of each server are kept in C(/var/log/private_llm/vllm_server).
-      type: str
+  sample:
+    - name: qwen3-32b
+      failed: false
+      msg: ""
+      changed: true
+      actions: [recreate, start]
 """
 
 from ansible.module_utils.basic import AnsibleModule

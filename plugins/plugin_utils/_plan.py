@@ -142,10 +142,13 @@ def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dic
     }
 
 
+_NO_CONFIG = "what it will hold cannot be predicted, for the model's config.json is not known before the model has come"
+
+
 def _predict(row: dict[str, t.Any], request: _fit.Request | None) -> None:
     """Fill in what the server will hold: as it measured itself, where nothing changes, else as reckoned."""
     if request is None:
-        row.update(verdict=_fit.CANNOT_PREDICT, reasons=["the model's config.json is not known"])
+        row.update(verdict=_fit.CANNOT_PREDICT, reasons=[_NO_CONFIG])
     else:
         answer = _fit.fit(request).as_result()
         row.update({key: answer[key] for key in answer.keys() & row.keys()})

@@ -25,13 +25,18 @@ def device_of(server: Mapping) -> str:
 
 def gpu_of(gpus: t.Sequence[Mapping]) -> _fit.Gpu | None:
     """The smallest of a server's GPUs; None when it has none, or the driver does not tell."""
-    sized = [one for one in gpus if (one.get("memory") or {}).get("total")]
-    if not sized or len(sized) != len(gpus):
+    sized = [(_memory_of(one), one) for one in gpus]
+    if not sized or not all(memory for memory, _gpu in sized):
         return None
-    least = min(sized, key=lambda one: int(one["memory"]["total"]))
-    return _fit.Gpu(
-        int(least["memory"]["total"]) * MIB, str(least["name"]), float(least.get("compute_capability") or 0)
-    )
+    memory, least = min(sized, key=lambda pair: pair[0])
+    return _fit.Gpu(memory * MIB, str(least["name"]), float(least.get("compute_capability") or 0))
+
+
+def _memory_of(gpu: Mapping) -> int:
+    """MiB that CUDA sees: the driver keeps a part of the total for itself, which is neither used nor free; 0 untold."""
+    memory = gpu.get("memory") or {}
+    used, free = memory.get("used"), memory.get("free")
+    return int(used) + int(free) if used is not None and free else int(memory.get("total") or 0)
 
 
 def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _fit.Request | None:

@@ -16,6 +16,7 @@ from tests.support import playbooks
 
 SECRETS = "/etc/private_llm/vllm_server"
 RELEASE = "/srv/models/lab/tiny/0123456789abcdef"
+INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
 
 # Runs on the host: prints the status and the answer. The key comes as a file, so that no process shows it.
 ASK = """
@@ -133,25 +134,60 @@ def test_keys_are_nowhere_else(host: t.Any) -> None:
 def test_a_server_that_is_to_be_stopped_is_there_and_does_not_run(host: t.Any) -> None:
     container = inspect(host, "asleep")
     assert container["State"]["Status"] == "created"
-    assert container["HostConfig"]["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18005"}]}
+    assert container["HostConfig"]["PortBindings"] == {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "18007"}]}
 
 
 def test_nothing_else_is_there(host: t.Any) -> None:
     assert sorted(host.check_output("docker ps --all --format '{{.Names}}'").split()) == ["alpha", "asleep", "beta"]
 
 
-def test_the_next_run_brings_back_what_the_engine_does_not(host: t.Any) -> None:
+def test_the_plan_shows_what_was_measured_and_predicts_what_a_change_brings(host: t.Any) -> None:
+    measured = {
+        name: json.loads(host.file(f"/etc/private_llm/vllm/{name}.measured.json").content_string)
+        for name in ("alpha", "beta")
+    }
+    shorter = {"max_model_len": 256, "enforce_eager": True, "kv_cache_memory_bytes": 134217728}
+    outcome = playbooks.run(
+        "molecule/vllm_server/plan.yml", [INVENTORY], "-e", json.dumps({"vllm_server_engine": shorter})
+    )
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert outcome.changes() == 0
+    plan = outcome.result("gpu-01", "Tell what was seen")["vllm_server_plan"]
+    assert plan["problems"] == []
+    rows = {row["name"]: row for row in plan["servers"]}
+    alpha, beta = rows["alpha"], rows["beta"]
+    # It has a length of its own.
+    assert (alpha["actions"], alpha["outage_seconds"]) == ([], 0)
+    assert (alpha["kv_tokens"], alpha["max_concurrency"]) == (
+        measured["alpha"]["kv_cache_tokens"],
+        measured["alpha"]["max_concurrency"],
+    )
+    assert (beta["actions"], beta["measured"]) == (["recreate", "start"], None)
+    assert beta["changes"] == [{"option": "max_model_len", "before": 1024, "after": 256}]
+    # Reckoned from the model's configuration; the same memory holds the tokens that vLLM itself told.
+    assert beta["kv_tokens"] == measured["beta"]["kv_cache_tokens"] > 0
+    assert beta["max_concurrency"] == beta["kv_tokens"] / 256
+    assert beta["outage_seconds"] == measured["beta"]["started_in_seconds"] > 0
+    assert (rows["asleep"]["actions"], rows["leaving"]["actions"]) == (["recreate"], [])
+
+
+def test_a_server_without_cdi_comes_back_with_the_engine_and_the_next_run_brings_back_the_others(host: t.Any) -> None:
     before = inspect(host, "alpha")
+    # It has no GPU. Somebody starts it, though it is to be stopped.
+    host.check_output("docker start asleep")
+    begun = inspect(host, "asleep")["State"]["StartedAt"]
     host.check_output("systemctl restart docker")
+    back = inspect(host, "asleep")["State"]
+    assert back["Running"]
+    assert back["StartedAt"] > begun
     # Docker 26.1 does not start containers with CDI devices by itself.
     left = inspect(host, "alpha")["State"]
     assert not left["Running"]
     assert 'could not select device driver "cdi"' in left["Error"]
-    inventory = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
-    outcome = playbooks.run("molecule/vllm_server/converge.yml", [inventory])
+    outcome = playbooks.run("molecule/vllm_server/converge.yml", [INVENTORY])
     assert outcome.returncode == 0, outcome.text[-4000:]
     after = inspect(host, "alpha")
     assert after["Id"] == before["Id"]
     assert after["State"]["StartedAt"] != before["State"]["StartedAt"]
     assert ask(host, "/health")[0] == 200
-    assert inspect(host, "asleep")["State"]["Status"] == "created"
+    assert inspect(host, "asleep")["State"]["Status"] == "exited"

@@ -41,7 +41,8 @@ def asker(program: str, timeout: float) -> Ask:
     """A function that runs a program of the driver's. Called again after it hung, it would hang again: for one look."""
 
     def ask(arguments: t.Sequence[str]) -> Answer:
-        process = subprocess.Popen(
+        # AnsibleModule's run_command knows no time-out, and nvidia-smi hangs where its driver does.
+        process = subprocess.Popen(  # pylint: disable=ansible-bad-function
             [program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -21,9 +21,12 @@ LIMIT = 4 * 2**20
 
 
 def model_config(
-    release: str, origin: Origin, entries: t.Iterable[Entry], token: str | None, timeout: float, ca_path: str | None
+    release: str, entries: t.Iterable[Entry], ask: t.Callable[[], bytes | None]
 ) -> dict[str, t.Any] | None:
-    """The configuration of the release in ``release``, there yet or not; None where it cannot be had this cheaply."""
+    """The configuration of the release in ``release``, there yet or not; None where it cannot be had this cheaply.
+
+    ``ask`` asks the source for it, and returns None where the source does not tell.
+    """
     wanted = next((entry for entry in entries if entry.path == NAME and entry.size <= LIMIT), None)
     if wanted is None:
         return None
@@ -32,18 +35,23 @@ def model_config(
             return _parse(stream.read())
     except OSError:
         pass  # not published yet
+    content = ask()
+    if content is None or (wanted.sha256 and hashlib.sha256(content).hexdigest() != wanted.sha256):
+        return None
+    return _parse(content)
+
+
+def from_hub(origin: Origin, token: str | None, timeout: float, ca_path: str | None) -> bytes | None:
+    """The file from a hub that has an address for each; None where it refuses, and from others."""
     url = file_url(origin, NAME)
     if url is None:
         return None
     from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
 
     try:
-        content = transport.get(url, _modelscope.headers(token), timeout, ca_path)
+        return transport.get(url, _modelscope.headers(token), timeout, ca_path)
     except transport.TransportError:
         return None
-    if wanted.sha256 and hashlib.sha256(content).hexdigest() != wanted.sha256:
-        return None
-    return _parse(content)
 
 
 def file_url(origin: Origin, path: str) -> str | None:

@@ -7,8 +7,8 @@
 """Where compiled graphs and kernels are kept on the host: one folder for each image and kind of GPU.
 
 What vLLM compiles depends on its own release, PyTorch's, and the GPU's kind, and is keyed by model and options below
-that by vLLM itself; so servers of one image and kind share a folder, and a new one starts warm. An image that has gone
-leaves its folder to be removed.
+that by vLLM itself. Servers of one image and kind share the kernels there; what vLLM writes by itself is in a folder of
+each server's own (see `_container.cache_env`). An image that has gone leaves its folder to be removed.
 """
 
 from __future__ import annotations

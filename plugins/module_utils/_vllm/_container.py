@@ -40,16 +40,26 @@ STOP_GRACE = 15  # seconds beyond vLLM's own shutdown timeout, for everything th
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
 
-# Compiled graphs and kernels survive the container; weights are on the host and are never looked for elsewhere.
+# Kernels survive the container; weights are on the host and are never looked for elsewhere. Triton renames what it has
+# written, and FlashInfer locks, so that servers can share both folders.
 BASE_ENV = {
     "DO_NOT_TRACK": "1",
     "FLASHINFER_WORKSPACE_BASE": f"{CACHE_MOUNT}/flashinfer",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TRITON_CACHE_DIR": f"{CACHE_MOUNT}/triton",
-    "VLLM_CACHE_ROOT": CACHE_MOUNT,
     "VLLM_NO_USAGE_STATS": "1",
 }
+
+
+def cache_env(name: str) -> dict[str, str]:
+    """Where vLLM keeps compiled graphs: a folder of the server's own.
+
+    vLLM tells what it writes apart by the process, whose number is the same in another container, and which GPUs reach
+    each other by their numbers in the container; two servers of one model would write and read the same files.
+    """
+    return {"VLLM_CACHE_ROOT": f"{CACHE_MOUNT}/servers/{name}"}
+
 
 # Where NVIDIA's runtime is Docker's default, an image that asks for all GPUs would get them without being given any.
 NO_GPU_ENV = {"NVIDIA_VISIBLE_DEVICES": "void"}
@@ -118,6 +128,7 @@ def desired_spec(
     volumes.extend(with_mode(volume) for volume in options["volumes"])
     env = {
         **BASE_ENV,
+        **cache_env(options["name"]),
         **({} if gpus else NO_GPU_ENV),
         **ready_timeout_env(weight_bytes, release),
         **{str(name): as_env(value) for name, value in options["env"].items()},

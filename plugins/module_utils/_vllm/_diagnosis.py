@@ -23,6 +23,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._log impor
 ROOT = 0  # says exactly what is wrong
 LIKELY = 1  # points at it; something with rank 0 may say more
 SYMPTOM = 2  # what other processes report when one has failed
+KILLED = 137  # the exit code of a process that was killed: 128 and the signal's number
 
 
 class Diagnosis(t.NamedTuple):
@@ -261,6 +262,13 @@ SIGNATURES = (
         value=_next_lora_rank,
     ),
     _signature(
+        "lora_missing",
+        r"Loading lora adapter failed: No adapter found for (?P<path>\S+)",
+        "the LoRA adapter {path} is not in the container",
+        "mount its folder under volumes, and name it in engine.lora_modules by its path in the container",
+        variable="engine.lora_modules",
+    ),
+    _signature(
         "nodes_not_dividing",
         r"`--nnodes (?P<nodes>\d+)` must evenly divide the total world size",
         "the GPUs of all nodes together cannot be divided among {nodes} nodes",
@@ -329,6 +337,13 @@ SIGNATURES = (
         r"unknown or invalid runtime name: nvidia|failed to discover GPU vendor from CDI",
         "Docker cannot give a GPU to a container on this host",
         "apply the role private_llm.fleet.nvidia_toolkit; after installing the toolkit Docker must be restarted",
+    ),
+    _signature(
+        "cdi_off",
+        r"could not select device driver \"cdi\"",
+        "the container asks for its GPUs by CDI, and Docker does not inject them",
+        "apply the role private_llm.fleet.nvidia_toolkit, which switches CDI on in Docker 25 and newer; right after a "
+        "start of the engine, run again",
     ),
     _signature(
         "cdi_unresolvable",
@@ -462,6 +477,28 @@ SIGNATURES = (
         r"Cannot find any model weights with [`'](?P<path>[^`']*)",
         "{path} holds no weights",
         "fetch the model again; check engine.load_format and what the download excluded",
+        variable="model",
+    ),
+    _signature(
+        "no_tokenizer",
+        r"Couldn't instantiate the backend tokenizer from one of",
+        "the model's folder holds no tokenizer that the image can read",
+        "fetch the whole model; check what the download excluded",
+        variable="model",
+    ),
+    _signature(
+        "json_damaged",
+        r"^json\.decoder\.JSONDecodeError: ",
+        "a JSON file of the model, most likely its tokenizer, is damaged or was cut short",
+        "fetch the model again",
+        LIKELY,
+        variable="model",
+    ),
+    _signature(
+        "weights_not_readable",
+        r"FileNotFoundError: No such file or directory: (?P<path>\S+\.safetensors)",
+        "{path} is not there, or may not be read by the user that vLLM runs as",
+        "let everyone read the model's folder and files, or fetch the model again",
         variable="model",
     ),
     _signature(
@@ -650,7 +687,7 @@ SIGNATURES = (
     ),
     _signature(
         "wrong_platform",
-        r"exec format error",
+        r"[Ee]xec format error",
         "the image was made for another kind of processor",
         "use the image for this host's architecture (tags with -x86_64 or -aarch64)",
         variable="image",
@@ -666,6 +703,7 @@ SIGNATURES = (
 )
 
 _WEIGHTS_DO_NOT_FIT = next(signature for signature in SIGNATURES if signature.id == "weights_do_not_fit")
+_KILLED = next(signature for signature in SIGNATURES if signature.id == "killed")
 
 # What only says that something else went wrong; never the reason, even when nothing better is found.
 _WRAPPER = re.compile(
@@ -700,6 +738,13 @@ def diagnose(
             "the kernel killed vLLM for want of host memory",
             f"exit code {exit_code}, out of memory" if exit_code is not None else "out of memory",
             "free memory on the host, or use a smaller model or KV cache",
+            "host_out_of_memory",
+        )
+    if best is None and exit_code == KILLED:
+        return Diagnosis(
+            "something killed vLLM, nearly always the kernel for want of host memory",
+            f"exit code {exit_code}",
+            "free memory on the host, or use a smaller model or KV cache; journalctl -k shows what the kernel killed",
             "host_out_of_memory",
         )
     if best is not None:
@@ -740,6 +785,10 @@ def _unknown(texts: t.Sequence[str], exit_code: int | None, name: str) -> Diagno
         if _EXCEPTION.match(text.strip()) and not _WRAPPER.search(text):
             evidence = text.strip()
             break
+    if not evidence and any("WorkerProc initialization failed" in text for text in texts):
+        # A worker that fails says why; one that is killed says nothing.
+        silence = "a worker ended, and no process of vLLM says why"
+        return Diagnosis(_KILLED.cause, silence, _KILLED.fix, _KILLED.id, _KILLED.variable, _KILLED.value({}))
     if not evidence:
         evidence = next((text.strip() for text in reversed(texts) if text.strip()), "the log is empty")
     ended = f"vLLM ended with exit code {exit_code}" if exit_code is not None else "vLLM did not start"

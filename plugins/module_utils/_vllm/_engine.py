@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import re
@@ -128,26 +129,27 @@ class Engine:
     def log(
         self, name: str, since: float = 0.0, until: t.Callable[[str], bool] | None = None, limit: int = 50000
     ) -> list[LogLine]:
-        """Both streams since then, oldest first, no further than the line that ``until`` accepts.
+        """Both streams since then, oldest first: the newest so many lines, or no further than the line that ``until``
+        accepts.
 
         Reading stops there, so that the start of a server that has logged for weeks costs no more than its start.
         Empty when there is no such container, or the logging driver cannot be read.
         """
-        lines: list[LogLine] = []
+        lines: collections.deque[LogLine] = collections.deque(maxlen=limit)
 
         def read() -> None:
             stream = self._api.logs(name, stream=True, follow=False, timestamps=True, since=int(since) or None)
             try:
                 for line in split_lines(stream):
                     lines.append(parse_log_line(line, lines[-1].at if lines else since))
-                    if len(lines) >= limit or (until is not None and until(lines[-1].text)):
+                    if until is not None and (len(lines) >= limit or until(lines[-1].text)):
                         return
             finally:
                 stream.close()
 
         with contextlib.suppress(EngineError):
             self._optional(read)
-        return lines
+        return list(lines)
 
     def _call(self, function: t.Callable[[], T]) -> T:
         import docker

@@ -38,7 +38,7 @@ Engine = t.Mapping[str, t.Any]
 class Gpu(t.NamedTuple):
     """One of the GPUs of a server; they are taken to be alike."""
 
-    memory: int  # bytes, all of it
+    memory: int  # bytes, all that CUDA sees
     name: str = ""
     compute_capability: float = 0.0
 
@@ -138,7 +138,10 @@ def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Spac
         return None if stated is None else _Space(stated, stated, True)
     weights = _memory.weights_of_a_gpu(model, engine, request.weight_bytes)
     overhead = _memory.measured(request.overhead_bytes) or _memory.overhead(
-        model, engine, batched_tokens(engine, request.device, terms.max_model_len, request.gpu)
+        model,
+        engine,
+        batched_tokens(engine, request.device, terms.max_model_len, request.gpu),
+        sequences(engine, request.device, request.gpu),
     )
     if stated is not None:
         left = request.gpu.memory - weights - overhead.least

@@ -204,6 +204,7 @@ class Lifecycle:
         self._waits = waits
         self._hooks = hooks
         self._went_down = 0.0
+        self._put_back = False
         # Seconds for which clients had no server, where one was running before; None as long as there were none.
         self.outage: float | None = None
 
@@ -272,7 +273,7 @@ class Lifecycle:
         except (NotReadyError, EngineError) as error:
             refused = isinstance(error, EngineError)
             if DISCARD in actions:
-                ending = self._put_back(spec.restart_policy, start=True)
+                ending = self._go_back(spec.restart_policy, start=True)
             elif refused and CREATE in actions:
                 self._engine.remove(self._name)
                 ending = "The container was removed, for it never ran."
@@ -281,7 +282,7 @@ class Lifecycle:
                 ending = f"The container is stopped, and kept for its log: docker logs {self._name}."
             else:
                 ending = "The container was left as it is."
-            raise self._failure(error, ending, DISCARD in actions) from error
+            raise self._failure(error, ending) from error
 
     def _replace(self, spec: ServerSpec, start: bool, restored: bool) -> dict[str, t.Any]:
         """A new container in place of the one that is there, which is kept until the new one has proven itself."""
@@ -305,33 +306,36 @@ class Lifecycle:
                 engine.start(self._name)
             result = self._wait(spec, self._files)
         except (NotReadyError, EngineError) as error:
-            ending = self._put_back(spec.restart_policy if restored else policy, was_running)
-            raise self._failure(error, ending, True) from error
+            ending = self._go_back(spec.restart_policy if restored else policy, was_running)
+            raise self._failure(error, ending) from error
         engine.remove(self._previous)
         return result
 
-    def _put_back(self, policy: str, start: bool) -> str:
+    def _go_back(self, policy: str, start: bool) -> str:
         """The previous container and its keys return, and serve if they did before; says how that went."""
         _keys.write_directory(self._directory, self._old_files)
-        self._engine.remove(self._name)
-        self._engine.rename(self._previous, self._name)
-        self._engine.set_restart_policy(self._name, _container.restart_policy_body(policy))
-        if not start:
-            return "The previous container was put back, stopped as it was."
         try:
+            self._engine.remove(self._name)
+            self._engine.rename(self._previous, self._name)
+            self._put_back = True
+            self._engine.set_restart_policy(self._name, _container.restart_policy_body(policy))
+            if not start:
+                return "The previous container was put back, stopped as it was."
             self._engine.start(self._name)
             old = self._engine.inspect(self._name)
             if old is not None:
                 self._wait(_container.spec_of(old), self._old_files)
-        except (NotReadyError, EngineError) as error:
-            why = error.diagnosis.cause if isinstance(error, NotReadyError) else str(error)
-            return f"The previous container was put back, but does not serve, either: {why}."
+        except NotReadyError as error:
+            return f"The previous container was put back, but does not serve, either: {error.diagnosis.cause}."
+        except EngineError as error:
+            done = "was put back, but does not serve, either" if self._put_back else "could not be put back; run again"
+            return f"The previous container {done}: {error}."
         if not self._waits:
             return "The previous container was put back and started."
         ending = "The previous container was put back and serves again"
-        return ending + (f"; the outage was {self.outage:g} seconds." if self.outage is not None else ".")
+        return ending + (f"; the outage was {self.outage:.1f} seconds." if self.outage is not None else ".")
 
-    def _failure(self, error: NotReadyError | EngineError, ending: str, rolled_back: bool) -> StartError:
+    def _failure(self, error: NotReadyError | EngineError, ending: str) -> StartError:
         if isinstance(error, NotReadyError):
             diagnosis, log, begun = error.diagnosis, error.log, error.begun
         else:
@@ -342,5 +346,5 @@ class Lifecycle:
             diagnosis,
             log,
             begun,
-            rolled_back,
+            self._put_back,
         )

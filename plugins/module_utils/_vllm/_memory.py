@@ -8,7 +8,7 @@
 
 Weights follow from the sizes of their files. The rest can only be measured, which vLLM does at every start; until then
 these are estimates, each with the least it can be: contexts and libraries (CUDA, cuBLAS, NCCL) 0.4 to 1.5 GiB, the
-activations of one step with as many tokens as are batched, the sampler's logits, and CUDA graphs.
+activations of one step with as many tokens as are batched or the sampler's logits, whichever is more, and CUDA graphs.
 """
 
 from __future__ import annotations
@@ -58,13 +58,14 @@ def weights_of_a_gpu(model: Model, engine: Engine, weight_bytes: int) -> int:
     return max(0, int(size / gpus) - int(float(engine.get("cpu_offload_gb", 0)) * _GIB))
 
 
-def overhead(model: Model, engine: Engine, batched_tokens: int) -> Overhead:
+def overhead(model: Model, engine: Engine, batched_tokens: int, sequences: int) -> Overhead:
     size = int(engine.get("tensor_parallel_size", 1))
-    step = batched_tokens * (6 * model.hidden_size + 3 * model.intermediate_size // size) * 2
-    logits = min(batched_tokens, int(engine.get("max_num_seqs", 256))) * model.vocab_size * 8
-    contexts = int((1.2 if size > 1 else 0.6) * _GIB)
+    step = batched_tokens * (model.hidden_size + 3 * model.intermediate_size // size) * 2
+    # Sampling for as many requests as there may be is tried out after the step, in float32.
+    logits = min(batched_tokens, sequences) * model.vocab_size * 4
+    contexts = int((0.9 if size > 1 else 0.6) * _GIB)
     graphs = 0 if engine.get("enforce_eager") is True else int(0.7 * _GIB)
-    return Overhead(expected=step + logits + contexts + graphs, least=step // 4 + int(0.4 * _GIB))
+    return Overhead(expected=max(step, logits) + contexts + graphs, least=max(step // 4, logits // 2) + int(0.4 * _GIB))
 
 
 def measured(overhead_bytes: int | None) -> Overhead | None:

@@ -27,6 +27,7 @@ if t.TYPE_CHECKING:
 POLL = 1.0  # seconds
 ATTEMPTS = 3  # at the first token
 LOG_TAIL = 40  # lines handed back when a server fails
+EARLY = 5.0  # seconds by which a line may be older than the start that it belongs to
 
 _READY_LINE = "Application startup complete"
 
@@ -65,13 +66,15 @@ class Waiter:
         self._clock = clock
         self._phase = _log.STARTING
         self._begun = 0.0
+        self._since = 0.0
 
     def wait(self) -> dict[str, t.Any]:
         """What the ready server measured of itself; NotReadyError as soon as it is clear that it will not be ready."""
         deadline = self._clock() + self._timeout
         first = self._inspect()
         restarts = int(first.get("RestartCount") or 0)
-        self._begun = seen = started_at(first)
+        self._begun, self._since = started_at(first), log_since(first)
+        seen = self._since
         self._report(self._phase)
         while True:
             container = self._inspect()
@@ -161,7 +164,7 @@ class Waiter:
 
     def _lines(self) -> list[LogLine]:
         """What was logged since the start that is being waited for, over all attempts of the restart policy."""
-        return [line for line in self._engine.log(self._name, self._begun) if line.at >= self._begun]
+        return [line for line in self._engine.log(self._name, self._since) if line.at >= self._since]
 
     def _timed_out(self) -> NotReadyError:
         lines = self._lines()
@@ -187,6 +190,17 @@ def started_at(container: t.Mapping[str, t.Any]) -> float:
     return epoch(str((container.get("State") or {}).get("StartedAt") or ""))
 
 
+def log_since(container: t.Mapping[str, t.Any]) -> float:
+    """From when on the log is that of the newest start.
+
+    The engine notes the time of a start when the process runs already, and what fails at once has spoken by then. So
+    all counts that was logged after the start before it ended; once the newest has ended as well, and with it what the
+    engine knows of the one before, what was logged shortly before it.
+    """
+    ended, started = epoch(str((container.get("State") or {}).get("FinishedAt") or "")), started_at(container)
+    return ended if ended <= started else started - EARLY
+
+
 def nothing_measured() -> dict[str, t.Any]:
     return {"seconds": None, "kv_cache_tokens": None, "max_concurrency": None, "max_model_len": None}
 
@@ -199,12 +213,12 @@ def measure(
     models: t.Sequence[t.Mapping[str, t.Any]],
 ) -> dict[str, t.Any]:
     """What a ready server found out about itself: its log says it in full, its metrics and model list in part."""
-    begun = started_at(container)
-    lines = engine.log(name, begun, until=lambda text: _READY_LINE in text)
-    lines = [line for line in lines if line.at >= begun]
+    since = log_since(container)
+    lines = engine.log(name, since, until=lambda text: _READY_LINE in text)
+    lines = [line for line in lines if line.at >= since]
     result = nothing_measured()
     if lines and _READY_LINE in lines[-1].text:
-        result["seconds"] = round(lines[-1].at - begun, 1)
+        result["seconds"] = round(lines[-1].at - started_at(container), 1)
     found = _log.facts(line.text for line in lines)
     for key in ("kv_cache_tokens", "max_concurrency", "max_model_len"):
         result[key] = found.get(key)

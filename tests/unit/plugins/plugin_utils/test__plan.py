@@ -135,10 +135,22 @@ def test_one_that_cannot_fit_is_refused_with_what_fits() -> None:
     found = plan([server(gpus=[0])], host(gpu(0, total=76000), gpu(1, total=76000)))
     assert found["problems"] == [
         "vllm_server_instances[0]: big does not fit: one request of max_model_len 40960 needs 10.00 GiB of KV cache, "
-        "and there are 6.44 GiB at most; what fits: engine.max_model_len: 16384; or engine.kv_cache_dtype: fp8; or "
+        "and there are 6.54 GiB at most; what fits: engine.max_model_len: 18432; or engine.kv_cache_dtype: fp8; or "
         "engine.tensor_parallel_size: 2 with 2 GPUs"
     ]
     assert found["notes"] == []
+
+
+def test_what_the_driver_keeps_for_itself_is_not_there_for_a_server() -> None:
+    kept = gpu(0)
+    kept["memory"] = {"total": 81559, "used": 400, "free": 80679}
+    whole, part, untold = (
+        plan([server(gpus=[0], engine={"max_model_len": 8192})], host(one))["servers"][0]["kv_tokens"]
+        for one in (gpu(0), kept, {**kept, "memory": {"total": 81559, "used": None, "free": None}})
+    )
+    # 480 MiB less, of which 92 % would be the server's, at 256 KiB for a token.
+    assert (whole - part) // 16 == 480 * 0.92 * 4 // 16
+    assert untold == whole
 
 
 def test_one_that_may_just_fit_is_noted() -> None:
@@ -164,6 +176,10 @@ def test_a_model_that_is_not_known_is_no_problem() -> None:
     found = plan([TWO], host(gpu(0), gpu(1)), models={})
     assert found["problems"] == []
     assert found["servers"][0]["verdict"] == "cannot_predict"
+    assert found["notes"] == [
+        "vllm_server_instances[0]: big: what it will hold cannot be predicted, for the model's config.json is not "
+        "known before the model has come"
+    ]
 
 
 def test_a_model_on_the_host_is_read_there() -> None:
@@ -189,7 +205,7 @@ def test_a_mig_device_has_the_memory_of_its_own() -> None:
     assert "there is no GPU with UUID MIG-0000" in found["problems"][0]
     part["uuid"] = "MIG-0000"
     found = plan([server(gpus=["MIG-0000"])], host(divided))
-    assert "weights 61.03 GiB and at least 0.50 GiB besides leave no memory" in found["problems"][0]
+    assert "weights 61.03 GiB and at least 0.48 GiB besides leave no memory" in found["problems"][0]
 
 
 def test_a_count_takes_what_the_others_leave() -> None:

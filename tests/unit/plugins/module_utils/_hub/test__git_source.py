@@ -100,6 +100,23 @@ def test_files_are_what_the_repository_holds(server: t.Any, make: Make, tmp_path
     assert [entry["path"].rsplit("/", 1)[-1] for entry in server.log] == ["batch", sha256(WEIGHTS)]
 
 
+def test_a_small_file_comes_with_the_list(server: t.Any, make: Make) -> None:
+    server.add_repository("acme/tiny").commit(
+        {
+            ".gitattributes": b"*.bin filter=lfs diff=lfs merge=lfs -text\n",
+            "config.json": b'{"a": 1}',
+            "a.bin": WEIGHTS,
+        }
+    )
+    source = make()
+    assert source.small_file("config.json") is None, "nothing is known yet"
+    source.entries(source.resolve(None))
+    server.reset_log()
+    assert source.small_file("config.json") == b'{"a": 1}'
+    assert source.small_file("a.bin") is None
+    assert server.log == []
+
+
 def test_one_request_resolves_and_none_pins(server: t.Any, make: Make) -> None:
     repository = server.add_repository("acme/tiny")
     commit = repository.commit({"config.json": b"{}"})

@@ -14,7 +14,11 @@ import pytest
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import file_url, model_config
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import (
+    file_url,
+    from_hub,
+    model_config,
+)
 
 from .conftest import COMMIT, entry
 
@@ -36,14 +40,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return urls
 
 
+def find(folder: Path, origin: Origin, entries: list[Entry]) -> dict[str, t.Any] | None:
+    return model_config(str(folder), entries, lambda: from_hub(origin, None, 10, None))
+
+
 def test_one_file_is_asked_for(tmp_path: Path, asked: list[str]) -> None:
-    assert model_config(str(tmp_path), ORIGIN, [ENTRY], None, 10, None) == CONFIG
+    assert find(tmp_path, ORIGIN, [ENTRY]) == CONFIG
     assert asked == [f"https://hub.example.com/api/v1/models/acme/tiny/repo?Revision={COMMIT}&FilePath=config.json"]
 
 
 def test_what_is_on_the_host_is_not_asked_for(tmp_path: Path, asked: list[str]) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "llama"}', encoding="utf-8")
-    assert model_config(str(tmp_path), ORIGIN, [ENTRY], None, 10, None) == {"model_type": "llama"}
+    assert find(tmp_path, ORIGIN, [ENTRY]) == {"model_type": "llama"}
     assert asked == []
 
 
@@ -59,7 +67,7 @@ def test_what_is_on_the_host_is_not_asked_for(tmp_path: Path, asked: list[str]) 
 def test_what_is_not_there_or_not_that_file_is_nothing(
     tmp_path: Path, asked: list[str], origin: Origin, entries: list[Entry]
 ) -> None:
-    assert model_config(str(tmp_path), origin, entries, None, 10, None) is None
+    assert find(tmp_path, origin, entries) is None
 
 
 def test_a_hub_that_refuses_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,7 +75,7 @@ def test_a_hub_that_refuses_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mo
         raise _transport.TransportError("no", 403)
 
     monkeypatch.setattr(_transport, "get", get)
-    assert model_config(str(tmp_path), ORIGIN, [ENTRY], None, 10, None) is None
+    assert find(tmp_path, ORIGIN, [ENTRY]) is None
 
 
 def test_addresses() -> None:

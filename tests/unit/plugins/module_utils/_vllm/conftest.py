@@ -18,6 +18,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine im
 
 STARTED = "2026-11-23T12:00:00Z"
 STARTED_AT = 1795435200.0
+NEVER = "0001-01-01T00:00:00Z"
 
 
 class FakeEngine:
@@ -38,7 +39,12 @@ class FakeEngine:
             "Config": container,
             "HostConfig": container["HostConfig"],
             "RestartCount": 0,
-            "State": {"Running": running, "StartedAt": STARTED if running else "", "ExitCode": 0},
+            "State": {
+                "Running": running,
+                "StartedAt": STARTED if running else NEVER,
+                "FinishedAt": NEVER,
+                "ExitCode": 0,
+            },
             "NetworkSettings": {"Networks": {"bridge": {}}},
         }
         return self.there[name]

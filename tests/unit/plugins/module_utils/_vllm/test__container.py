@@ -263,6 +263,15 @@ def test_what_the_image_sets_is_no_part_of_the_server() -> None:
     assert "env.PATH" in [change.option for change in _container.differences(_container.spec_of(container), spec())]
 
 
+def test_two_servers_share_kernels_and_nothing_that_vllm_writes_by_itself() -> None:
+    alpha, beta = spec().env, spec(declared(name="beta")).env
+    assert alpha["TRITON_CACHE_DIR"] == beta["TRITON_CACHE_DIR"]
+    assert (alpha["VLLM_CACHE_ROOT"], beta["VLLM_CACHE_ROOT"]) == (
+        "/var/cache/vllm/servers/alpha",
+        "/var/cache/vllm/servers/beta",
+    )
+
+
 def test_a_container_cut_off_from_its_network_differs() -> None:
     container = copy.deepcopy(RECORDED)
     container["NetworkSettings"]["Networks"] = {}

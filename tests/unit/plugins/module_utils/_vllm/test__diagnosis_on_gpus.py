@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import diagnose
 
-LOGS = pathlib.Path(__file__).parents[3] / "fixtures/vllm/gpu_failures"
+LOGS = pathlib.Path(__file__).parents[3] / "fixtures/vllm/failures/gpu"
 # The log, what is found in it, and a part of what is said.
 FOUND = {
     "attention_backend": ("attention_backend", "no attention backend fits these options"),

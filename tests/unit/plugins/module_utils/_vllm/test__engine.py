@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import types
+import typing as t
+
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import (
+    Engine,
     LogLine,
     epoch,
     parse_log_line,
@@ -37,3 +41,20 @@ def test_lines_come_whole_out_of_any_pieces() -> None:
 def test_a_line_without_a_timestamp_belongs_to_the_one_before() -> None:
     assert parse_log_line("2026-11-23T11:54:41Z some text", 5.0) == LogLine(1795434881.0, "some text")
     assert parse_log_line("more of it", 5.0) == LogLine(5.0, "more of it")
+
+
+def reading(count: int) -> Engine:
+    """An engine whose containers have logged so many lines."""
+
+    def logs(name: str, **options: t.Any) -> t.Iterator[bytes]:
+        return (f"2026-11-23T11:54:41Z {number}\n".encode() for number in range(count))
+
+    return Engine(t.cast(t.Any, types.SimpleNamespace(api=types.SimpleNamespace(logs=logs))))
+
+
+def test_of_a_long_log_the_end_is_kept_and_the_start_where_that_is_looked_for() -> None:
+    pytest.importorskip("docker")
+    engine = reading(30)
+    assert [line.text for line in engine.log("alpha", limit=2)] == ["28", "29"]
+    assert [line.text for line in engine.log("alpha", until=lambda text: text == "3")] == ["0", "1", "2", "3"]
+    assert [line.text for line in engine.log("alpha", until=lambda text: False, limit=2)] == ["0", "1"]

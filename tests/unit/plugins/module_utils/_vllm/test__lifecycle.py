@@ -190,7 +190,7 @@ def test_a_server_that_cannot_be_replaced_comes_back_as_it_was(lab: Lab) -> None
     with pytest.raises(StartError) as error:
         lab.carry_out("recreate", "start")
     assert error.value.rolled_back
-    assert str(error.value).endswith("The previous container was put back and serves again; the outage was 40 seconds.")
+    assert str(error.value).endswith("was put back and serves again; the outage was 40.0 seconds.")
     assert lab.outage == 40.0
     assert lab.engine.calls[-1] == "wait for /srv/x with sk-old"
     assert list(lab.engine.there) == ["alpha"]
@@ -211,6 +211,18 @@ def test_a_server_that_cannot_be_replaced_and_does_not_come_back(lab: Lab) -> No
         "The previous container was put back, but does not serve, either: the disk is full."
     )
     assert lab.outage is None
+
+
+def test_an_engine_that_does_not_let_the_previous_server_come_back_hides_no_diagnosis(lab: Lab) -> None:
+    lab.have()
+    lab.failures = [NOT_READY]
+    lab.engine.refuse = {"remove alpha": "removal is in progress"}
+    with pytest.raises(StartError) as error:
+        lab.carry_out("recreate", "start")
+    assert error.value.diagnosis.id == "some_id"
+    assert not error.value.rolled_back
+    assert str(error.value).endswith("The previous container could not be put back; run again: removal is in progress.")
+    assert sorted(lab.engine.there) == ["alpha", "alpha.previous"]
 
 
 def test_nobody_waits_when_told_not_to(lab: Lab) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import Server
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._readiness import NotReadyError, Waiter
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._readiness import NotReadyError, Waiter, log_since
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures" / "vllm"
 STARTED_AT = 1795435200.0
@@ -57,7 +57,7 @@ class Lab:
         }
 
     def end(self, **state: t.Any) -> None:
-        self.engine.there["alpha"]["State"].update(Running=False, **state)
+        self.engine.there["alpha"]["State"].update(Running=False, **{"FinishedAt": "2026-11-23T12:01:00Z", **state})
 
     def wait(self, timeout: float = 60.0) -> dict[str, t.Any]:
         return Waiter(
@@ -126,6 +126,29 @@ def test_an_old_failure_in_the_log_is_not_blamed(lab: Lab) -> None:
     with pytest.raises(NotReadyError) as error:
         lab.wait()
     assert error.value.diagnosis.evidence == "KeyError: 'new'"
+
+
+def test_what_fails_at_once_speaks_before_the_engine_has_noted_its_start(lab: Lab) -> None:
+    # As Docker 20.10 tells it of a program that is not there: the line is 4 ms older than the start.
+    lab.log(["ValueError: No available memory for the cache blocks."], STARTED_AT - 100)
+    lab.log(["[FATAL tini (7)] exec vllm failed: No such file or directory"], STARTED_AT - 0.004)
+    lab.end(ExitCode=127, Restarting=True)
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.id == "no_vllm"
+    assert error.value.log == ["[FATAL tini (7)] exec vllm failed: No such file or directory"]
+
+
+def test_the_end_of_the_start_before_is_where_the_log_of_this_one_begins(lab: Lab) -> None:
+    state = lab.engine.there["alpha"]["State"]
+    state["FinishedAt"] = "2026-11-23T11:59:59.500Z"
+    lab.log(["ValueError: No available memory for the cache blocks."], STARTED_AT - 0.6)
+    lab.log(["KeyError: 'new'"], STARTED_AT - 0.1)
+    assert log_since(lab.engine.inspect("alpha")) == STARTED_AT - 0.5
+    lab.at(3, lambda: lab.engine.there["alpha"].update(RestartCount=1))
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.log == ["KeyError: 'new'"]
 
 
 def test_the_kernel_killed_it(lab: Lab) -> None:
