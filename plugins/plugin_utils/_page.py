@@ -123,7 +123,7 @@ def gather(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping) -> dict[s
             if TONES.get(server["status"], "bad") == "bad"
         ]
         if gpu or servers:
-            address = str(told.get("ansible_host") or host)
+            address = str(told.get("vllm_server_address") or told.get("ansible_host") or host)
             found["hosts"].append({"name": host, "address": address, "gpu": gpu, "servers": servers})
     for host in groups.get("webui_hosts") or []:
         told = hostvars[host]

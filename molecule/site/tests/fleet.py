@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 import typing as t
@@ -115,6 +116,16 @@ def until(what: str, condition: t.Callable[[], t.Any], seconds: float = 120) -> 
     while not condition():
         assert time.monotonic() < end, f"{what} did not happen within {seconds:.0f} seconds"
         time.sleep(0.5)
+
+
+def example(document: str, play: str, changes: t.Mapping[str, str]) -> str:
+    """A play that a guide shows, with the lab's names and values in place of the guide's."""
+    text = (playbooks.ROOT / document).read_text(encoding="utf-8")
+    (found,) = [block for block in re.findall(r"(?ms)^```yaml\n(.*?)^```$", text) if f"- name: {play}\n" in block]
+    for theirs, ours in changes.items():
+        assert theirs in found, f"{document} shows no {theirs} in: {play}"
+        found = found.replace(theirs, ours)
+    return str(found)
 
 
 def address(host: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import chat
 import fleet
+import yaml
 from fleet import GPU_A, GPU_B, WEB
 from playwright.sync_api import sync_playwright
 from tests.support import playbooks
@@ -95,6 +96,36 @@ def test_a_chat_in_the_browser() -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (fleet.ARTIFACTS / "chat.png").stat().st_size > 10_000
+
+
+def test_the_examples_of_the_guides_run(tmp_path: Path) -> None:
+    """On a fleet that is as they declare it: they find it so, and change nothing."""
+    server = {
+        "hosts: gpu_hosts": f"hosts: {GPU_A}",
+        "qwen3-8b": "alpha",
+        "Qwen/Qwen3-8B": "private-llm-lab/tiny-alpha",
+        "gpus: [0]": "gpus: [1]",
+    }
+    offered = {"http://192.0.2.11": f"http://{fleet.address(GPU_A)}", "qwen3-8b": "alpha"}
+    plays = [
+        fleet.example("docs/roles.md", "One server on one host", server),
+        fleet.example("docs/roles.md", "Where the servers of a host are", {}),
+        fleet.example("docs/roles.md", "Offer a server to people", offered),
+        fleet.example("docs/fleet.md", "Say how busy every server is", {}),
+    ]
+    secrets = {
+        "vault_open_webui_admin_password": fleet.on(WEB, "cat", "/etc/private_llm/open_webui/admin_password").strip(),
+        "vault_qwen3_key": fleet.key_of(GPU_A, "alpha"),
+    }
+    (tmp_path / "secrets.yml").write_text(yaml.safe_dump(secrets), encoding="utf-8")
+    (tmp_path / "examples.yml").write_text("\n".join(plays), encoding="utf-8")
+    before = fleet.containers()
+    outcome = fleet.run(str(tmp_path / "examples.yml"), "-e", f"@{tmp_path / 'secrets.yml'}")
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert outcome.changes() == 0, outcome.changed()
+    assert fleet.containers() == before
+    assert outcome.result(GPU_B, "Say it")["msg"] == "beta"
+    assert "alpha: ready, 0 running, 0 waiting" in str(outcome.result(GPU_A, "Tell"))
 
 
 def test_the_report_is_a_page_for_light_and_dark() -> None:

@@ -148,3 +148,11 @@ def test_a_server_that_does_not_run_shows_what_it_measured_before() -> None:
 
 def test_an_empty_fleet_has_a_page() -> None:
     assert "No server was found." in " ".join(read(_page.page({}, {}, "now")).text)
+
+
+def test_a_host_is_shown_under_the_address_by_which_others_reach_its_servers() -> None:
+    known = hostvars()
+    known["gpu-01"]["vllm_server_address"] = "llm.example.com"
+    shown = _page.page(GROUPS, known, "now")
+    assert "<code>llm.example.com:18005</code>" in shown
+    assert "192.0.2.11" not in shown
