@@ -129,6 +129,7 @@ def test_the_examples_of_the_guides_run(tmp_path: Path) -> None:
 
 
 def test_the_report_is_a_page_for_light_and_dark() -> None:
+    fleet.ARTIFACTS.mkdir(parents=True, exist_ok=True)
     written = fleet.ARTIFACTS / "fleet.html"
     outcome = fleet.run(fleet.REPORT, "-e", f"fleet_page_file={written}")
     assert outcome.returncode == 0, outcome.text[-4000:]
