@@ -31,6 +31,7 @@ While it runs, `/_lab/` steers it: GET and DELETE `/_lab/log`, PUT `/_lab/faults
             truncate  answer with only the first `keep` bytes, and a Content-Length that fits them
             status    answer with `status` (and `retry_after`)
             json200   answer HTTP 200 with a JSON error in place of the file
+            html200   answer HTTP 200 with a page for people in place of it
             norange   ignore the Range header
             slow      wait `delay` seconds first, send `rate` bytes a second
             redirect  answer 302 to `to`
@@ -59,7 +60,7 @@ from pathlib import Path
 
 MIB = 1 << 20
 CHUNK = 64 * 1024
-FAULT_KINDS = ("cut", "corrupt", "truncate", "status", "json200", "norange", "slow", "redirect")
+FAULT_KINDS = ("cut", "corrupt", "truncate", "status", "json200", "html200", "norange", "slow", "redirect")
 
 
 class LabError(ValueError):
@@ -486,6 +487,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if "json200" in self.faults:
             status, ranges = 200, False
             blob = Blob.of(b'{"Code":10990101007,"Message":"the file is not there","RequestId":"","Success":false}')
+        if "html200" in self.faults:
+            status, ranges = 200, False
+            blob = Blob.of(b"<!doctype html><title>Sign in</title><p>Sign in to your network to go on.")
         if short := self.faults.get("truncate"):
             blob = Blob.of(b"".join(blob.read(0, min(short.keep, blob.size))))
         start, length = 0, blob.size

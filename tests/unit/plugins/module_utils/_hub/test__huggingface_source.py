@@ -212,6 +212,7 @@ def test_wrong_byte_once(hub: t.Any, commit: str, make: Make, tmp_path: Path) ->
         ({"kind": "corrupt", "at": 5}, r"model\.safetensors \(WrongContent: .* came with 3000000 bytes and SHA-256 "),
         ({"kind": "truncate", "keep": 1000}, r"came with 1000 bytes"),
         ({"kind": "json200"}, r"model\.safetensors \(WrongContent: "),
+        ({"kind": "html200"}, r"model\.safetensors \(WrongContent: "),
     ],
 )
 def test_wrong_contents_always(

@@ -130,6 +130,7 @@ def test_wrong_byte_once(store: ModelStore, hub: t.Any, source: t.Any) -> None:
         ({"kind": "truncate", "keep": 1000, "times": -1}, "1000 bytes"),
         ({"kind": "truncate", "keep": 0, "times": -1}, "0 bytes"),
         ({"kind": "json200", "times": -1}, "but the repository lists 2500000 bytes"),
+        ({"kind": "html200", "times": -1}, "but the repository lists 2500000 bytes"),
         ({"kind": "status", "status": 401, "times": -1}, "401"),
         ({"kind": "status", "status": 403, "times": -1}, "403"),
         ({"kind": "status", "status": 404, "times": -1}, "404"),
@@ -161,8 +162,9 @@ def test_what_passes(
     assert fault.get("retry_after") in (None, *pauses)
 
 
-def test_small_file_answered_with_json(store: ModelStore, hub: t.Any, source: t.Any) -> None:
-    spoil(hub, "FilePath=sub/notes.txt", "json200", times=-1)
+@pytest.mark.parametrize("kind", ["json200", "html200"])
+def test_small_file_answered_with_something_else(store: ModelStore, hub: t.Any, source: t.Any, kind: str) -> None:
+    spoil(hub, "FilePath=sub/notes.txt", kind, times=-1)
     with pytest.raises(HubError, match=r"sub/notes\.txt \("):
         load(store, source())
     assert store.releases() == []
