@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -110,7 +111,11 @@ class Bench:
         said = run(
             argv, check, {"ANSIBLE_LOAD_CALLBACK_PLUGINS": "1", "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.minimal"}
         )
-        result: dict[str, Any] = json.JSONDecoder().raw_decode(said, said.index("{"))[0]
+        # Before it may stand what Ansible says of a failure, with braces of its own.
+        start = re.search(r"^localhost \| \w+!? => ", said, re.MULTILINE)
+        if start is None:
+            raise SystemExit(f"{name} gave no result:\n{said}")
+        result: dict[str, Any] = json.JSONDecoder().raw_decode(said, start.end())[0]
         return result
 
     def remove(self, numbers: range) -> None:
