@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import stat
+import tempfile
 import threading
 import time
 import typing as t
@@ -209,6 +211,36 @@ def test_lock_waits_and_gives_up(store: ModelStore) -> None:
     assert waited
     with store.locked(0, lambda: None):
         pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+@pytest.mark.parametrize("held", [True, False])
+def test_another_user_does_not_get_by_the_lock(held: bool) -> None:
+    """Whether a run of the first user is under way or over: what is that user's is not written by another."""
+
+    def as_nobody(store: ModelStore) -> int:
+        try:
+            os.setuid(65534)
+            with store.locked(0.1, lambda: None):
+                return 1
+        except PermissionError:
+            return 13
+        except BaseException:
+            return 2
+
+    # pytest's own folders are closed to others.
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "models")
+        store = ModelStore(str(root), "acme/tiny")
+        with store.locked(1, lambda: None):
+            pass
+        for path in (Path(folder), root, root / "acme", root / "acme" / "tiny"):
+            path.chmod(0o777)
+        with store.locked(1, lambda: None) if held else contextlib.nullcontext():
+            child = os.fork()
+            if child == 0:
+                os._exit(as_nobody(store))
+            assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 13
 
 
 def test_lock_is_not_fooled_by_a_removed_model(store: ModelStore) -> None:
