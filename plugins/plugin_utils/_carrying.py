@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import typing as t
 
-from ansible import constants as C  # noqa: N812
+from ansible import constants
 from ansible.utils.display import Display
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
@@ -76,7 +76,7 @@ class Carrying:
         entries = [Entry(**item) for item in look["files"] if item["path"] in missing]
         folder = os.path.join(os.path.dirname(look["path"]), STAGING, place_of(look["digest"]))
         host, repo = self._task_vars.get("inventory_hostname", ""), self._action._task.args.get("repo")
-        scratch = tempfile.mkdtemp(dir=C.DEFAULT_LOCAL_TMP)
+        scratch = tempfile.mkdtemp(dir=constants.DEFAULT_LOCAL_TMP)
         try:
             done, total = 0, total_size(entries)
             for number, (entry, path) in enumerate(self._archive.files(entries, scratch), 1):

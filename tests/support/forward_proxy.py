@@ -72,4 +72,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(block)
         onward.close()
 
-    do_HEAD = do_POST = do_GET  # noqa: N815
+    do_HEAD = do_POST = do_GET  # noqa: N815 (the names are the base class's)

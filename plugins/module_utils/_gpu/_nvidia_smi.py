@@ -154,8 +154,8 @@ def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
     This answer, in turn, lacks their UUIDs and profiles.
     """
     try:
-        # It comes from the driver, whom one trusts, and hosts have nothing but the standard library.
-        root = xml.etree.ElementTree.fromstring(output)  # noqa: S314  (printed by the driver of this host)
+        # It is printed by the driver of this host, whom one trusts, and hosts have nothing but the standard library.
+        root = xml.etree.ElementTree.fromstring(output)  # noqa: S314
     except xml.etree.ElementTree.ParseError:
         return {}
     instances: dict[str, dict[int, dict[str, t.Any]]] = {}
