@@ -20,8 +20,8 @@ from results import ARTIFACTS, RESULTS, ROOT, Case, duration, failures, total, w
 # How much of what a failed test said is said again at the end, in characters.
 EXCERPT = 2000
 
-# It needs nothing but one processor for minutes, and its results go to a folder of their own.
-BESIDE = ("sanity",)
+# Each takes one processor for minutes, waits for downloads, and is in nobody's way.
+BESIDE = ("sanity", "images")
 
 
 def run_stage(make: str, name: str, log: Path | None = None) -> Case:
@@ -55,6 +55,8 @@ def run_stages(make: str, names: list[str]) -> list[Case]:
         for name in names:
             print(f"\n== {name}", flush=True)
             if name in beside:
+                if not beside[name].done():
+                    print(f"under way since the beginning; its log: {logs[name].relative_to(ROOT)}", flush=True)
                 case = beside[name].result()
                 print(logs[name].read_text(encoding="utf-8", errors="replace"), end="")
             else:
