@@ -1,7 +1,7 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the scenarios in molecule/, three at a time, and start none after one that failed."""
+"""Run the scenarios in molecule/, two at a time, and start none after one that failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCENARIOS = ROOT / "molecule"
 # The longest scenario builds images and starts a model server; one that hangs must not take all the time there is.
 LIMIT_SECONDS = 2400.0
 
-AT_ONCE = 3
+AT_ONCE = 2
 
 # Needs a GPU, which this machine need not have; run when it is asked for by name.
 ONLY_BY_NAME = {"gpu"}

@@ -82,6 +82,7 @@ docker-registry docker-registry
 git git
 git-lfs git-lfs
 gpg gnupg
+ssh openssh-client
 dpkg-scanpackages dpkg-dev
 apt-ftparchive apt-utils
 ip iproute2

@@ -39,7 +39,7 @@ def call(host: t.Any, path: str, token: str = "", body: t.Any = None, url: str =
         "except u.HTTPError as error:\n"
         "    print(json.dumps([error.code, error.read().decode()]))\n"
     )
-    container = host.ansible.get_variables()["ansible_host"]
+    container = host.ansible.get_variables()["lab_container"]
     done = subprocess.run(
         ["docker", "exec", "-i", container, "python3", "-c", program],
         input=json.dumps([url + path, token, body]),

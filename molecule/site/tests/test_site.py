@@ -212,7 +212,7 @@ def test_a_run_whose_connection_is_cut_ends_well(tmp_path: Path) -> None:
     before = fleet.identity(GPU_B, "beta")
     process = fleet.start(fleet.SERVERS, "--limit", GPU_B, declared=declared)
     fleet.until("a new container", lambda: fleet.identity(GPU_B, "beta") not in ("", before))
-    _cut_connections(process.pid)
+    _cut_connections(GPU_B)
     output, _nothing = process.communicate(timeout=180)
     if process.returncode != 0:
         # The cut came where Ansible itself was talking to the host; the next run takes it from there.
@@ -249,7 +249,7 @@ def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: P
         tmp_path,
         {
             GPU_B: {"vllm_server_instances": broken},
-            "gpu-gone": {"ansible_connection": "community.docker.docker", "vllm_server_instances": []},
+            "gpu-gone": {"ansible_host": "127.0.0.1", "ansible_port": 9, "vllm_server_instances": []},
         },
         groups={"gpu-gone": "gpu_hosts"},
     )
@@ -368,10 +368,6 @@ def _only_the_declared_containers() -> None:
     assert set(fleet.containers()) == {(GPU_A, "alpha"), (GPU_B, "beta"), (WEB, "open-webui")}
 
 
-def _cut_connections(parent: int) -> None:
-    """Kill the clients through which a run of Ansible talks to its hosts, and nothing else."""
-    found = subprocess.run(
-        ["pgrep", "--session", str(parent), "--full", "docker exec"], capture_output=True, text=True, check=False
-    )
-    for pid in found.stdout.split():
-        os.kill(int(pid), signal.SIGKILL)
+def _cut_connections(host: str) -> None:
+    """End the SSH sessions on a host, and nothing that runs in them."""
+    fleet.on(host, "pkill", "--full", "^sshd.*: root@notty")
