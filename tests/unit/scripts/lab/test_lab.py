@@ -126,23 +126,19 @@ def test_a_seed_is_named_by_all_that_is_in_it(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("names", "keys"),
     [
-        (
-            [],
-            [
-                "debian:12",
-                "debian:13",
-                "vllm",
-                "open-webui",
-                "open-webui-older",
-                "debian:12-engine",
-                "debian:13-engine",
-            ],
-        ),
+        ([], list(images.RECIPES)),
         (["vllm", "engine", "vllm"], ["vllm", "debian:12-engine", "debian:13-engine"]),
     ],
 )
 def test_images_are_chosen_by_name_or_group(names: list[str], keys: list[str]) -> None:
     assert images.choose(names) == keys
+
+
+def test_an_image_is_built_after_the_one_it_is_based_on() -> None:
+    assert images.groups_in_order([]) == []
+    assert images.groups_in_order(["vllm"]) == [["python"], ["vllm"]]
+    groups = images.groups_in_order(["open-webui-older", "debian:12-engine", "vllm", "debian:12"])
+    assert groups == [["python", "debian:12"], ["open-webui", "debian:12-engine", "vllm"], ["open-webui-older"]]
 
 
 def test_an_unknown_image_is_named() -> None:
