@@ -21,6 +21,9 @@ T = t.TypeVar("T")
 
 SOCKET = "/var/run/docker.sock"
 
+# How long the engine may take to remove a container that somebody else told it to.
+REMOVAL_SECONDS = 60
+
 _TIMESTAMP = re.compile(r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]\d\d:\d\d)$")
 
 
@@ -120,8 +123,16 @@ class Engine:
         self._call(lambda: self._api.rename(name, new_name))
 
     def remove(self, name: str) -> None:
-        """Remove it with its anonymous volumes, running or not; gone already is well."""
-        self._optional(lambda: self._api.remove_container(name, v=True, force=True))
+        """Remove it with its anonymous volumes, running or not; gone already is well.
+
+        One that somebody else is just removing, such as what an earlier run left at work, is waited for.
+        """
+        try:
+            self._optional(lambda: self._api.remove_container(name, v=True, force=True))
+        except EngineError as error:
+            if "already in progress" not in str(error):
+                raise
+            self._optional(lambda: self._api.wait(name, timeout=REMOVAL_SECONDS, condition="removed"))
 
     def set_restart_policy(self, name: str, policy: t.Mapping[str, t.Any]) -> None:
         self._call(lambda: self._api.update_container(name, restart_policy=dict(policy)))

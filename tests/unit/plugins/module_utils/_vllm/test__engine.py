@@ -11,6 +11,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import (
     Engine,
+    EngineError,
     LogLine,
     epoch,
     parse_log_line,
@@ -58,3 +59,34 @@ def test_of_a_long_log_the_end_is_kept_and_the_start_where_that_is_looked_for() 
     assert [line.text for line in engine.log("alpha", limit=2)] == ["28", "29"]
     assert [line.text for line in engine.log("alpha", until=lambda text: text == "3")] == ["0", "1", "2", "3"]
     assert [line.text for line in engine.log("alpha", until=lambda text: False, limit=2)] == ["0", "1"]
+
+
+def removing(says: str, gone: bool) -> tuple[Engine, list[tuple[str, str]]]:
+    """An engine that refuses a removal with these words, and is asked to wait for one; with what it was asked for."""
+    errors = pytest.importorskip("docker").errors
+    asked = []
+
+    def remove_container(name: str, **_options: t.Any) -> None:
+        raise errors.APIError("409 Client Error", explanation=says)
+
+    def wait(name: str, timeout: float, condition: str) -> None:
+        asked.append((name, condition))
+        if gone:
+            raise errors.NotFound("404 Client Error", explanation="No such container")
+
+    api = types.SimpleNamespace(remove_container=remove_container, wait=wait)
+    return Engine(t.cast(t.Any, types.SimpleNamespace(api=api))), asked
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_container_that_somebody_else_removes_is_waited_for(gone: bool) -> None:
+    engine, asked = removing("removal of container alpha.previous is already in progress", gone)
+    engine.remove("alpha.previous")
+    assert asked == [("alpha.previous", "removed")]
+
+
+def test_another_refusal_to_remove_is_told() -> None:
+    engine, asked = removing("driver failed to remove root filesystem", gone=False)
+    with pytest.raises(EngineError, match="driver failed to remove root filesystem"):
+        engine.remove("alpha")
+    assert asked == []
