@@ -17,7 +17,7 @@ from types import CodeType
 FOLDER = f"/var/cache/private-llm-lab/{sys.implementation.cache_tag}"
 
 # Not for others to call; it is there, with these arguments, from Python 3.8 to 3.13 at least.
-compile_source = zipimport._compile_source  # type: ignore[attr-defined]
+compile_source = zipimport._compile_source  # type: ignore[attr-defined]  # private, so not in the stubs
 
 
 def compile_once(pathname: str, source: bytes) -> CodeType:
@@ -39,4 +39,4 @@ def compile_once(pathname: str, source: bytes) -> CodeType:
     return code
 
 
-zipimport._compile_source = compile_once  # type: ignore[attr-defined]
+zipimport._compile_source = compile_once  # type: ignore[attr-defined]  # as above

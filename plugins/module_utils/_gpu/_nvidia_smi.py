@@ -155,7 +155,7 @@ def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
     """
     try:
         # It is printed by the driver of this host, whom one trusts, and hosts have nothing but the standard library.
-        root = xml.etree.ElementTree.fromstring(output)  # noqa: S314
+        root = xml.etree.ElementTree.fromstring(output)  # noqa: S314  # from the driver
     except xml.etree.ElementTree.ParseError:
         return {}
     instances: dict[str, dict[int, dict[str, t.Any]]] = {}

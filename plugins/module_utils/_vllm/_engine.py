@@ -132,7 +132,16 @@ class Engine:
         except EngineError as error:
             if "already in progress" not in str(error):
                 raise
+            self._wait_until_removed(name)
+
+    def _wait_until_removed(self, name: str) -> None:
+        try:
             self._optional(lambda: self._api.wait(name, timeout=REMOVAL_SECONDS, condition="removed"))
+        except EngineError as error:
+            raise EngineError(
+                f"container {name} is being removed, and the engine did not say within {REMOVAL_SECONDS} seconds that"
+                f" it is gone ({error}); look at it with docker ps --all, and at the engine's log, and run again"
+            ) from error
 
     def set_restart_policy(self, name: str, policy: t.Mapping[str, t.Any]) -> None:
         self._call(lambda: self._api.update_container(name, restart_policy=dict(policy)))

@@ -170,7 +170,8 @@ def test_what_runs_beside_is_told_in_its_turn(
     assert "== good: passed in" in before
     # It may still be under way then.
     log = ".cache/artifacts/stages/sanity.log"
-    assert its_turn.removeprefix(f"under way since the beginning; its log: {log}\n").startswith("sane\nodd\n== sanity:")
+    told = its_turn.removeprefix(f"under way since the beginning; its log: {log}\n")
+    assert told.startswith("sane\nodd\n== sanity: passed in")
 
 
 def test_pip_configuration_is_written_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,3 +90,14 @@ def test_another_refusal_to_remove_is_told() -> None:
     with pytest.raises(EngineError, match="driver failed to remove root filesystem"):
         engine.remove("alpha")
     assert asked == []
+
+
+def test_a_removal_that_does_not_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, _asked = removing("removal of container alpha is already in progress", gone=False)
+
+    def wait(name: str, **_options: t.Any) -> None:
+        raise pytest.importorskip("requests").exceptions.ReadTimeout("Read timed out.")
+
+    monkeypatch.setattr(engine._api, "wait", wait)
+    with pytest.raises(EngineError, match=r"container alpha is being removed, .* within 60 seconds .*docker ps --all"):
+        engine.remove("alpha")
