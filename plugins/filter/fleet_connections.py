@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import connections, told_endpoints
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import connections
 
 DOCUMENTATION = r"""
 name: fleet_connections
@@ -17,11 +17,12 @@ author:
 description:
   - Derives from each host's C(vllm_server_endpoints) the connections that an Open WebUI is to have.
   - A server on Open WebUI's own host is reached through the gateway to the host.
-  - Servers with one served model name are told apart by a prefix.
+  - Servers that serve the same model name are told apart by a prefix, the host's name. What is declared for all hosts
+    decides that, so that a run with C(--limit), or one without a host that is down, gives no model another name.
 positional: hostvars, web_host
 options:
   _input:
-    description: Names of the hosts with servers. One that has no C(vllm_server_endpoints) is passed over.
+    description: Names of the hosts with servers. One that has no C(vllm_server_endpoints) gets no connection.
     type: list
     elements: str
     required: true
@@ -51,14 +52,9 @@ _value:
 """
 
 
-def fleet_connections(hosts: t.Sequence[str], hostvars: t.Mapping[str, t.Any], web_host: str) -> list[dict[str, t.Any]]:
-    """One entry for each running server of the hosts."""
-    return connections(told_endpoints(hosts, hostvars), web_host)
-
-
 class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Names to functions."""
-        return {"fleet_connections": fleet_connections}
+        return {"fleet_connections": connections}

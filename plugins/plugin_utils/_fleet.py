@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import base64
+import collections
 import ipaddress
 import typing as t
 
@@ -79,41 +80,60 @@ def _is_loopback(bind: str) -> bool:
 
 
 def told_endpoints(hosts: t.Sequence[str], hostvars: Mapping) -> dict[str, list[dict[str, t.Any]]]:
-    """What the role vllm_server told about the servers of each host; a host that failed before told nothing."""
+    """What the role vllm_server told about the servers of each host; a host that failed before, or that is not part of
+    this run, told nothing."""
     return {
         host: hostvars[host]["vllm_server_endpoints"] for host in hosts if "vllm_server_endpoints" in hostvars[host]
     }
 
 
-def connections(endpoints: Mapping, web_host: str) -> list[dict[str, t.Any]]:
-    """One connection for each running server of the fleet, as Open WebUI on ``web_host`` is to have it.
+def connections(hosts: t.Sequence[str], hostvars: Mapping, web_host: str) -> list[dict[str, t.Any]]:
+    """One connection for each running server that told where it is, as Open WebUI on ``web_host`` is to have it.
 
-    ``endpoints`` maps a host to its servers. Servers of different hosts that serve the same model name are told apart
-    by a prefix, the host's name; Open WebUI would otherwise show only the first of them.
+    Servers that serve the same model name are told apart by a prefix; Open WebUI would otherwise show only the first of
+    them. The prefix is the host's name, with the server's where one host has several. The declaration of all hosts
+    decides, not what runs or answers today: a host that is left out of a run, or a server that is stopped for an hour,
+    must not give the models of the others new names.
     """
-    running = [
-        (host, server) for host, servers in endpoints.items() for server in servers if server["state"] == "started"
-    ]
-    holders: dict[str, set[str]] = {}
-    for host, server in running:
-        for name in server["served_model_names"]:
-            holders.setdefault(name, set()).add(f"{host}/{server['name']}")
+    told = told_endpoints(hosts, hostvars)
+    declared = {host: _declared_names(hostvars[host], told.get(host)) for host in hosts}
+    on_host = {host: collections.Counter(names) for host, names in declared.items()}
+    in_fleet = sum(on_host.values(), collections.Counter())
     result = []
-    for host, server in running:
-        shared = any(len(holders[name]) > 1 for name in server["served_model_names"])
-        prefix = host if shared else ""
-        result.append(
-            {
-                "host": host,
-                "server": server["name"],
-                "url": server_url(server, host, web_host),
-                "key_file": server["key_file"],
-                "prefix_id": prefix,
-                "served": list(server["served_model_names"]),
-                "models": [f"{prefix}.{name}" if prefix else name for name in server["served_model_names"]],
-            }
-        )
+    for host, servers in told.items():
+        for server in servers:
+            if server["state"] != "started":
+                continue
+            served = list(server["served_model_names"])
+            prefix = ""
+            if any(on_host[host][name] > 1 for name in served):
+                prefix = f"{host}-{server['name']}"
+            elif any(in_fleet[name] > 1 for name in served):
+                prefix = host
+            result.append(
+                {
+                    "host": host,
+                    "server": server["name"],
+                    "url": server_url(server, host, web_host),
+                    "key_file": server["key_file"],
+                    "prefix_id": prefix,
+                    "served": served,
+                    "models": [f"{prefix}.{name}" if prefix else name for name in served],
+                }
+            )
     return result
+
+
+def _declared_names(host: Mapping, told: t.Sequence[Mapping] | None) -> list[str]:
+    """The names that the servers of a host serve, or would, once for each server: as told, or else as declared."""
+    if told is not None:
+        return [name for server in told for name in set(server["served_model_names"])]
+    return [
+        str(name)
+        for instance in host.get("vllm_server_instances") or []
+        if isinstance(instance, t.Mapping) and instance.get("state") != "absent"
+        for name in set(instance.get("served_model_names") or [instance.get("name")])
+    ]
 
 
 def with_keys(servers: t.Sequence[Mapping], read: t.Sequence[Mapping], static: bool = False) -> list[dict[str, t.Any]]:

@@ -40,9 +40,13 @@ class Outcome:
 
     def result(self, host: str, task: str) -> dict[str, t.Any]:
         """The last result of a task on a host."""
-        found = [result for at, name, result in self._results() if at == host and name.endswith(task)]
+        found = self.results(host, task)
         assert found, f"task {task!r} did not run on {host}; the run printed:\n{self.text[-4000:]}"
         return found[-1]
+
+    def results(self, host: str, task: str) -> list[dict[str, t.Any]]:
+        """What every task of that name did on a host, in their order."""
+        return [result for at, name, result in self._results() if at == host and name.endswith(task)]
 
     def changes(self) -> int:
         """How many changes the recap counts."""

@@ -28,6 +28,7 @@ ARTIFACTS = playbooks.ROOT / ".cache" / "artifacts" / "site"
 SITE = "playbooks/site.yml"
 PLAN = "playbooks/plan.yml"
 SERVERS = "playbooks/servers.yml"
+WEBUI = "playbooks/webui.yml"
 REPORT = "playbooks/report.yml"
 REMOVE = "playbooks/remove.yml"
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import chat
 import fleet
@@ -19,10 +20,13 @@ import yaml
 from fleet import GPU_A, GPU_B, WEB
 from playwright.sync_api import sync_playwright
 from tests.support import playbooks
+from tests.support.playbooks import Outcome
 
 ALPHA_SAYS = "Hello from the alpha model."
 BETA_SAYS = "Hello from the beta model."
 PORT = 18005
+# The connection that Open WebUI begins with, and the one that the inventory declares besides; both are switched off.
+ELSEWHERE = {"api.openai.com", "192.0.2.1"}
 
 
 def test_a_server_answers_with_its_key_and_not_without_it() -> None:
@@ -256,11 +260,13 @@ def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: P
     before = fleet.containers()
     outcome = fleet.run(fleet.SITE, declared=declared)
     assert outcome.returncode != 0
-    named = outcome.failures()["localhost", "Hosts that failed"]
+    named = "\n".join(outcome.result("localhost", "Hosts that failed")["msg"])
     assert "gpu-gone: reach: cannot be reached" in named
     assert f"{GPU_B}: servers: " in named
     assert "nosuch" in named
-    assert outcome.stats[GPU_A]["failures"] == outcome.stats[WEB]["failures"] == 0
+    failures = {host: counts["failures"] for host, counts in outcome.stats.items()}
+    assert failures == {GPU_A: 0, GPU_B: 1, "gpu-gone": 1, WEB: 0, "localhost": 0}
+    assert _connected(outcome) == {GPU_A, GPU_B} | ELSEWHERE  # what failed today is not forgotten
     report = "\n".join(outcome.result("localhost", "The fleet")["msg"])
     assert f'"{ALPHA_SAYS}"' in report
     # beta was put back and answers as before.
@@ -346,6 +352,20 @@ def test_a_revision_that_does_not_exist_is_named_before_anything_is_changed(tmp_
     assert fleet.containers() == before
 
 
+def test_a_server_that_leaves_the_fleet_leaves_open_webui(tmp_path: Path) -> None:
+    leaving = fleet.instances(GPU_B, beta={"state": "absent"})
+    declared = fleet.declare(tmp_path, {GPU_B: {"vllm_server_instances": leaving}})
+    # A run without the host tells nothing of what it has.
+    outcome = fleet.run(fleet.WEBUI, "--limit", f"{GPU_A},{WEB}", declared=declared)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert outcome.changes() == 0
+    assert _connected(outcome) == {GPU_A, GPU_B} | ELSEWHERE
+    outcome = fleet.run(fleet.WEBUI, declared=declared)
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert {task.rsplit(" : ")[-1] for _host, task in outcome.changed()} == {"Declare the connections"}
+    assert _connected(outcome) == {GPU_A} | ELSEWHERE
+
+
 def test_removal_takes_what_the_collection_made_and_nothing_else() -> None:
     fleet.on(GPU_B, "docker", "run", "--detach", "--name", "bystander", "--entrypoint", "sleep", _image(GPU_B), "600")
     outcome = fleet.run(fleet.REMOVE)
@@ -362,6 +382,14 @@ def test_removal_takes_what_the_collection_made_and_nothing_else() -> None:
 
 def _image(host: str) -> str:
     return fleet.on(host, "docker", "images", "--format", "{{.Repository}}:{{.Tag}}").split()[0]
+
+
+def _connected(outcome: Outcome) -> set[str]:
+    """The hosts, or their addresses, that Open WebUI has connections to after a run."""
+    (declared,) = [one for one in outcome.results(WEB, "Declare the connections") if "connections" in one]
+    hosts = {fleet.address(host): host for host in (GPU_A, GPU_B)}
+    found = [str(urlsplit(connection["url"]).hostname) for connection in declared["connections"]]
+    return {hosts.get(one, one) for one in found}
 
 
 def _only_the_declared_containers() -> None:

@@ -71,21 +71,72 @@ def test_a_server_bound_to_loopback_is_a_problem_where_there_is_a_web_host() -> 
     assert _fleet.connection_problems(list(hostvars), hostvars, []) == []
 
 
+def told(*servers: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The variables of a host whose servers told where they are."""
+    return {"vllm_server_endpoints": list(servers)}
+
+
+def connected(hostvars: dict[str, t.Any]) -> list[tuple[str, str, list[str]]]:
+    """Host, server and the models' names in Open WebUI, of each connection."""
+    return [
+        (entry["host"], entry["server"], entry["models"])
+        for entry in _fleet.connections(list(hostvars), hostvars, "web")
+    ]
+
+
 def test_connections_leave_out_servers_that_do_not_run() -> None:
-    found = _fleet.connections({"gpu": [endpoint(), endpoint(name="beta", state="stopped")]}, "web")
-    assert [(entry["host"], entry["server"], entry["prefix_id"]) for entry in found] == [("gpu", "alpha", "")]
-    assert found[0]["models"] == ["alpha"]
+    beta = endpoint(name="beta", served_model_names=["beta"], state="stopped")
+    assert connected({"gpu": told(endpoint(), beta)}) == [("gpu", "alpha", ["alpha"])]
+
+
+def test_connections_leave_out_hosts_that_told_nothing() -> None:
+    assert connected({"gpu-01": told(endpoint()), "gpu-02": {}}) == [("gpu-01", "alpha", ["alpha"])]
 
 
 def test_servers_of_one_model_are_told_apart_by_a_prefix() -> None:
-    found = _fleet.connections(
-        {"gpu-01": [endpoint()], "gpu-02": [endpoint(), endpoint(name="beta", served_model_names=["beta"])]}, "web"
-    )
-    assert [(entry["prefix_id"], entry["models"]) for entry in found] == [
-        ("gpu-01", ["gpu-01.alpha"]),
-        ("gpu-02", ["gpu-02.alpha"]),
-        ("", ["beta"]),
+    beta = endpoint(name="beta", served_model_names=["beta"])
+    assert connected({"gpu-01": told(endpoint()), "gpu-02": told(endpoint(), beta)}) == [
+        ("gpu-01", "alpha", ["gpu-01.alpha"]),
+        ("gpu-02", "alpha", ["gpu-02.alpha"]),
+        ("gpu-02", "beta", ["beta"]),
     ]
+
+
+def test_servers_of_one_model_on_one_host_are_told_apart_by_their_names_too() -> None:
+    both = [
+        endpoint(name="first", served_model_names=["m", "m-latest"]),
+        endpoint(name="next", served_model_names=["m"]),
+    ]
+    assert connected({"gpu-01": told(*both), "gpu-02": told(endpoint(name="m", served_model_names=["m"]))}) == [
+        ("gpu-01", "first", ["gpu-01-first.m", "gpu-01-first.m-latest"]),
+        ("gpu-01", "next", ["gpu-01-next.m"]),
+        ("gpu-02", "m", ["gpu-02.m"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"vllm_server_instances": [{"name": "alpha"}]}, id="left out of this run"),
+        pytest.param(
+            {"vllm_server_instances": [{"name": "x", "served_model_names": ["alpha"]}]}, id="by its served name"
+        ),
+        pytest.param(told(endpoint(state="stopped")), id="stopped"),
+    ],
+)
+def test_a_server_keeps_its_models_names_while_another_one_of_that_model_is_away(other: dict[str, t.Any]) -> None:
+    assert connected({"gpu-01": told(endpoint()), "gpu-02": other}) == [("gpu-01", "alpha", ["gpu-01.alpha"])]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"vllm_server_instances": [{"name": "alpha", "state": "absent"}]}, id="declared absent"),
+        pytest.param({"vllm_server_instances": ["alpha", {"name": "beta"}]}, id="nonsense"),
+    ],
+)
+def test_a_server_that_is_gone_leaves_its_name_to_the_other(other: dict[str, t.Any]) -> None:
+    assert connected({"gpu-01": told(endpoint()), "gpu-02": other}) == [("gpu-01", "alpha", ["alpha"])]
 
 
 def test_table_aligns_and_marks_what_is_missing() -> None:
@@ -102,19 +153,10 @@ def test_wants_gpus(instance: dict[str, t.Any], expected: bool) -> None:
     assert _fleet.wants_gpus([{**instance, "state": "absent"}]) is False
 
 
-def test_hosts_that_told_nothing_are_passed_over() -> None:
-    hostvars = {"gpu-01": {"vllm_server_endpoints": [endpoint()]}, "gpu-02": {}}
-    assert _fleet.told_endpoints(["gpu-01", "gpu-02"], hostvars) == {"gpu-01": [endpoint()]}
-
-
 def test_keys_find_their_servers() -> None:
-    servers = _fleet.connections(
-        {
-            "gpu-01": [endpoint(), endpoint(name="open", served_model_names=["open"], key_file="")],
-            "gpu-02": [endpoint()],
-        },
-        "web",
-    )
+    without = endpoint(name="open", served_model_names=["open"], key_file="")
+    hostvars = {"gpu-01": told(endpoint(), without), "gpu-02": told(endpoint())}
+    servers = _fleet.connections(list(hostvars), hostvars, "web")
     read = [
         {"item": servers[0], "content": base64.b64encode(b"first\nsecond\n").decode()},
         {"item": servers[2], "failed": True, "msg": "file not found"},
