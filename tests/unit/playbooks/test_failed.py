@@ -78,3 +78,9 @@ def test_a_step_by_itself_fails_where_it_failed(run: Run) -> None:
     assert done.returncode == 2, done.stdout + done.stderr
     assert REFUSED in done.stdout
     assert "the others went on" not in done.stdout
+
+
+def test_a_host_that_is_left_out_of_a_run_has_not_failed(run: Run) -> None:
+    done = run([step("verify")], "--limit", "bystander,localhost")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "box" not in done.stdout

@@ -213,6 +213,13 @@ def test_the_report_shows_servers_web_and_answers_and_names_who_failed() -> None
     ]
 
 
+def test_hosts_that_a_limit_leaves_out_have_not_failed_but_those_that_were_lost_have() -> None:
+    limit = {"ansible_limit": "gpu-01"}
+    hostvars = {"gpu-01": {**limit, "fleet_reached": {}}, "gpu-02": limit}
+    report = _fleet.report({"gpu_hosts": ["gpu-01", "gpu-02"], "webui_hosts": []}, hostvars)
+    assert report["failed"] == ["gpu-01: did not come to the end of its steps; its last task above says why"]
+
+
 def test_what_comes_next_is_what_there_is() -> None:
     groups = {"gpu_hosts": ["gpu-01"], "webui_hosts": []}
     open_server = {"gpu-01": {"vllm_server_endpoints": [endpoint(status="ready", key_file="")]}}
