@@ -90,8 +90,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._fit import Gpu, Request, fit
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._verdict import Gpu, Request, fit
 
 
 def vllm_fit(

@@ -14,14 +14,14 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _fit
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import with_parallel_size
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import VARIABLE, gpu_count
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_files import weight_bytes
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_layers import text_config
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import repository_of
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _plan_fit, _plan_gpus
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import table
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import text_config
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -68,12 +68,12 @@ def host_plan(
                 problems += _plan_gpus.driver(server, gpu.get("driver_version"))
                 notes += _plan_gpus.links(server, uuids, gpu)
                 notes += _idle(server, len(uuids))
-            if request is not None and row["verdict"] == _fit.DOES_NOT_FIT:
+            if request is not None and row["verdict"] == _verdict.DOES_NOT_FIT:
                 others = {uuid for name, uuids in given.items() if name != server["name"] for uuid in uuids}
                 whole = {str(one["uuid"]) for one in gpu["gpus"]}
                 row["nearest"] = _plan_fit.nearest(request, len(whole - others))
                 problems.append(f"{server['where']}: {_refusal(row)}{_plan_fit.said(row['nearest'])}")
-            if row["verdict"] != _fit.DOES_NOT_FIT:
+            if row["verdict"] != _verdict.DOES_NOT_FIT:
                 notes += [f"{server['where']}: {server['name']}: {reason}" for reason in row["reasons"]]
         rows.append(row)
     return {"servers": rows, "problems": sorted(problems), "notes": sorted(notes)}
@@ -145,18 +145,18 @@ def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dic
 _NO_CONFIG = "what it will hold cannot be predicted, for the model's config.json is not known before the model has come"
 
 
-def _predict(row: dict[str, t.Any], request: _fit.Request | None) -> None:
+def _predict(row: dict[str, t.Any], request: _verdict.Request | None) -> None:
     """Fill in what the server will hold: as it measured itself, where nothing changes, else as reckoned."""
     if request is None:
-        row.update(verdict=_fit.CANNOT_PREDICT, reasons=[_NO_CONFIG])
+        row.update(verdict=_verdict.CANNOT_PREDICT, reasons=[_NO_CONFIG])
     else:
-        answer = _fit.fit(request).as_result()
+        answer = _verdict.fit(request).as_result()
         row.update({key: answer[key] for key in answer.keys() & row.keys()})
         row["estimated"] = answer["overhead_bytes"] is not None and "kv_cache_memory_bytes" not in request.engine
     measured = row["measured"]
     if measured and measured.get("kv_cache_tokens"):
         row.update(
-            verdict=_fit.FITS,
+            verdict=_verdict.FITS,
             reasons=[],
             estimated=False,
             kv_tokens=measured["kv_cache_tokens"],
@@ -311,7 +311,7 @@ def _cells(row: Mapping) -> dict[str, str]:
 
 def _tokens(row: Mapping) -> str:
     if row["kv_tokens"] is None:
-        return "?" if row["verdict"] == _fit.CANNOT_PREDICT else ""
+        return "?" if row["verdict"] == _verdict.CANNOT_PREDICT else ""
     return f"{'about ' if row['estimated'] else ''}{row['kv_tokens']:,}"
 
 

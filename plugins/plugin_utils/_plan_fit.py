@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _fit
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
 
 Mapping = t.Mapping[str, t.Any]
 MIB = 2**20
@@ -23,13 +23,13 @@ def device_of(server: Mapping) -> str:
     return "cpu" if not server["gpus"] or "cpu" in repository_of(server["image"]).rpartition("/")[2] else "cuda"
 
 
-def gpu_of(gpus: t.Sequence[Mapping]) -> _fit.Gpu | None:
+def gpu_of(gpus: t.Sequence[Mapping]) -> _verdict.Gpu | None:
     """The smallest of a server's GPUs; None when it has none, or the driver does not tell."""
     sized = [(_memory_of(one), one) for one in gpus]
     if not sized or not all(memory for memory, _gpu in sized):
         return None
     memory, least = min(sized, key=lambda pair: pair[0])
-    return _fit.Gpu(memory * MIB, str(least["name"]), float(least.get("compute_capability") or 0))
+    return _verdict.Gpu(memory * MIB, str(least["name"]), float(least.get("compute_capability") or 0))
 
 
 def _memory_of(gpu: Mapping) -> int:
@@ -39,13 +39,13 @@ def _memory_of(gpu: Mapping) -> int:
     return int(used) + int(free) if used is not None and free else int(memory.get("total") or 0)
 
 
-def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _fit.Request | None:
+def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _verdict.Request | None:
     """The question; None when there is no configuration to ask about."""
     if not model.get("config"):
         return None
     device = device_of(server)
     space = str(server["env"].get("VLLM_CPU_KVCACHE_SPACE") or "")
-    return _fit.Request(
+    return _verdict.Request(
         config=model["config"],
         engine=server["engine"],
         release=release_of(server["image"]),
@@ -56,7 +56,9 @@ def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _f
     )
 
 
-def calibrated(request: _fit.Request | None, server: Mapping, looked: Mapping, host: Mapping) -> _fit.Request | None:
+def calibrated(
+    request: _verdict.Request | None, server: Mapping, looked: Mapping, host: Mapping
+) -> _verdict.Request | None:
     """The same question, with what the server's last start tells of the memory that is needed besides.
 
     It tells that only of the same image and model on as many GPUs.
@@ -73,16 +75,16 @@ def calibrated(request: _fit.Request | None, server: Mapping, looked: Mapping, h
     if not alike or container.get("image") != server["image"]:
         return request
     earlier = request._replace(engine=before, max_model_len=measured.get("max_model_len"))
-    return request._replace(overhead_bytes=_fit.overhead_behind(earlier, int(tokens)))
+    return request._replace(overhead_bytes=_verdict.overhead_behind(earlier, int(tokens)))
 
 
-def nearest(request: _fit.Request, free_gpus: int) -> list[dict[str, t.Any]]:
+def nearest(request: _verdict.Request, free_gpus: int) -> list[dict[str, t.Any]]:
     """The smallest changes of the options that make it fit, each by itself: what to set, and what that gives.
 
     ``free_gpus`` is how many GPUs of the host the server could have.
     """
     found: list[dict[str, t.Any]] = []
-    length = _fit.fit(request).max_model_len_that_fits or 0
+    length = _verdict.fit(request).max_model_len_that_fits or 0
     rounded = length // 1024 * 1024 if length >= 2048 else length // 128 * 128
     if rounded:
         found.append({"max_model_len": rounded})
@@ -97,13 +99,13 @@ def nearest(request: _fit.Request, free_gpus: int) -> list[dict[str, t.Any]]:
     for change in found:
         if any(set(change) == set(earlier["engine"]) for earlier in result):
             continue  # a smaller change of the same option does already
-        answer = _fit.fit(request._replace(engine={**request.engine, **change}))
-        if answer.verdict == _fit.FITS:
+        answer = _verdict.fit(request._replace(engine={**request.engine, **change}))
+        if answer.verdict == _verdict.FITS:
             result.append({"engine": change, "kv_tokens": answer.kv_tokens, "max_concurrency": answer.max_concurrency})
     return result
 
 
-def fits_on(request: _fit.Request, gpus: t.Sequence[Mapping]) -> int | None:
+def fits_on(request: _verdict.Request, gpus: t.Sequence[Mapping]) -> int | None:
     """With how many GPUs of another host it would fit; None when with none of the numbers that may be."""
     gpu = gpu_of(gpus)
     if request.device != "cuda" or gpu is None:
@@ -111,7 +113,7 @@ def fits_on(request: _fit.Request, gpus: t.Sequence[Mapping]) -> int | None:
     size = int(request.engine.get("tensor_parallel_size") or 1)
     while size <= len(gpus):
         engine = {**request.engine, "tensor_parallel_size": size}
-        if _fit.fit(request._replace(gpu=gpu, engine=engine)).verdict == _fit.FITS:
+        if _verdict.fit(request._replace(gpu=gpu, engine=engine)).verdict == _verdict.FITS:
             return size
         size *= 2
     return None

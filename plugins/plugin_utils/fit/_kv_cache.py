@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_layers import (
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import (
     Attention,
     CannotPredict,
     Latent,
@@ -77,7 +77,7 @@ class KvCache(t.NamedTuple):
         return self.bytes_per_block * (self.blocks_per_request + 1)
 
 
-Layers = t.Sequence[t.Tuple[Layer, ...]]
+Layers = t.Sequence[tuple[Layer, ...]]
 
 
 def plan(layers: Layers, terms: Terms) -> KvCache | None:
@@ -242,7 +242,7 @@ def _stages(layers: int, size: int) -> list[range]:
     for offset in range(layers % size):
         counts[-(offset + 2)] += 1
     starts = [sum(counts[:stage]) for stage in range(size)]
-    return [range(start, start + count) for start, count in zip(starts, counts)]
+    return [range(start, start + count) for start, count in zip(starts, counts, strict=True)]
 
 
 def _widest(groups: t.Sequence[Group], stage: range) -> int:

@@ -11,12 +11,12 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _fit
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
 
 RECORDED = json.loads((pathlib.Path(__file__).parents[3] / "fixtures/vllm/gpu_0.23.0.json").read_text(encoding="utf-8"))
 CASES = RECORDED["cases"]
 # Nothing was in use; what CUDA sees is 480 MiB less than the total that nvidia-smi tells.
-GPU = _fit.Gpu(RECORDED["gpu"]["free_mib"] * 2**20, RECORDED["gpu"]["name"], 9.0)
+GPU = _verdict.Gpu(RECORDED["gpu"]["free_mib"] * 2**20, RECORDED["gpu"]["name"], 9.0)
 GIB = 2**30
 # vLLM says how much memory there is with two digits, so the tokens are those of a range.
 ROUNDING = int(0.005 * GIB)
@@ -25,12 +25,12 @@ ROUNDING = int(0.005 * GIB)
 TOO_SMALL, TOO_LARGE, DENSE = 0.8 * GIB, 2.25 * GIB, 0.25 * GIB
 
 
-def predict(name: str, **known: t.Any) -> _fit.Fit:
+def predict(name: str, **known: t.Any) -> _verdict.Fit:
     case = CASES[name]
     engine = {**case["engine"], **known.pop("engine", {})}
     # Releases before 0.32 count one step's tokens in flight in a window, as 0.32 does without async scheduling.
     engine = {"async_scheduling": False, **engine}
-    return _fit.fit(_fit.Request(config=case["config"], engine=engine, release=(0, 23, 0), gpu=GPU, **known))
+    return _verdict.fit(_verdict.Request(config=case["config"], engine=engine, release=(0, 23, 0), gpu=GPU, **known))
 
 
 def weights(name: str) -> int:

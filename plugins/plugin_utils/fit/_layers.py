@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_defaults import DEFAULTS
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._class_defaults import DEFAULTS
 
 Config = t.Mapping[str, t.Any]
 
@@ -48,7 +48,7 @@ class State(t.NamedTuple):
     checkpoints: int = 0  # states that vLLM keeps besides, while it caches prefixes
 
 
-Layer = t.Union[Attention, Latent, State]
+Layer = Attention | Latent | State
 
 
 class Model(t.NamedTuple):
@@ -204,7 +204,7 @@ class _Text:
 
 # --- families ---------------------------------------------------------------------------------------------------------
 
-Layers = t.Iterable[t.Tuple[Layer, ...]]
+Layers = t.Iterable[tuple[Layer, ...]]
 Family = t.Callable[[_Text, int], Layers]
 
 

@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._fit import (
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._verdict import (
     CANNOT_PREDICT,
     DOES_NOT_FIT,
     FITS,

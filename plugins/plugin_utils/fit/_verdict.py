@@ -15,15 +15,15 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _kv_cache, _memory
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import normal_name
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_layers import (
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release, as_text
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _kv_cache, _memory
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import (
     CannotPredict,
     Config,
     Model,
     read_model,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release, as_text
 
 FITS = "fits"
 DOES_NOT_FIT = "does_not_fit"

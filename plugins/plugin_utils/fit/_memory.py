@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_layers import CannotPredict, Model
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import CannotPredict, Model
 
 _GIB = 2**30
 _HALF_LOADED = frozenset(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"))
