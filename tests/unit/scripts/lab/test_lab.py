@@ -5,10 +5,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import ipaddress
+import os
+import platform
+import site
+import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -112,6 +118,46 @@ def test_a_recipe_changes_with_what_it_is_made_from(monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(images.RECIPES, "python", python)
     changed = {key for key, recipe in images.RECIPES.items() if recipe.digest != before[key]}
     assert changed == {"python", "registry", "vllm", "open-webui", "open-webui-older"}
+
+
+class Libc:
+    """A C library that notes which system calls are made."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[int, ...]] = []
+
+    def syscall(self, *arguments: int) -> int:
+        self.calls.append(arguments)
+        return -1
+
+
+@pytest.mark.parametrize(("machine", "calls"), [("x86_64", [(158, 0x1023, 18)]), ("aarch64", [])])
+def test_each_interpreter_of_vllms_image_asks_the_kernel_for_amx(
+    machine: str, calls: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert images.AMX_PERMISSION in images.RECIPES["vllm"].files
+    path, text = images.AMX_PERMISSION
+    assert path.startswith("/usr/local/lib/python3.11/dist-packages/") and path.endswith(".pth")
+    libc = Libc()
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: libc)
+    monkeypatch.setattr(os, "uname", lambda: types.SimpleNamespace(machine=machine))
+    (tmp_path / Path(path).name).write_text(text, encoding="utf-8")
+    site.addsitedir(str(tmp_path))
+    assert libc.calls == calls
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="arch_prctl exists on x86_64 only")
+def test_asking_for_amx_is_granted_where_the_processor_has_it_and_harmless_elsewhere(tmp_path: Path) -> None:
+    path, text = images.AMX_PERMISSION
+    (tmp_path / Path(path).name).write_text(text, encoding="utf-8")
+    # ARCH_GET_XCOMP_PERM (0x1022) writes what the process may use; bit 18 is AMX's tile data.
+    ask = (
+        "import ctypes, site, sys; site.addsitedir(sys.argv[1]); mask = ctypes.c_uint64(0);"
+        "ctypes.CDLL(None).syscall(158, 0x1022, ctypes.byref(mask)); print(mask.value >> 18 & 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", ask, str(tmp_path)], capture_output=True, text=True, check=True)
+    has_amx = "amx_tile" in Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+    assert (done.stdout.strip(), done.stderr) == ("1" if has_amx else "0", "")
 
 
 def test_a_seed_is_named_by_all_that_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
