@@ -77,7 +77,8 @@ status:
     - V(hung) The driver does not answer. V(gpu_lost) A GPU fell off the bus. V(reset_required) A GPU must be reset.
     - V(blocked) SELinux, a cgroup, or a lack of rights keeps the caller from the GPUs.
     - V(fabric_down) The NVLink fabric is not up, as without Fabric Manager in the driver's version. V(error) Anything
-      else.
+      else, such as the vGPU manager's driver, which runs no CUDA. A line of C(nvidia-smi) that is not understood is told
+      in RV(message) and is no fault.
   returned: always
   type: str
   choices:
@@ -120,9 +121,16 @@ gpus:
       type: str
       sample: "00000000:00:09.0"
     memory:
-      description: Its memory, C(total), C(used) and C(free), in MiB.
+      description:
+        - Its memory, C(total), C(used) and C(free), in MiB. When RV(gpus[].unified), it is the memory of the host.
       type: dict
       sample: {total: 81559, used: 0, free: 81081}
+    unified:
+      description:
+        - Whether it has no memory of its own and uses that of the host, as GB10 (DGX Spark) and N1X do. Programs and
+          the system take from the same memory, so C(free) is what they leave.
+      type: bool
+      sample: false
     compute_capability:
       description: Its compute capability; null with drivers that do not tell, such as 470.
       type: str

@@ -16,6 +16,8 @@ import typing as t
 CDI_KIND = "nvidia.com/gpu"
 # Where container engines look unless told otherwise. The second is in memory, and made anew at each start of the host.
 FOLDERS = ("/etc/cdi", "/var/run/cdi")
+# A specification for a host with many MIG devices has some hundred kilobytes.
+LARGEST = 16 * 1024 * 1024
 
 Gpus = t.Sequence[t.Mapping[str, t.Any]]
 
@@ -53,7 +55,8 @@ def _devices(gpus: Gpus) -> t.Iterator[tuple[str, set[str]]]:
     for gpu in gpus:
         mig = gpu["mig"]
         if mig["mode"] != "enabled":
-            yield gpu["uuid"], {str(gpu["index"]), str(gpu["uuid"])}
+            # A GPU that tells no UUID is known by its index alone.
+            yield str(gpu["uuid"] or gpu["index"]), {str(gpu["index"]), str(gpu["uuid"] or gpu["index"])}
         for device in mig["devices"]:
             yield device["uuid"], {f"{gpu['index']}:{device['index']}", str(device["uuid"])}
 
@@ -62,13 +65,11 @@ def names_in_spec(text: str) -> set[str]:
     """The device names in one CDI specification of NVIDIA's kind, JSON or the YAML that nvidia-ctk writes."""
     try:
         spec = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return _names_in_yaml(text)
-    if not isinstance(spec, dict) or spec.get("kind") != CDI_KIND:
+    if not isinstance(spec, dict) or spec.get("kind") != CDI_KIND or not isinstance(spec.get("devices"), list):
         return set()
-    return {
-        str(device["name"]) for device in spec.get("devices") or [] if isinstance(device, dict) and "name" in device
-    }
+    return {str(device["name"]) for device in spec["devices"] if isinstance(device, dict) and "name" in device}
 
 
 def _names_in_yaml(text: str) -> set[str]:
@@ -101,8 +102,11 @@ def _listing(folder: str) -> list[str]:
 
 
 def _read(path: str) -> str:
+    """Return the text of a specification; nothing for what is no file, which could keep a reader waiting."""
     try:
+        if not os.path.isfile(path):
+            return ""
         with open(path, encoding="utf-8", errors="replace") as stream:
-            return stream.read()
+            return stream.read(LARGEST)
     except OSError:
         return ""

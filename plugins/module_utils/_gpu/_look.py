@@ -30,8 +30,16 @@ class HungError(Exception):
 
 
 class Answer(t.NamedTuple):
+    """What a program answered. Its errors are kept apart: a loader, say, puts lines of its own there."""
+
     rc: int
     output: str
+    errors: str = ""
+
+    @property
+    def said(self) -> str:
+        """Return both parts, for whoever looks for a sentence and does not know where it stands."""
+        return "\n".join(part for part in (self.output.rstrip("\n"), self.errors.rstrip("\n")) if part)
 
 
 Ask = t.Callable[[t.Sequence[str]], Answer]
@@ -46,20 +54,20 @@ def asker(program: str, timeout: float) -> Ask:
             [program, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.PIPE,
             env=dict(os.environ, LC_ALL="C"),
             start_new_session=True,
         )
         try:
-            output, _nothing = process.communicate(timeout=timeout)
+            output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
             # A process that waits for a hung device cannot be killed, so its end is waited for aside.
             process.kill()
             threading.Thread(target=process.wait, daemon=True).start()
-            if process.stdout:
-                process.stdout.close()
+            for stream in filter(None, (process.stdout, process.stderr)):
+                stream.close()
             raise HungError from error
-        return Answer(process.returncode, output.decode("utf-8", "replace"))
+        return Answer(process.returncode, output.decode("utf-8", "replace"), errors.decode("utf-8", "replace"))
 
     return ask
 
@@ -110,7 +118,7 @@ def look(
 def look_at_fabric_manager(ask: Ask | None, sysfs: str = PCI_DEVICES, proc: str = PROC) -> dict[str, t.Any]:
     """Fabric Manager, which connects the GPUs of a host with NVSwitches before CUDA can use any of them."""
     try:
-        version = _nvidia_smi.parse_fabric_manager(ask(["--version"]).output) if ask else None
+        version = _nvidia_smi.parse_fabric_manager(ask(["--version"]).said) if ask else None
     except (HungError, OSError):
         version = None
     running = any(
@@ -123,26 +131,37 @@ def look_at_fabric_manager(ask: Ask | None, sysfs: str = PCI_DEVICES, proc: str 
 def _ask_all(ask: Ask, found: dict[str, t.Any], proc: str) -> None:
     fields, answer = _query_gpus(ask)
     rows, remarks = _nvidia_smi.parse_table(answer.output, fields)
-    rows = [row for row in rows if row.get("index", "").isdigit()]
+    rows = [row for row in rows if _nvidia_smi.whole_number(row.get("index")) is not None]
+    wsl = "microsoft" in _read(os.path.join(proc, "sys/kernel/osrelease")).lower()
     if answer.rc != 0 and not rows:
         found["status"], found["message"] = _status.judge_failure(
             answer.rc,
-            answer.output,
+            answer.said,
             found["pci_devices"],
             found["kernel_module_version"],
             _read(SELINUX_ENFORCING).strip() == "1",
+            wsl,
         )
         return
+    remarks += [line.strip() for line in answer.errors.splitlines() if line.strip()]
     listed = _nvidia_smi.parse_list(ask(["-L"]).output)
     # A long answer, which only MIG makes worth its while.
     divided = any(gpu["mig"] for gpu in listed)
     instances = _nvidia_smi.parse_mig_instances(ask(["-q", "-x"]).output) if divided else {}
-    found["gpus"] = _nvidia_smi.build_gpus(rows, listed, instances)
+    meminfo = _nvidia_smi.parse_meminfo(_read(os.path.join(proc, "meminfo")))
+    found["gpus"] = _nvidia_smi.build_gpus(rows, listed, instances, meminfo)
     found["driver_version"] = next(filter(None, (_nvidia_smi.clean(row.get("driver_version")) for row in rows)), None)
+    banner = ask([]).output
+    found["cuda_version"] = _nvidia_smi.parse_cuda_version(banner)
     found["status"], found["message"] = _status.judge_gpus(
-        found["gpus"], remarks, found["driver_version"], found["fabric_manager"], found["pci_devices"]
+        found["gpus"],
+        remarks,
+        found["driver_version"],
+        found["fabric_manager"],
+        found["pci_devices"],
+        guest=_nvidia_smi.is_guest(_read(os.path.join(proc, "cpuinfo"))),
+        without_cuda=_nvidia_smi.tells_no_cuda(banner),
     )
-    found["cuda_version"] = _nvidia_smi.parse_cuda_version(ask([]).output)
     found["topology"] = _nvidia_smi.parse_topology(ask(["topo", "-m"]).output)
     found["processes"] = _nvidia_smi.parse_processes(
         ask([f"--query-compute-apps={','.join(_nvidia_smi.PROCESS_FIELDS)}", "--format=csv,noheader"]).output
@@ -156,7 +175,7 @@ def _query_gpus(ask: Ask) -> tuple[list[str], Answer]:
     fields = list(_nvidia_smi.GPU_FIELDS)
     while True:
         answer = ask([f"--query-gpu={','.join(fields)}", "--format=csv,noheader"])
-        unknown = _nvidia_smi.invalid_field(answer.output) if answer.rc != 0 else None
+        unknown = _nvidia_smi.invalid_field(answer.said) if answer.rc != 0 else None
         if unknown not in fields or len(fields) == 1:
             return fields, answer
         fields.remove(str(unknown))

@@ -35,12 +35,17 @@ PROCESS_FIELDS = ("gpu_uuid", "pid", "used_memory", "process_name")
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _UNIT = re.compile(r"\s*\[[^\]]*\]\s*$")
-_NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+# No number of the driver's comes near 15 digits; longer ones are damage.
+_NUMBER = re.compile(r"-?[0-9]{1,15}(?![0-9])(?:\.[0-9]{1,15})?")
+_WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
 _INVALID_FIELD = re.compile(r'Field "([^"]+)" is not a valid field', re.IGNORECASE)
 _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*([0-9]+\.[0-9]+)")
-_LISTED_GPU = re.compile(r"^GPU\s+([0-9]+):\s+(.*?)\s+\(UUID:\s*([^)\s]+)\)\s*$")
-_LISTED_MIG = re.compile(r"^\s+MIG\s+(\S+)\s+Device\s+([0-9]+):\s+\(UUID:\s*([^)\s]+)\)\s*$")
+_NO_CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(?:N/A|ERR!|Not Found)", re.IGNORECASE)
+_LISTED_GPU = re.compile(r"^GPU\s+([0-9]{1,10}):\s+(.*?)\s+\(UUID:\s*([^)\s]+)\)\s*$")
+_LISTED_MIG = re.compile(r"^\s+MIG\s+(\S+)\s+Device\s+([0-9]{1,10}):\s+\(UUID:\s*([^)\s]+)\)\s*$")
 _DEVICE_COLUMN = re.compile(r"^(GPU|NIC|mlx[0-9]+_)([0-9]+)$")
+_TOPOLOGY_GPU = re.compile(r"GPU[0-9]{1,10}")
+_TOPOLOGY_END = ("CPU Affinity", "NUMA Affinity", "GPU NUMA ID")
 _CONTAINER = re.compile(r"(?:^|[/:.-])([0-9a-f]{64})(?:\.scope)?(?:/|$)")
 _FABRIC_MANAGER = re.compile(r"Fabric Manager version is\s*:\s*([0-9]+(?:\.[0-9]+)+)", re.IGNORECASE)
 _KERNEL_MODULE = re.compile(
@@ -54,6 +59,11 @@ _BROKEN = ("requires reset", "reset required", "gpu is lost", "recovery action")
 # The same where no healthy GPU lacks a value; elsewhere it only means that there is none.
 _UNKNOWN = ("unknown error", "err!")
 _ESSENTIAL = ("uuid", "name", "memory.total")
+# GPUs that share the memory of their host. Some of them tell no memory, others the part set aside for the screen.
+_UNIFIED = re.compile(r"\b(?:GB10|N1X?|Thor|Orin|Xavier|Tegra|nvgpu)\b", re.IGNORECASE)
+_NOT_TOLD = ("[n/a]", "n/a", "[not supported]", "not supported")
+_MEMINFO = re.compile(r"^(MemTotal|MemAvailable):\s*([0-9]{1,15}) kB", re.MULTILINE)
+_CPU_FLAGS = re.compile(r"^flags\s*:.*\bhypervisor\b", re.MULTILINE)
 
 
 def clean(value: str | None) -> str | None:
@@ -119,6 +129,29 @@ def parse_cuda_version(banner: str) -> str | None:
     return match.group(1) if match else None
 
 
+def tells_no_cuda(banner: str) -> bool:
+    """Return whether the banner says that the driver runs no CUDA. A banner that says nothing is no such word.
+
+    It does so for the vGPU manager of a hypervisor, and where the driver's library libcuda is missing.
+    """
+    return bool(_NO_CUDA.search(banner))
+
+
+def is_guest(cpuinfo: str) -> bool:
+    """Return whether /proc/cpuinfo is that of a virtual machine; processors of Arm do not tell."""
+    return bool(_CPU_FLAGS.search(cpuinfo))
+
+
+def parse_meminfo(text: str) -> dict[str, int]:
+    """Return what /proc/meminfo says of the host's memory, in MiB: `total`, `free` for programs, and `used`."""
+    found = {name: int(kibibytes) // 1024 for name, kibibytes in _MEMINFO.findall(text)}
+    if "MemTotal" not in found:
+        return {}
+    total = found["MemTotal"]
+    free = min(found.get("MemAvailable", total), total)
+    return {"total": total, "used": total - free, "free": free}
+
+
 def parse_fabric_manager(output: str) -> str | None:
     """The version in what ``nv-fabricmanager --version`` prints."""
     match = _FABRIC_MANAGER.search(output)
@@ -153,6 +186,9 @@ def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
 
     This answer, in turn, lacks their UUIDs and profiles.
     """
+    # Entities could make a small text a huge one, and nvidia-smi writes none.
+    if "<!ENTITY" in output:
+        return {}
     try:
         # It is printed by the driver of this host, whom one trusts, and hosts have nothing but the standard library.
         root = xml.etree.ElementTree.fromstring(output)  # noqa: S314  # from the driver
@@ -161,12 +197,12 @@ def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
     instances: dict[str, dict[int, dict[str, t.Any]]] = {}
     for gpu in root.iter("gpu"):
         for device in gpu.iter("mig_device"):
-            index = _whole_number(device.findtext("index"))
+            index = whole_number(device.findtext("index"))
             if index is None:
                 continue
             instances.setdefault(gpu.findtext("uuid", "").strip(), {})[index] = {
-                "gpu_instance_id": _whole_number(device.findtext("gpu_instance_id")),
-                "compute_instance_id": _whole_number(device.findtext("compute_instance_id")),
+                "gpu_instance_id": whole_number(device.findtext("gpu_instance_id")),
+                "compute_instance_id": whole_number(device.findtext("compute_instance_id")),
                 "memory": {
                     kind: mebibytes(device.findtext(f"fb_memory_usage/{kind}")) for kind in ("total", "used", "free")
                 },
@@ -174,9 +210,10 @@ def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
     return instances
 
 
-def _whole_number(text: str | None) -> int | None:
+def whole_number(text: str | None) -> int | None:
+    """Return the number that the text is, in plain digits; None for anything else."""
     stripped = (text or "").strip()
-    return int(stripped) if stripped.isdigit() else None
+    return int(stripped) if _WHOLE_NUMBER.fullmatch(stripped) else None
 
 
 _NO_INSTANCE = {
@@ -190,30 +227,36 @@ def build_gpus(
     rows: t.Sequence[t.Mapping[str, str]],
     listed: t.Sequence[t.Mapping[str, t.Any]],
     instances: t.Mapping[str, t.Mapping[int, t.Mapping[str, t.Any]]],
+    meminfo: t.Mapping[str, int] | None = None,
 ) -> list[dict[str, t.Any]]:
-    """One record for each GPU out of the three answers."""
+    """One record for each GPU out of the three answers. ``meminfo`` is the host's memory, which some GPUs use."""
     mig_of = {
         gpu["uuid"]: [
             {**device, **instances.get(gpu["uuid"], {}).get(device["index"], _NO_INSTANCE)} for device in gpu["mig"]
         ]
         for gpu in listed
     }
-    return [_build_gpu(row, mig_of.get(row.get("uuid", ""), [])) for row in rows]
+    return [_build_gpu(row, mig_of.get(row.get("uuid", ""), []), meminfo or {}) for row in rows]
 
 
-def _build_gpu(row: t.Mapping[str, str], mig_devices: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+def _build_gpu(
+    row: t.Mapping[str, str], mig_devices: t.Sequence[t.Mapping[str, t.Any]], meminfo: t.Mapping[str, int]
+) -> dict[str, t.Any]:
     mode = {True: "enabled", False: "disabled", None: "unsupported"}
     pending = switch(row.get("mig.mode.pending"))
     state = clean(row.get("fabric.state"))
     status = clean(row.get("fabric.status"))
     remarks = [remark for remark in (broken(value, field in _ESSENTIAL) for field, value in row.items()) if remark]
     mig = switch(row.get("mig.mode.current"))
+    unified = not remarks and not mig_devices and is_unified(row)
+    told = {kind: mebibytes(row.get(f"memory.{kind}")) for kind in ("total", "used", "free")}
     return {
-        "index": int(row["index"]) if row.get("index", "").isdigit() else None,
+        "index": whole_number(row.get("index")),
         "uuid": clean(row.get("uuid")),
         "name": clean(row.get("name")),
         "pci_bus_id": clean(row.get("pci.bus_id")),
-        "memory": {kind: mebibytes(row.get(f"memory.{kind}")) for kind in ("total", "used", "free")},
+        "memory": {kind: meminfo[kind] for kind in told} if unified and meminfo else told,
+        "unified": unified,
         "compute_capability": clean(row.get("compute_cap")),
         "persistence_mode": switch(row.get("persistence_mode")),
         "ecc": switch(row.get("ecc.mode.current")),
@@ -226,6 +269,12 @@ def _build_gpu(row: t.Mapping[str, str], mig_devices: t.Sequence[t.Mapping[str, 
         "fabric": None if state is None else {"state": state, "status": status},
         "problem": remarks[0] if remarks else None,
     }
+
+
+def is_unified(row: t.Mapping[str, str]) -> bool:
+    """Return whether a healthy GPU uses the memory of its host: by its name, or because it tells none of its own."""
+    not_told = row.get("memory.total", "").strip().lower() in _NOT_TOLD
+    return not_told or bool(_UNIFIED.search(clean(row.get("name")) or ""))
 
 
 def parse_topology(output: str) -> list[dict[str, t.Any]]:
@@ -241,22 +290,27 @@ def parse_topology(output: str) -> list[dict[str, t.Any]]:
             continue
         if not line.strip():
             break
-        if not re.match(r"^GPU[0-9]+$", cells[0]):
+        if not _TOPOLOGY_GPU.fullmatch(cells[0]):
             continue
         own = cells[0]
-        devices = [column for column in columns if _DEVICE_COLUMN.match(column)]
-        links = dict(zip(devices, cells[1:]))
-        rest = dict(zip([column for column in columns if column not in devices], cells[1 + len(devices) :]))
+        # Network cards have names of all kinds, so whatever stands before the affinities is a device.
+        count = next((at for at, column in enumerate(columns) if column in _TOPOLOGY_END), len(columns))
+        links = {name: link for name, link in zip(columns[:count], cells[1:]) if name and link}
+        rest = dict(zip(columns[count:], cells[1 + count :]))
         gpus.append(
             {
                 "index": int(own[3:]),
-                "gpus": {name[3:]: link for name, link in links.items() if name.startswith("GPU") and name != own},
-                "nics": {name: link for name, link in links.items() if not name.startswith("GPU")},
+                "gpus": {name[3:]: link for name, link in links.items() if _is_gpu_column(name) and name != own},
+                "nics": {name: link for name, link in links.items() if not _is_gpu_column(name)},
                 "cpu_affinity": clean(rest.get("CPU Affinity")),
                 "numa_affinity": clean(rest.get("NUMA Affinity")),
             }
         )
     return gpus
+
+
+def _is_gpu_column(name: str) -> bool:
+    return bool(_TOPOLOGY_GPU.fullmatch(name))
 
 
 def parse_processes(output: str) -> list[dict[str, t.Any]]:
@@ -271,7 +325,7 @@ def parse_processes(output: str) -> list[dict[str, t.Any]]:
             "container": None,
         }
         for row in rows
-        if row["pid"].isdigit()
+        if whole_number(row["pid"]) is not None
     ]
 
 

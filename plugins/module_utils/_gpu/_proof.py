@@ -40,7 +40,7 @@ def wanted_uuids(gpus: t.Iterable[Mapping]) -> list[str]:
     """The UUIDs of all whole GPUs and MIG devices that can be used now."""
     wanted: list[str] = []
     for gpu in gpus:
-        if gpu["problem"]:
+        if gpu["problem"] or not gpu["uuid"]:
             continue
         wanted += [gpu["uuid"]] if gpu["mig"]["mode"] != "enabled" else [one["uuid"] for one in gpu["mig"]["devices"]]
     return wanted

@@ -90,9 +90,9 @@ def _find(item: t.Any, gpus: t.Sequence[t.Mapping[str, t.Any]]) -> str:
     if isinstance(item, bool) or not isinstance(item, (int, str)):
         raise GpuSelectionError(f"{item!r} names no GPU: give an index, a GPU UUID or a MIG UUID")
     text = str(item).strip()
-    if text.isdigit():
+    if text.isdigit() and text.isascii():
         for gpu in gpus:
-            if int(gpu["index"]) == int(text):
+            if str(gpu["index"]) == (text.lstrip("0") or "0"):
                 return _whole(gpu, f"GPU {text}")
         raise GpuSelectionError(f"there is no GPU with index {text}: {describe_gpus(gpus)}")
     for gpu in gpus:

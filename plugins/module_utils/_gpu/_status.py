@@ -57,6 +57,7 @@ def judge_failure(
     devices: t.Sequence[t.Mapping[str, t.Any]],
     kernel_module: str | None = None,
     selinux: bool = False,
+    wsl: bool = False,
 ) -> Verdict:
     """The verdict where nvidia-smi failed. The exit codes are those of NVML; the texts count for more."""
     text = output.lower()
@@ -73,6 +74,8 @@ def judge_failure(
             "or unload and load the nvidia modules"
         )
     if "couldn't communicate with the nvidia driver" in text or rc == 9:
+        if wsl:
+            return NO_DRIVER, f"the NVIDIA driver of Windows does not answer here; {_WSL}"
         if not devices:
             return NO_GPU, "there is no NVIDIA GPU in this host, although nvidia-smi is installed"
         return NO_DRIVER, _no_driver(devices)
@@ -96,6 +99,8 @@ def judge_failure(
         return BLOCKED, f"nvidia-smi may not use the driver; {advice} ({said})"
     # The driver's own word for a device file that may not be opened, as happens in a cgroup without the device.
     if "blocked" in text or rc == 17 or "initialize nvml: unknown error" in text:
+        if wsl:
+            return BLOCKED, f"Windows keeps the GPUs from its Linux; {_WSL} ({said})"
         return BLOCKED, (
             "nvidia-smi may not open the GPUs' device files; a cgroup or a container keeps them from it, "
             f"as after systemctl daemon-reload in a container ({said})"
@@ -103,12 +108,57 @@ def judge_failure(
     return ERROR, f"nvidia-smi fails: {said}"
 
 
+_WSL = (
+    "this is Windows' subsystem for Linux (WSL2), where the driver is that of Windows: update the NVIDIA driver in "
+    "Windows, run wsl --update and wsl --shutdown there, and install no Linux driver here"
+)
 _LOST = "reboot the host, and look at its power and seating"
 _RESET = "stop what uses it and run nvidia-smi --gpu-reset, or reboot the host"
 
 
+# Without a reason, or with one that says nothing, a GPU that is listed and cannot be opened has fallen off the bus.
+_NO_HANDLE = "unable to determine the device handle"
+_OTHER_REASONS = ("requires reset", "reset required", "insufficient permissions", "blocked", "in use")
+
+# A line about a GPU names it, or has one of these. Everything else that is no row is somebody else's: a loader's, say.
+_NAMES_GPU = re.compile(
+    r"\bGPU\s*#?[0-9]{1,3}\b|\bgpu\s+(?:at\s+)?[0-9a-f]{4,8}:|\bGPU-[0-9a-f]{8}\b"
+    r"|\b[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]\b",
+    re.IGNORECASE,
+)
+_FAULTS = (
+    "is lost",
+    "off the bus",
+    "device handle",
+    "requires reset",
+    "reset required",
+    "recovery action",
+    "no devices were found",
+    "unknown error",
+    "failed to initialize nvml",
+    "nvidia-smi has failed",
+)
+_LOADER = re.compile(r"\bld\.so\b|no version information available", re.IGNORECASE)
+
+
+def is_fault(remark: str) -> bool:
+    """Return whether a line of nvidia-smi's that is no row tells of a GPU that is out of order.
+
+    A damaged inforom, for one, is worth a warning and does not keep a GPU from its work.
+    """
+    if remark.upper().startswith("WARNING") or _LOADER.search(remark):
+        return False
+    return bool(_NAMES_GPU.search(remark)) or any(sign in remark.lower() for sign in _FAULTS)
+
+
 def _is_lost(text: str) -> bool:
-    return any(sign in text for sign in ("is lost", "fallen off the bus", "fell off the bus"))
+    """Of several sentences, each counts by itself."""
+    for line in re.split(r"[\n;]", text):
+        if any(sign in line for sign in ("is lost", "fallen off the bus", "fell off the bus", "falls off the bus")):
+            return True
+        if _NO_HANDLE in line and not any(reason in line for reason in _OTHER_REASONS):
+            return True
+    return False
 
 
 def _is_reset(text: str) -> bool:
@@ -128,18 +178,23 @@ def judge_gpus(
     driver: str | None = None,
     fabric_manager: t.Mapping[str, t.Any] | None = None,
     devices: t.Sequence[t.Mapping[str, t.Any]] = (),
+    guest: bool = False,
+    without_cuda: bool = False,
 ) -> Verdict:
     """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one.
+
+    What nvidia-smi prints besides, and nobody understands, is told and is no fault.
 
     A GPU on the bus that nvidia-smi leaves out without a word is only mentioned: in a container that was given some of
     the host's GPUs it is as it should be.
     """
     if not gpus:
         return ERROR, f"nvidia-smi lists no GPU: {' '.join(remarks) or 'it says nothing'}"
-    # A damaged inforom, for one, is worth a warning and does not keep a GPU from its work.
-    warnings = [remark for remark in remarks if remark.upper().startswith("WARNING")]
+    warnings = [_shortened(remark) for remark in remarks if not is_fault(remark)]
+    if len(warnings) > _MOST_NOTES:
+        warnings[_MOST_NOTES:] = [f"and {len(warnings) - _MOST_NOTES} more lines"]
     problems = [f"GPU {gpu['index']} {gpu['problem']}" for gpu in gpus if gpu.get("problem")]
-    problems += [remark for remark in remarks if remark not in warnings]
+    problems += [_shortened(remark) for remark in remarks if is_fault(remark)]
     if problems:
         said = "; ".join(problems)
         if _is_lost(said.lower()):
@@ -147,7 +202,13 @@ def judge_gpus(
         if _is_reset(said.lower()):
             return RESET_REQUIRED, f"a GPU must be reset before it can be used; {_RESET}: {said}"
         return ERROR, f"not every GPU is in order: {said}"
-    unready = _judge_fabric(gpus, driver, fabric_manager or {})
+    if without_cuda:
+        return ERROR, (
+            "the driver lists its GPUs and runs no CUDA: it is the vGPU manager of a hypervisor, whose guests get the "
+            "GPUs, or its library libcuda is missing; use a guest with a vGPU driver, or install the whole driver, "
+            "of one version"
+        )
+    unready = _judge_fabric(gpus, driver, fabric_manager or {}, guest)
     if unready:
         return FABRIC_DOWN, f"{unready}; without it CUDA fails with error 802"
     warnings += _left_out(gpus, devices)
@@ -155,18 +216,35 @@ def judge_gpus(
     return OK, f"{len(gpus)} GPU{'s' if len(gpus) > 1 else ''} can be used{said}"
 
 
+_MOST_NOTES = 5
+
+
+def _shortened(remark: str) -> str:
+    return remark if len(remark) <= 300 else remark[:300] + "…"
+
+
 def _left_out(gpus: t.Sequence[t.Mapping[str, t.Any]], devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """What to say of GPUs that the driver holds and nvidia-smi does not list."""
-    # nvidia-smi writes 00000000:00:06.0 where the kernel has 0000:00:06.0.
-    listed = {str(gpu.get("pci_bus_id") or "").lower()[-12:] for gpu in gpus}
-    absent = [device for device in devices if device["driver"] == "nvidia" and device["address"] not in listed]
+    listed = {_pci_address(gpu.get("pci_bus_id")) for gpu in gpus}
+    absent = [
+        device for device in devices if device["driver"] == "nvidia" and _pci_address(device["address"]) not in listed
+    ]
     if not absent or "" in listed:
         return []
     return [f"not {_name_devices(absent)}, which nvidia-smi leaves out: its device file is kept from it, or it is lost"]
 
 
+def _pci_address(written: t.Any) -> str:
+    """nvidia-smi writes 00000000:00:06.0 where the kernel has 0000:00:06.0: domains have leading zeros or none."""
+    domain, _colon, rest = str(written or "").strip().lower().partition(":")
+    return f"{domain.lstrip('0') or '0'}:{rest}" if rest else ""
+
+
 def _judge_fabric(
-    gpus: t.Sequence[t.Mapping[str, t.Any]], driver: str | None, fabric_manager: t.Mapping[str, t.Any]
+    gpus: t.Sequence[t.Mapping[str, t.Any]],
+    driver: str | None,
+    fabric_manager: t.Mapping[str, t.Any],
+    guest: bool = False,
 ) -> str | None:
     """What keeps the GPUs' NVLink fabric from being up, if anything does.
 
@@ -180,6 +258,11 @@ def _judge_fabric(
             f"GPU {gpu['index']} {gpu['fabric']['state']}, {gpu['fabric']['status'] or 'no status'}" for gpu in waiting
         )
         has = f"; this host has {version}" if version and version != driver else ""
+        if guest and not fabric_manager.get("switches"):
+            start = (
+                "this is a virtual machine without NVSwitches of its own, so Fabric Manager runs on its hypervisor: "
+                "have it started there, and these GPUs given out as one partition"
+            )
         return f"the NVLink fabric is not up ({states}); {start}{has}"
     if not fabric_manager.get("switches") or all(gpu.get("fabric") for gpu in gpus):
         return None

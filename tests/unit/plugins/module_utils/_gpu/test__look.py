@@ -210,7 +210,12 @@ UP = {"state": "Completed", "status": "Success"}
             "a GPU has fallen off the bus; reboot the host, and look at its power and seating:"
             " Unable to determine the device handle for GPU1: 0000:5D:00.0: GPU is lost.",
         ),
-        ([gpu(0)], ["Unable to determine x"], "error", "not every GPU is in order: Unable to determine x"),
+        (
+            [gpu(0)],
+            ["Unable to open GPU 3: out of memory"],
+            "error",
+            "not every GPU is in order: Unable to open GPU 3: out of memory",
+        ),
         (
             [gpu(0, fabric=UP), gpu(1, fabric={"state": "In Progress", "status": None})],
             [],
