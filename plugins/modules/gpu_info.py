@@ -77,8 +77,8 @@ status:
     - V(hung) The driver does not answer. V(gpu_lost) A GPU fell off the bus. V(reset_required) A GPU must be reset.
     - V(blocked) SELinux, a cgroup, or a lack of rights keeps the caller from the GPUs.
     - V(fabric_down) The NVLink fabric is not up, as without Fabric Manager in the driver's version. V(error) Anything
-      else, such as the vGPU manager's driver, which runs no CUDA. A line of C(nvidia-smi) that is not understood is told
-      in RV(message) and is no fault.
+      else, such as the vGPU manager's driver, which runs no CUDA. A line of C(nvidia-smi) that is not understood is
+      told in RV(message) and is no fault.
   returned: always
   type: str
   choices:
