@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import ANY, TEXT, conform, silent
+
 DOCUMENTATION = r"""
 name: failure_messages
 short_description: Why a task failed, one message for each item
@@ -42,22 +44,26 @@ _value:
 """
 
 
-def failure_messages(result: t.Mapping[str, t.Any]) -> list[str]:
+_RESULT = {"censored": ANY, "module_stderr": TEXT, "msg": TEXT, "failed": ANY}
+
+
+def failure_messages(result: t.Any) -> list[str]:
     """Why a task failed, one message for each item of its loop that did."""
-    items = [item for item in result.get("results") or [] if item.get("failed")]
-    return [_message(item) for item in items or [result]]
+    told = conform(result, {**_RESULT, "results": [_RESULT]}, "result", silent)
+    items = [item for item in told.get("results") or [] if item["failed"]]
+    return [_message(item) for item in items or [told]]
 
 
 def _message(result: t.Mapping[str, t.Any]) -> str:
     if result.get("censored"):
         return "the reason is hidden, as the task handles secrets; set the role's ..._secure_logging to false to see it"
     # Where a module died instead of failing, its message says no more than that.
-    return str(result.get("module_stderr") or result.get("msg") or "failed without a message").strip()
+    return (result.get("module_stderr") or result.get("msg") or "").strip() or "failed without a message"
 
 
 class FilterModule:
     """The filter, as Ansible finds it."""
 
-    def filters(self) -> dict[str, t.Callable[[t.Mapping[str, t.Any]], list[str]]]:
+    def filters(self) -> dict[str, t.Callable[[t.Any], list[str]]]:
         """Names to functions."""
         return {"failure_messages": failure_messages}

@@ -13,7 +13,8 @@ author:
 description:
   - Puts together what the role P(private_llm.fleet.vllm_server#role) left on each host with C(tasks_from=plan). A
     server that does not fit on its host is tried on the GPUs of the others.
-positional: hostvars, problems
+  - What cannot be read of a host's variables is left out, and is a note that names the host.
+positional: hostvars, problems, web_hosts
 options:
   _input:
     description: The hosts.
@@ -25,7 +26,12 @@ options:
     type: dict
     required: true
   problems:
-    description: Problems that were found so far, each beginning with its host.
+    description: Problems that were found so far, as P(private_llm.fleet.fleet_problems#filter) returns them.
+    type: list
+    elements: dict
+    default: []
+  web_hosts:
+    description: Names of the hosts with Open WebUI. A server that none of them could reach is a problem.
     type: list
     elements: str
     default: []

@@ -2,89 +2,154 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """What the playbooks derive from the inventory for the fleet as a whole. Pure functions; the filters are thin."""
 
 from __future__ import annotations
 
 import base64
+import binascii
 import collections
-import ipaddress
 import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._endpoint import (
+    Endpoint,
+    EndpointError,
+    listening,
+    parse,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import key_problem
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import (
+    ANY,
+    LINE,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    HostVars,
+    conform,
+    of_hosts,
+    one_line,
+    silent,
+)
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import UNREADABLE, Problem, by_host
 
 HOST_GATEWAY = "host.docker.internal"  # the name that the role open_webui gives its container for the host it runs on
 
 Mapping = t.Mapping[str, t.Any]
 
+READY = {"seconds": NUMBER, "kv_cache_tokens": WHOLE, "max_concurrency": NUMBER, "max_model_len": WHOLE}
+# What the role vllm_server tells of each server in vllm_server_endpoints.
+ENDPOINT = {
+    "name!": LINE,
+    "address!": LINE,
+    "bind!": LINE,
+    "port!": WHOLE,
+    "scheme": LINE,
+    "url": LINE,
+    "state": LINE,
+    "served_model_names": [LINE],
+    "key_file": LINE,
+    "status": LINE,
+    "ready": READY,
+}
+FAILURE = {"stage": LINE, "message": TEXT}
+WEB = {"bind!": LINE, "port!": WHOLE, "admin_email": LINE, "password_file": LINE}
+ANSWERS = {"answers": [{"model!": LINE, "seconds": NUMBER, "answer": TEXT}]}
 
-def instance_models(instances: t.Sequence[Mapping]) -> list[dict[str, t.Any]]:
+
+def instances_of(declared: t.Any) -> list[dict[str, t.Any]]:
+    """Return the entries of a ``vllm_server_instances`` that are mappings, as far as they can be evaluated.
+
+    What else there is, is a problem that the role vllm_server tells.
+    """
+    entries = conform(declared, [ANY], "vllm_server_instances", silent)
+    return [entry for entry in entries if isinstance(entry, dict)]
+
+
+def instance_models(instances: t.Any) -> list[dict[str, t.Any]]:
     """The models that a host's servers want from a hub, each once; keys that an instance leaves out stay out."""
     models: dict[str, dict[str, t.Any]] = {}
-    for instance in instances:
-        if not isinstance(instance, t.Mapping):
-            continue  # a problem that the role vllm_server tells
-        repo = str(instance.get("model") or "")
-        if not repo or repo.startswith("/") or instance.get("state") == "absent":
+    for instance in instances_of(instances):
+        repo = instance.get("model")
+        if not isinstance(repo, str) or not repo or repo.startswith("/") or instance.get("state") == "absent":
             continue
         model = models.setdefault(repo, {"repo": repo})
         model.update({key: instance[key] for key in ("source", "revision") if instance.get(key)})
     return list(models.values())
 
 
-def wants_gpus(instances: t.Sequence[Mapping]) -> bool:
+def wants_gpus(instances: t.Any) -> bool:
     """Whether any server of a host is to run on GPUs."""
-    return any(instance.get("gpus") and instance.get("state") != "absent" for instance in instances)
+    return any(instance.get("gpus") and instance.get("state") != "absent" for instance in instances_of(instances))
 
 
-def server_url(endpoint: Mapping, server_host: str, web_host: str) -> str:
-    """Base URL of a server's API as Open WebUI's container on ``web_host`` reaches it.
+def server_endpoint(server: Mapping, server_host: str, web_host: str) -> Endpoint:
+    """Where the API of a server is, for Open WebUI's container on ``web_host``.
 
-    A server bound to one address is reached there. One bound to all is reached by its host's address, or through the
-    gateway to the host when both containers run on one machine.
+    A server that declares a URL is reached there. One that is bound to one address is reached at that one; one bound to
+    all of them by its host's address, or through the gateway to the host when both containers run on one machine. A
+    certificate does not name that gateway, so a server with TLS is reached by its host's address from everywhere.
     """
-    fallback = HOST_GATEWAY if server_host == web_host else str(endpoint["address"])
-    return f"http://{server_address(str(endpoint['bind']), fallback)}:{endpoint['port']}/v1"
+    if server.get("url"):
+        return parse(str(server["url"]))
+    scheme = str(server.get("scheme") or "http")
+    beside = server_host == web_host and scheme == "http"
+    return listening(
+        scheme, str(server["bind"]), int(server["port"]), HOST_GATEWAY if beside else str(server["address"])
+    )
 
 
-def server_address(bind: str, fallback: str) -> str:
-    """The address in a URL of what listens on ``bind``: that one, or ``fallback`` when it listens on all of them."""
-    address = ipaddress.ip_address(bind)
-    host = fallback if address.is_unspecified or address.is_loopback else str(address)
-    return f"[{host}]" if ":" in host else host
+def server_url(server: Mapping, server_host: str, web_host: str) -> str:
+    """The base URL of a server's API, as clients are told it."""
+    return server_endpoint(server, server_host, web_host).api
+
+
+def unreachable_servers(hosts: t.Mapping[str, HostVars], web_hosts: t.Sequence[str]) -> list[Problem]:
+    """Servers that are declared so that no Open WebUI could reach them, not even one on their own host."""
+    problems: list[Problem] = []
+    if not web_hosts:
+        return problems
+    webs = ", ".join(one_line(str(host)) for host in web_hosts)
+    for name, host in hosts.items():
+        common = str(host.read("vllm_server_bind", LINE) or "0.0.0.0")  # noqa: S104 - what the role itself takes
+        for index, instance in enumerate(host.read("vllm_server_instances", [ANY])):
+            if not isinstance(instance, dict) or instance.get("url") or instance.get("state", "started") != "started":
+                continue
+            bind = str(instance.get("bind") or common)
+            if _is_loopback(bind):
+                text = (
+                    f"{bind} can be reached by programs of {name} itself alone, not by Open WebUI in its container on "
+                    f"{webs}; bind to an address of the host or to 0.0.0.0, or say in url where a proxy of the host "
+                    "serves it"
+                )
+                problems.append(Problem(name, f"vllm_server_instances[{index}].bind", "unreachable", text))
+    return problems
 
 
 def connection_problems(hosts: t.Sequence[str], hostvars: Mapping, web_hosts: t.Sequence[str]) -> list[str]:
-    """Servers that are declared so that no Open WebUI could reach them, not even one on their own host."""
-    problems: list[str] = []
-    if not web_hosts:
-        return problems
-    for host in hosts:
-        common = str(hostvars[host].get("vllm_server_bind") or "0.0.0.0")  # noqa: S104 - what the role itself takes
-        for index, instance in enumerate(hostvars[host].get("vllm_server_instances") or []):
-            bind = str(instance.get("bind") or common)
-            if instance.get("state", "started") == "started" and _is_loopback(bind):
-                problems.append(
-                    f"{host}: vllm_server_instances[{index}].bind: {bind} can be reached by programs of {host} itself "
-                    f"alone, not by Open WebUI in its container on {', '.join(web_hosts)}; bind to an address of the "
-                    "host or to 0.0.0.0"
-                )
-    return problems
+    """The same as sentences."""
+    return [problem.sentence for problem in unreachable_servers(of_hosts(hosts, hostvars), web_hosts)]
 
 
 def _is_loopback(bind: str) -> bool:
     try:
-        return ipaddress.ip_address(bind).is_loopback
-    except ValueError:
+        return listening("http", bind, 1, "").host == "" and bind not in ("0.0.0.0", "::")  # noqa: S104
+    except EndpointError:
         return False  # what is no address is a problem of its own, told by the role
 
 
-def told_endpoints(hosts: t.Sequence[str], hostvars: Mapping) -> dict[str, list[dict[str, t.Any]]]:
-    """What the role vllm_server told about the servers of each host; a host that failed before, or that is not part of
-    this run, told nothing."""
-    return {
-        host: hostvars[host]["vllm_server_endpoints"] for host in hosts if "vllm_server_endpoints" in hostvars[host]
-    }
+def told_servers(host: HostVars) -> list[dict[str, t.Any]]:
+    """What the role vllm_server told about the servers of a host, without those that are told in another form."""
+    found = []
+    for index, server in enumerate(host.read("vllm_server_endpoints", [ENDPOINT])):
+        try:
+            server_endpoint(server, host.name, "")
+        except EndpointError as error:
+            where = f"vllm_server_endpoints[{index}]"
+            host.notes.append(Problem(host.name, where, UNREADABLE, f"{server['name']}: {error}; it is left out"))
+            continue
+        found.append({**server, "served_model_names": server["served_model_names"] or [server["name"]]})
+    return found
 
 
 def connections(hosts: t.Sequence[str], hostvars: Mapping, web_host: str) -> list[dict[str, t.Any]]:
@@ -95,8 +160,9 @@ def connections(hosts: t.Sequence[str], hostvars: Mapping, web_host: str) -> lis
     decides, not what runs or answers today: a host that is left out of a run, or a server that is stopped for an hour,
     must not give the models of the others new names.
     """
-    told = told_endpoints(hosts, hostvars)
-    declared = {host: _declared_names(hostvars[host], told.get(host)) for host in hosts}
+    read = of_hosts(hosts, hostvars)
+    told = {name: told_servers(host) for name, host in read.items() if host.has("vllm_server_endpoints")}
+    declared = {name: _declared_names(host, told.get(name)) for name, host in read.items()}
     on_host = {host: collections.Counter(names) for host, names in declared.items()}
     in_fleet = sum(on_host.values(), collections.Counter())
     result = []
@@ -115,7 +181,7 @@ def connections(hosts: t.Sequence[str], hostvars: Mapping, web_host: str) -> lis
                     "host": host,
                     "server": server["name"],
                     "url": server_url(server, host, web_host),
-                    "key_file": server["key_file"],
+                    "key_file": server["key_file"] or "",
                     "prefix_id": prefix,
                     "served": served,
                     "models": [f"{prefix}.{name}" if prefix else name for name in served],
@@ -124,34 +190,71 @@ def connections(hosts: t.Sequence[str], hostvars: Mapping, web_host: str) -> lis
     return result
 
 
-def _declared_names(host: Mapping, told: t.Sequence[Mapping] | None) -> list[str]:
+def _declared_names(host: HostVars, told: t.Sequence[Mapping] | None) -> list[str]:
     """The names that the servers of a host serve, or would, once for each server: as told, or else as declared."""
     if told is not None:
         return [name for server in told for name in set(server["served_model_names"])]
-    return [
-        str(name)
-        for instance in host.get("vllm_server_instances") or []
-        if isinstance(instance, t.Mapping) and instance.get("state") != "absent"
-        for name in set(instance.get("served_model_names") or [instance.get("name")])
-    ]
+    names = []
+    for instance in host.instances():
+        if instance.get("state") == "absent":
+            continue
+        served = instance.get("served_model_names")
+        own = [one for one in served if isinstance(one, str)] if isinstance(served, list) else []
+        if not own and isinstance(instance.get("name"), str):
+            own = [instance["name"]]
+        names += list(set(own))
+    return names
 
 
-def with_keys(servers: t.Sequence[Mapping], read: t.Sequence[Mapping], static: bool = False) -> list[dict[str, t.Any]]:
+READ_KEY = {"item": {"host!": LINE, "server!": LINE, "key_file": LINE}, "content": TEXT}
+
+
+class Keys(t.NamedTuple):
+    """First keys by host and server, and what is wrong with the files of the others."""
+
+    found: dict[tuple[str, str], str]
+    problems: list[Problem]
+
+
+def keys_in(read: t.Any) -> Keys:
+    """Return the keys in the results of ansible.builtin.slurp over servers with a key file."""
+    found: dict[tuple[str, str], str] = {}
+    problems = []
+    for result in conform(read, [READ_KEY], "keys", silent):
+        item = result["item"]
+        if not item or not result["content"]:
+            continue
+        try:
+            words = base64.b64decode(result["content"]).decode().split()
+        except (binascii.Error, ValueError):
+            words = ["\0"]
+        why = key_problem(words[0]) if words else "holds no key"
+        if why is None:
+            found[item["host"], item["server"]] = words[0]
+            continue
+        text = (
+            f"{item['key_file']} {'holds no key' if not words else 'holds what is no key'}; Open WebUI keeps the key "
+            f"it has for {item['server']}; remove the file and apply the role vllm_server, which makes another key"
+        )
+        problems.append(Problem(item["host"], "", "keys", text))
+    return Keys(found, problems)
+
+
+SERVER = {"host!": LINE, "server!": LINE, "url!": LINE, "prefix_id": LINE, "key_file": LINE, "served": [LINE]}
+
+
+def with_keys(servers: t.Any, read: t.Any, static: bool = False) -> list[dict[str, t.Any]]:
     """The options of open_webui_connection for ``servers``, each with the first key of its key file.
 
     ``read`` holds the results of ansible.builtin.slurp over the servers that have a key file. A file that is not there
     yet, in check mode, leaves the key out, which means that the key in use stays. With ``static``, Open WebUI is told
     which models a server has, and need not ask it.
     """
-    keys = {
-        (result["item"]["host"], result["item"]["server"]): base64.b64decode(result["content"]).decode().split()[0]
-        for result in read
-        if result.get("content")
-    }
+    keys = keys_in(read).found
     declared = []
-    for server in servers:
+    for server in conform(servers, [SERVER], "servers", silent):
         models = server["served"] if static else []
-        connection = {"url": server["url"], "prefix_id": server["prefix_id"], "model_ids": models}
+        connection = {"url": server["url"], "prefix_id": server["prefix_id"] or "", "model_ids": models}
         if not server["key_file"]:
             connection["key"] = ""
         elif (server["host"], server["server"]) in keys:
@@ -163,61 +266,94 @@ def with_keys(servers: t.Sequence[Mapping], read: t.Sequence[Mapping], static: b
 def table(rows: t.Sequence[Mapping], columns: t.Sequence[str]) -> list[str]:
     """Lines of a plain table: a head, then a line for each row; a missing value is a dash."""
     cells = [list(columns)] + [
-        ["-" if row.get(column) in (None, "") else str(row[column]) for column in columns] for row in rows
+        ["-" if row.get(column) in (None, "") else one_line(str(row[column])) for column in columns] for row in rows
     ]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
-def report(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping) -> dict[str, list[str]]:
+def grouped(notes: t.Iterable[Problem]) -> list[str]:
+    """Notes as lines; the same note on several hosts is one line."""
+    hosts: dict[tuple[str, str], list[Problem]] = {}
+    for note in sorted(notes, key=by_host):
+        hosts.setdefault((note.where, note.text), []).append(note)
+    return [note[0]._replace(host=listed(dict.fromkeys(one.host for one in note))).sentence for note in hosts.values()]
+
+
+def listed(names: t.Iterable[str], most: int = 4) -> str:
+    """Name hosts, and how many more there are."""
+    every = list(names)
+    if len(every) <= most:
+        return ", ".join(every)
+    return f"{', '.join(every[: most - 1])} and {len(every) - most + 1} more"
+
+
+# --- the end of a run -------------------------------------------------------------------------------------------------
+
+GROUPS = {"gpu_hosts": [LINE], "webui_hosts": [LINE]}
+
+
+def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
     """The end of a run: ``lines`` to read, and one line in ``failed`` for each host that did not come to its state.
 
     ``groups`` holds the names in gpu_hosts and webui_hosts. What hosts told is in their variables: fleet_failure,
     vllm_server_endpoints, open_webui_endpoint and open_webui_answers. A host that --limit leaves out has not failed.
     """
-    rows = []
-    lines = []
+    members = conform(groups, GROUPS, "groups", silent)
+    gpu_hosts, web_hosts = members.get("gpu_hosts") or [], members.get("webui_hosts") or []
+    hosts = of_hosts(list(dict.fromkeys([*gpu_hosts, *web_hosts])), hostvars)
     failed = []
-    for host in dict.fromkeys([*groups["gpu_hosts"], *groups["webui_hosts"]]):
-        told = hostvars[host]
+    for name, host in hosts.items():
         expected = [
             key
-            for key, group in (("vllm_server_endpoints", "gpu_hosts"), ("open_webui_endpoint", "webui_hosts"))
-            if host in groups[group]
+            for key, group in (("vllm_server_endpoints", gpu_hosts), ("open_webui_endpoint", web_hosts))
+            if name in group
         ]
-        if "fleet_failure" in told:
-            failed.append(f"{host}: {told['fleet_failure']['stage']}: {told['fleet_failure']['message']}")
-        elif any(key not in told for key in expected) and not _left_out(told):
-            failed.append(f"{host}: did not come to the end of its steps; its last task above says why")
-    for host in groups["gpu_hosts"]:
-        rows += [_row(host, server) for server in hostvars[host].get("vllm_server_endpoints") or []]
-    if rows:
-        lines += table(rows, REPORT_COLUMNS)
-    for host in groups["webui_hosts"]:
-        lines += _web_lines(host, hostvars[host])
-    lines += _next_lines(groups, hostvars, bool(failed))
-    return {"lines": lines or ["nothing is declared: no server in gpu_hosts, no host in webui_hosts"], "failed": failed}
+        if host.has("fleet_failure"):
+            failure = host.read("fleet_failure", FAILURE)
+            stage, message = (
+                failure.get("stage") or "unknown step",
+                failure.get("message") or "failed without a message",
+            )
+            failed.append(Problem(name, stage, "failed", message))
+        elif any(not host.has(key) for key in expected) and not _left_out(host):
+            failed.append(
+                Problem(name, "", "failed", "did not come to the end of its steps; its last task above says why")
+            )
+        failed += [Problem(name, "web", "failed", text) for text in host.read("fleet_keys_unread", [TEXT])]
+    servers = [(name, server) for name in gpu_hosts for server in told_servers(hosts[name])]
+    lines = table([_row(name, server) for name, server in servers], REPORT_COLUMNS) if servers else []
+    webs = {name: _web(hosts[name]) for name in web_hosts}
+    for name in web_hosts:
+        lines += _web_lines(hosts[name], webs[name])
+    if not any(host.has("vllm_server_endpoints") for host in hosts.values()):
+        for name in gpu_hosts:
+            hosts[name].instances()
+    notes = [f"note: {note}" for note in grouped(note for host in hosts.values() for note in host.notes)]
+    lines += notes
+    lines += _next_lines(servers, [web for web in webs.values() if web], bool(failed))
+    return {
+        "lines": lines or ["nothing is declared: no server in gpu_hosts, no host in webui_hosts"],
+        "failed": [problem.sentence for problem in failed],
+    }
 
 
-def _left_out(told: Mapping) -> bool:
+def _left_out(host: HostVars) -> bool:
     """Whether --limit leaves a host out of this run: nobody has tried to reach it."""
-    return bool(told.get("ansible_limit")) and "fleet_reached" not in told
+    return bool(host.read("ansible_limit", LINE)) and not host.has("fleet_reached")
 
 
-def _next_lines(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping, failed: bool) -> list[str]:
+def _next_lines(servers: t.Sequence[tuple[str, Mapping]], webs: t.Sequence[Mapping], failed: bool) -> list[str]:
     """What one can do now."""
     lines = []
-    web = next((host for host in groups["webui_hosts"] if hostvars[host].get("open_webui_endpoint")), None)
-    if web:
-        lines.append(f"  chat: open {web_url(web, hostvars[web])} and choose a model")
-    for host in groups["gpu_hosts"]:
-        ready = [one for one in hostvars[host].get("vllm_server_endpoints") or [] if one.get("status") == "ready"]
-        if ready:
-            one = ready[0]
-            key = f"a key from {one['key_file']} on {host}" if one["key_file"] else "no key"
-            names = one["served_model_names"]
-            lines.append(f"  call: base URL {server_url(one, host, '')}, model {names[0]}, {key}")
-            break
+    if webs:
+        lines.append(f"  chat: open {webs[0]['url']} and choose a model")
+    ready = next(((host, server) for host, server in servers if server["status"] == "ready"), None)
+    if ready:
+        host, one = ready
+        key = f"a key from {one['key_file']} on {host}" if one["key_file"] else "no key"
+        url = server_url(one, host, "")
+        lines.append(f"  call: base URL {url}, model {one['served_model_names'][0]}, {key}")
     if failed:
         lines.append(
             "  mend: correct what is listed as failed and run the same command again; it goes on where it stopped"
@@ -231,35 +367,45 @@ REPORT_COLUMNS = ("host", "server", "serves", "address", "state", "KV tokens", "
 
 
 def _row(host: str, server: Mapping) -> dict[str, str]:
-    ready = server.get("ready") or {}
+    ready = server["ready"]
     tokens, concurrency, seconds = (ready.get(key) for key in ("kv_cache_tokens", "max_concurrency", "seconds"))
     return {
         "host": host,
-        "server": str(server["name"]),
+        "server": server["name"],
         "serves": ", ".join(server["served_model_names"]),
         "address": server_url(server, host, ""),
-        "state": str(server.get("status") or server["state"]),
+        "state": server["status"] or server["state"] or "",
         "KV tokens": f"{tokens:,}" if tokens else "",
         "at once": f"{concurrency:.1f}" if concurrency else "",
         "started in": f"{seconds:.0f} s" if seconds else "",
     }
 
 
-def web_url(host: str, told: Mapping) -> str:
+def _web(host: HostVars) -> dict[str, t.Any]:
+    """What a host told of its Open WebUI, with the URL for a person's browser; empty when it told nothing of use."""
+    web: dict[str, t.Any] = host.read("open_webui_endpoint", WEB)
+    if not web:
+        return {}
+    try:
+        return {**web, "url": web_url(web, host)}
+    except EndpointError as error:
+        host.notes.append(Problem(host.name, "open_webui_endpoint", UNREADABLE, str(error)))
+        return {}
+
+
+def web_url(web: Mapping, host: HostVars) -> str:
     """The address of Open WebUI for a person's browser, from what its host told in open_webui_endpoint."""
-    web = told["open_webui_endpoint"]
     bind = str(web["bind"])
-    loopback = ipaddress.ip_address(bind).is_loopback
-    address = bind if loopback else server_address(bind, str(told.get("ansible_host") or host))
-    return f"http://{address}:{web['port']}"
+    fallback = bind if _is_loopback(bind) else str(host.read("ansible_host", LINE) or host.name)
+    return listening("http", bind, int(web["port"]), fallback).url
 
 
-def _web_lines(host: str, told: Mapping) -> list[str]:
-    web = told.get("open_webui_endpoint")
+def _web_lines(host: HostVars, web: Mapping) -> list[str]:
     if not web:
         return []
-    password = f"password in {web['password_file']} on {host}" if web["password_file"] else "password as declared"
-    lines = [f"Open WebUI: {web_url(host, told)}  sign in as {web['admin_email']}, {password}"]
-    answers = (told.get("open_webui_answers") or {}).get("answers") or []
-    lines += [f'{one["model"]} answered in {one["seconds"]:.1f} s: "{one["answer"].strip()}"' for one in answers]
+    password = f"password in {web['password_file']} on {host.name}" if web["password_file"] else "password as declared"
+    lines = [f"Open WebUI: {web['url']}  sign in as {web['admin_email'] or ''}, {password}"]
+    for one in host.read("open_webui_answers", ANSWERS).get("answers") or []:
+        seconds = f" in {one['seconds']:.1f} s" if one["seconds"] is not None else ""
+        lines.append(f'{one["model"]} answered{seconds}: "{printable((one["answer"] or "").strip())}"')
     return lines

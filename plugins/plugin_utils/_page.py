@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """The fleet as one HTML page: what the info modules found, with charts that are drawn in place.
 
 The page needs nothing from anywhere: no script, no font, no picture. It follows the reader's choice of light or dark,
@@ -15,7 +13,26 @@ from __future__ import annotations
 import html
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import web_url
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._endpoint import EndpointError, scheme_of
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import (
+    FAILURE,
+    GROUPS,
+    READY,
+    WEB,
+    grouped,
+    web_url,
+)
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import (
+    LINE,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    HostVars,
+    conform,
+    of_hosts,
+    silent,
+)
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -67,7 +84,7 @@ TONES = {
 
 def text(value: object) -> str:
     """Anything as text of the page."""
-    return html.escape(str(value), quote=True)
+    return html.escape(printable(str(value), 50_000), quote=True)
 
 
 def count(value: t.Any) -> str:
@@ -104,53 +121,105 @@ def tile(value: str, label: str, tone: str = "") -> str:
     return f'<div class="card tile"><b class="{tone}">{text(value)}</b><span class="faint">{text(label)}</span></div>'
 
 
-def gather(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping) -> dict[str, t.Any]:
+GPU = {
+    "status": LINE,
+    "message": TEXT,
+    "driver_version": LINE,
+    "cuda_version": LINE,
+    "gpus": [
+        {
+            "index": LINE,
+            "uuid": LINE,
+            "name": LINE,
+            "memory": {"used": NUMBER, "total": NUMBER},
+            "problem": LINE,
+        }
+    ],
+}
+SERVERS = {
+    "servers": [
+        {
+            "name!": LINE,
+            "status!": LINE,
+            "message": TEXT,
+            "models": [{"id!": LINE, "max_model_len": WHOLE}],
+            "container": {"port": WHOLE, "gpus": [LINE], "engine": {"ssl_certfile": LINE}},
+            "ready": READY,
+            "measured": READY,
+            "load": {"running": WHOLE, "waiting": WHOLE, "kv_cache_usage": NUMBER},
+        }
+    ]
+}
+WEB_FOUND = {"status": LINE, "webui_version": LINE, "message": TEXT, "msg": TEXT}
+
+
+def gather(groups: t.Any, hostvars: Mapping) -> dict[str, t.Any]:
     """What the hosts told, as the page shows it; ``declared`` is how many GPU hosts there are to be."""
-    found: dict[str, t.Any] = {"problems": [], "hosts": [], "webs": [], "declared": len(groups.get("gpu_hosts") or [])}
-    for host in dict.fromkeys([*(groups.get("gpu_hosts") or []), *(groups.get("webui_hosts") or [])]):
-        failure = hostvars[host].get("fleet_failure")
-        if failure:
-            found["problems"].append({"host": host, "what": str(failure["message"])})
-    for host in groups.get("gpu_hosts") or []:
-        told = hostvars[host]
-        gpu = told.get("fleet_gpu") or {}
-        servers = (told.get("fleet_found") or {}).get("servers") or []
+    members = conform(groups, GROUPS, "groups", silent)
+    gpu_hosts, web_hosts = members.get("gpu_hosts") or [], members.get("webui_hosts") or []
+    hosts = of_hosts(list(dict.fromkeys([*gpu_hosts, *web_hosts])), hostvars)
+    found: dict[str, t.Any] = {"problems": [], "hosts": [], "webs": [], "declared": len(gpu_hosts)}
+    for name, host in hosts.items():
+        if host.has("fleet_failure"):
+            failure = host.read("fleet_failure", FAILURE)
+            found["problems"].append({"host": name, "what": failure.get("message") or "failed without a message"})
+    for name in gpu_hosts:
+        host = hosts[name]
+        gpu, servers = host.read("fleet_gpu", GPU), host.read("fleet_found", SERVERS).get("servers") or []
         if gpu.get("status") not in (None, "ok", "no_gpu"):
-            found["problems"].append({"host": host, "what": f"GPUs: {gpu.get('message')}"})
+            found["problems"].append({"host": name, "what": f"GPUs: {gpu['message']}"})
         found["problems"] += [
-            {"host": host, "what": f"{server['name']}: {server['status']}: {server['message']}"}
+            {"host": name, "what": f"{server['name']}: {server['status']}: {server['message'] or ''}"}
             for server in servers
             if TONES.get(server["status"], "bad") == "bad"
         ]
         if gpu or servers:
-            address = str(told.get("vllm_server_address") or told.get("ansible_host") or host)
-            found["hosts"].append({"name": host, "address": address, "gpu": gpu, "servers": servers})
-    for host in groups.get("webui_hosts") or []:
-        told = hostvars[host]
-        web = told.get("fleet_web_found")
-        if web and told.get("open_webui_endpoint"):
-            status, version = str(web.get("status") or "unreachable"), str(web.get("webui_version") or "")
-            found["webs"].append({"name": host, "url": web_url(host, told), "status": status, "version": version})
-            if status != "ready":
-                why = web.get("message") or web.get("msg") or status
-                found["problems"].append({"host": host, "what": f"Open WebUI: {why}"})
+            address = host.read("vllm_server_address", LINE) or host.read("ansible_host", LINE) or name
+            urls = {str(one.get("name")): str(one["url"]) for one in host.instances() if one.get("url")}
+            shown = {"name": name, "address": address, "urls": urls, "gpu": gpu, "servers": servers}
+            found["hosts"].append(shown)
+    for name in web_hosts:
+        _gather_web(found, name, hosts[name])
+    found["notes"] = grouped(note for host in hosts.values() for note in host.notes)
     return found
+
+
+def _gather_web(found: dict[str, t.Any], name: str, host: HostVars) -> None:
+    web, place = host.read("fleet_web_found", WEB_FOUND), host.read("open_webui_endpoint", WEB)
+    if not web or not place:
+        return
+    try:
+        url = web_url(place, host)
+    except EndpointError as error:
+        found["problems"].append({"host": name, "what": f"Open WebUI: {error}"})
+        return
+    status, version = web["status"] or "unreachable", web["webui_version"] or ""
+    found["webs"].append({"name": name, "url": url, "status": status, "version": version})
+    if status != "ready":
+        found["problems"].append({"host": name, "what": f"Open WebUI: {web['message'] or web['msg'] or status}"})
+
+
+def address_of(host: Mapping, server: Mapping) -> str:
+    """Where people reach a server; without TLS the scheme goes without saying."""
+    declared = host.get("urls", {}).get(server["name"])
+    if declared:
+        return str(declared)
+    container = server["container"]
+    scheme = "https://" if scheme_of(container.get("engine") or {}) == "https" else ""
+    return f"{scheme}{host['address']}" + (f":{container['port']}" if container.get("port") else "")
 
 
 def server_row(host: Mapping, server: Mapping) -> str:
     """A server in the table."""
-    models = server.get("models") or []
-    container = server.get("container") or {}
-    ready, load = server.get("ready") or {}, server.get("load") or {}
-    measured = server.get("measured") or {}
+    models = server["models"]
+    ready, load, measured = server["ready"], server["load"], server["measured"]
     tokens = ready.get("kv_cache_tokens") or measured.get("kv_cache_tokens")
     at_once = ready.get("max_concurrency") or measured.get("max_concurrency")
     length = next((model["max_model_len"] for model in models if model.get("max_model_len")), None)
     names = ", ".join(dict.fromkeys(str(model["id"]) for model in models)) or server["name"]
     busy = f"{count(load.get('running'))} running, {count(load.get('waiting'))} waiting" if load else "–"
-    port = f":{container['port']}" if container.get("port") else ""
     cells = [
-        f"<td>{text(host['name'])}<br><code>{text(host['address'] + port)}</code></td>",
+        f"<td>{text(host['name'])}<br><code>{text(address_of(host, server))}</code></td>",
         f"<td><b>{text(server['name'])}</b><br><span class='faint'>{text(names)}</span></td>",
         f"<td>{state(str(server['status']))}</td>",
         f'<td class="number">{count(length)}</td><td class="number">{count(tokens)}</td>',
@@ -175,8 +244,8 @@ def capacity_part(hosts: t.Sequence[Mapping]) -> str:
     found = []
     for host in hosts:
         for server in host["servers"]:
-            ready, load = server.get("ready") or {}, server.get("load") or {}
-            if ready.get("kv_cache_tokens"):
+            ready, load = server["ready"], server["load"]
+            if (ready.get("kv_cache_tokens") or 0) > 0:
                 found.append((f"{server['name']} on {host['name']}", int(ready["kv_cache_tokens"]), load))
     if not found:
         return ""
@@ -203,7 +272,7 @@ def gpu_card(host: Mapping) -> str:
     gpu = host["gpu"]
     holders: dict[str, list[str]] = {}
     for server in host["servers"]:
-        for one in (server.get("container") or {}).get("gpus") or []:
+        for one in server["container"].get("gpus") or []:
             holders.setdefault(str(one), []).append(str(server["name"]))
     driver = gpu.get("driver_version")
     lines = [f"<h3>{text(host['name'])}</h3><p>{state(str(gpu.get('status') or 'unknown'))}</p>"]
@@ -237,9 +306,9 @@ def tiles_part(found: Mapping) -> str:
     servers = [server for host in found["hosts"] for server in host["servers"]]
     ready = sum(1 for server in servers if server["status"] == "ready")
     gpus = sum(len(host["gpu"].get("gpus") or []) for host in found["hosts"])
-    tokens = sum((server.get("ready") or {}).get("kv_cache_tokens") or 0 for server in servers)
-    running = sum((server.get("load") or {}).get("running") or 0 for server in servers)
-    waiting = sum((server.get("load") or {}).get("waiting") or 0 for server in servers)
+    tokens = sum(server["ready"].get("kv_cache_tokens") or 0 for server in servers)
+    running = sum(server["load"].get("running") or 0 for server in servers)
+    waiting = sum(server["load"].get("waiting") or 0 for server in servers)
     return "".join(
         [
             tile(f"{ready} of {len(servers)}", "servers ready", "" if ready == len(servers) else "bad"),
@@ -259,6 +328,7 @@ def page(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping, when: str) 
         f'<div class="card problem"><b>{text(one["host"])}</b>\n{text(one["what"].strip())}</div>'
         for one in found["problems"]
     )
+    notes = "".join(f'<p class="faint">{text(note)}</p>' for note in found["notes"])
     parts = [
         f'<h1>private_llm.fleet</h1><p class="faint">as the hosts told at {text(when)}</p>',
         f'<div class="tiles">{tiles_part(found)}</div>',
@@ -267,6 +337,7 @@ def page(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping, when: str) 
         capacity_part(found["hosts"]),
         f'<h2>GPUs</h2><div class="cards">{"".join(map(gpu_card, found["hosts"]))}</div>' if found["hosts"] else "",
         f'<h2>Open WebUI</h2><div class="cards">{"".join(map(web_card, found["webs"]))}</div>' if found["webs"] else "",
+        f'<h2>Notes</h2><div class="card">{notes}</div>' if notes else "",
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """The plan: what will change on which server and why, what it costs, what it will hold, and what stands in its way.
 
 Pure functions over what the hosts told; the filters are thin.
@@ -11,15 +9,38 @@ Pure functions over what the hosts told; the filters are thin.
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import with_parallel_size
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import VARIABLE, gpu_count
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_files import weight_bytes
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import repository_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import whole_number
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _plan_fit, _plan_gpus
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import table
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import (
+    grouped,
+    listed,
+    table,
+    unreachable_servers,
+)
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import (
+    ANY,
+    FLAG,
+    LINE,
+    NUMBER,
+    TEXT,
+    WHOLE,
+    HostVars,
+    conform,
+    of_hosts,
+)
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import (
+    DOES_NOT_FIT,
+    UNREADABLE,
+    Problem,
+    by_host,
+    problem_of,
+)
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import text_config
 
@@ -29,30 +50,101 @@ Mapping = t.Mapping[str, t.Any]
 IMAGE_BYTES = {"vllm-openai": 20 * 10**9, "vllm-openai-cpu": 3 * 10**9}
 
 
+MEMORY = {"total": WHOLE, "used": WHOLE, "free": WHOLE}
+GPUS = {
+    "status": LINE,
+    "message": TEXT,
+    "driver_version": LINE,
+    "gpus": [
+        {
+            "index!": WHOLE,
+            "uuid!": LINE,
+            "name": LINE,
+            "memory": MEMORY,
+            "compute_capability": LINE,
+            "problem": LINE,
+            "mig": {"mode": LINE, "devices": [{"uuid!": LINE, "profile": LINE, "memory": MEMORY}]},
+        }
+    ],
+    "processes": [{"gpu_uuid!": LINE, "container": LINE, "used_memory": WHOLE, "name": LINE, "pid": WHOLE}],
+    "topology": [{"index!": WHOLE, "gpus": ANY}],
+}
+MEASURED = {
+    "config_hash": LINE,
+    "kv_cache_tokens": WHOLE,
+    "max_concurrency": NUMBER,
+    "max_model_len": WHOLE,
+    "started_in_seconds": NUMBER,
+}
+RESULT = {
+    "name": LINE,
+    "item": {"name": LINE},
+    "failed": FLAG,
+    "actions": [LINE],
+    "changes": [ANY],
+    "container": {"status": LINE, "config_hash": LINE, "image": LINE, "engine": ANY},
+}
+MODEL = {
+    "config": ANY,
+    "bytes_missing": WHOLE,
+    "weight_bytes": WHOLE,
+    "files": [{"path!": LINE, "size!": WHOLE}],
+}
+
+
+def _host_shape(instances: t.Sequence[Mapping], host: t.Any) -> dict[str, t.Any]:
+    """What vllm_host_info returns, with the keys that follow from what it was asked."""
+    folders = host.get("folders") if isinstance(host, t.Mapping) else None
+    return {
+        "gpu": GPUS,
+        "models": {str(one["model_path"]): MODEL for one in instances if one["model_path"]},
+        "images": {str(one["image"]): FLAG for one in instances},
+        "image_folder": {"path": LINE, "free": WHOLE, "device": WHOLE},
+        "folders": {str(root): {"free": WHOLE, "device": WHOLE} for root in folders or ()}
+        if isinstance(folders, t.Mapping)
+        else {},
+        "containers": [{"id!": LINE, "name": LINE, "server": LINE}],
+        "measured": {str(one["name"]): MEASURED for one in instances},
+    }
+
+
 def host_plan(
-    instances: t.Sequence[Mapping], looked: t.Sequence[Mapping], host: Mapping, models: Mapping, archive: str = ""
-) -> dict[str, list[t.Any]]:
+    instances: t.Sequence[Mapping],
+    looked: t.Any,
+    host: t.Any,
+    models: t.Any,
+    archive: str = "",
+    refused: t.Any = (),
+) -> dict[str, t.Any]:
     """The plan of one host: ``servers``, a row for each, ``problems`` that stop it, and ``notes`` that do not.
 
     ``instances`` are in their normal form, ``looked`` holds the results of vllm_server in check mode, ``host`` is what
-    vllm_host_info returned, ``models`` what model_snapshot said of each repository in check mode.
+    vllm_host_info returned, ``models`` what model_snapshot said of each repository in check mode, and ``refused`` why
+    vllm_server refused. What the host told in another form than it should is a note, and counts as not told.
     """
+    notes: list[Problem] = []
+
+    def note(where: str, text: str) -> None:
+        notes.append(Problem("", where, UNREADABLE, text))
+
     declared = [{**_effective(instance), "where": f"{VARIABLE}[{index}]"} for index, instance in enumerate(instances)]
-    seen = {str(result.get("name") or result["item"]["name"]): result for result in looked}
+    host = conform(host, _host_shape(instances, host), "vllm_host_info", note)
+    models = conform(models, {str(one["model_repo"]): MODEL for one in declared if one["model_repo"]}, "models", note)
+    results = conform(looked, [RESULT], "vllm_server", note)
+    seen = {str(result["name"] or result["item"].get("name") or ""): result for result in results}
     gpu = host.get("gpu") or {"gpus": [], "processes": [], "topology": [], "driver_version": None}
     started = [one for one in declared if one["state"] == "started" and one["gpus"]]
-    given, refused = _plan_gpus.assign(started, gpu["gpus"])
+    given, not_given = _plan_gpus.assign(started, gpu["gpus"])
     by_uuid = _plan_gpus.devices(gpu["gpus"])
 
     def label(uuid: str) -> str:
         return str(by_uuid[uuid]["label"])
 
     why = "" if gpu["gpus"] else str(gpu.get("message") or "")
-    problems = [f"{_where(declared, name)}.gpus: {why or text}" for name, text in refused]
+    problems = [Problem("", f"{_where(declared, name)}.gpus", "gpus", why or text) for name, text in not_given]
     problems += _plan_gpus.shared(started, given, label)
     problems += _room_problems(declared, host, models, archive)
     rows = []
-    notes = []
     for server in declared:
         mine = [by_uuid[uuid] for uuid in given.get(server["name"], [])]
         model = _model(server, host, models)
@@ -72,11 +164,25 @@ def host_plan(
                 others = {uuid for name, uuids in given.items() if name != server["name"] for uuid in uuids}
                 whole = {str(one["uuid"]) for one in gpu["gpus"]}
                 row["nearest"] = _plan_fit.nearest(request, len(whole - others))
-                problems.append(f"{server['where']}: {_refusal(row)}{_plan_fit.said(row['nearest'])}")
+                row["question"] = _plan_fit.question(request)
+                problems.append(_refusal(row))
             if row["verdict"] != _verdict.DOES_NOT_FIT:
-                notes += [f"{server['where']}: {server['name']}: {reason}" for reason in row["reasons"]]
+                notes += [
+                    Problem("", server["where"], "fit", f"{server['name']}: {reason}") for reason in row["reasons"]
+                ]
         rows.append(row)
-    return {"servers": rows, "problems": sorted(problems), "notes": sorted(notes)}
+    known = [text for _name, text in not_given] + [problem.text for problem in problems]
+    problems += [
+        Problem("", "", "vllm_server", text)
+        for text in conform(refused, [TEXT], "refused", note)
+        if not any(one in text for one in known)
+    ]
+    return {
+        "servers": rows,
+        "problems": [problem.as_result() for problem in sorted(problems, key=by_host)],
+        "notes": [one.as_result() for one in sorted(notes, key=by_host)],
+        "gpus": _plan_fit.kind_of(gpu["gpus"]),
+    }
 
 
 def _effective(instance: Mapping) -> dict[str, t.Any]:
@@ -88,8 +194,10 @@ def _where(declared: t.Sequence[Mapping], name: str) -> str:
     return next(str(server["where"]) for server in declared if server["name"] == name)
 
 
-def _refusal(row: Mapping) -> str:
-    return f"{row['name']} does not fit: {row['reasons'][-1]}"
+def _refusal(row: Mapping, others: t.Sequence[str] = ()) -> Problem:
+    reason = row["reasons"][-1] if row["reasons"] else "there is not enough memory"
+    text = f"{row['name']} does not fit: {reason}{_plan_fit.said(row['nearest'], others)}"
+    return Problem("", row["where"], DOES_NOT_FIT, text)
 
 
 def _model(server: Mapping, host: Mapping, models: Mapping) -> Mapping:
@@ -97,16 +205,19 @@ def _model(server: Mapping, host: Mapping, models: Mapping) -> Mapping:
     there: Mapping = (host.get("models") or {}).get(server["model_path"]) or {}
     listed: Mapping = models.get(server["model_repo"]) or {}
     if not listed.get("config"):
-        return {**there, **{key: listed[key] for key in ("bytes_missing",) if key in listed}}
-    files = [(str(entry["path"]), int(entry["size"])) for entry in listed.get("files") or []]
+        return {**there, **({"bytes_missing": listed["bytes_missing"]} if listed else {})}
+    files = [(str(entry["path"]), int(entry["size"])) for entry in listed["files"]]
     return {**listed, "weight_bytes": weight_bytes(files)}
 
 
 def _nature(model: Mapping) -> tuple[str, str]:
-    config = model.get("config") or {}
+    config = model.get("config")
+    if not isinstance(config, t.Mapping):
+        return "", ""
     inner = text_config(config)
-    quantization = config.get("quantization_config") or inner.get("quantization_config") or {}
-    return str(quantization.get("quant_method") or ""), str(inner.get("model_type") or "")
+    quantization = config.get("quantization_config") or inner.get("quantization_config")
+    method = quantization.get("quant_method") if isinstance(quantization, t.Mapping) else None
+    return str(method or ""), str(inner.get("model_type") or "")
 
 
 def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dict[str, t.Any]:
@@ -127,7 +238,7 @@ def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dic
         "refused": bool(looked.get("failed")),
         "changes": list(looked.get("changes") or []),
         "image_missing": None if image_there is None else not image_there,
-        "bytes_to_fetch": model.get("bytes_missing", 0 if model.get("config") else None),
+        "bytes_to_fetch": _to_fetch(model),
         "measured": measured if current else None,
         "outage_seconds": (measured or {}).get("started_in_seconds") if stops else 0,
         "verdict": None,
@@ -139,7 +250,16 @@ def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dic
         "kv_bytes_per_token": None,
         "estimated": False,
         "nearest": [],
+        "question": None,
     }
+
+
+def _to_fetch(model: Mapping) -> int | None:
+    """Bytes that are missing; None where nothing is known of the model."""
+    missing = model.get("bytes_missing")
+    if missing is not None:
+        return int(missing)
+    return 0 if model.get("config") else None
 
 
 _NO_CONFIG = "what it will hold cannot be predicted, for the model's config.json is not known before the model has come"
@@ -150,7 +270,7 @@ def _predict(row: dict[str, t.Any], request: _verdict.Request | None) -> None:
     if request is None:
         row.update(verdict=_verdict.CANNOT_PREDICT, reasons=[_NO_CONFIG])
     else:
-        answer = _verdict.fit(request).as_result()
+        answer = _plan_fit.answer(request).as_result()
         row.update({key: answer[key] for key in answer.keys() & row.keys()})
         row["estimated"] = answer["overhead_bytes"] is not None and "kv_cache_memory_bytes" not in request.engine
     measured = row["measured"]
@@ -165,21 +285,20 @@ def _predict(row: dict[str, t.Any], request: _verdict.Request | None) -> None:
         )
 
 
-def _idle(server: Mapping, count: int) -> list[str]:
+def _idle(server: Mapping, count: int) -> list[Problem]:
     engine = server["engine"]
     used = 1
     for name in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
-        size = engine.get(name)
-        used *= int(size) if str(size).isdigit() else 1
+        used *= whole_number(engine.get(name)) or 1
     if used >= count or engine.get("nnodes") not in (None, 1):
         return []
     use = (
         f"gives {count} GPUs, and {server['name']} uses {used}; set engine.tensor_parallel_size: {count}, or give fewer"
     )
-    return [f"{server['where']}.gpus: {use}"]
+    return [Problem("", f"{server['where']}.gpus", "idle", use)]
 
 
-def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping, archive: str) -> list[str]:
+def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping, archive: str) -> list[Problem]:
     """Disks that cannot hold what is missing, all of it together."""
     problems = []
     folder = host.get("image_folder") or {}
@@ -190,6 +309,8 @@ def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping
             needs.setdefault(folder.get("device"), []).append((f"image {image}", size))
     rooms = {folder.get("device"): (folder.get("free"), folder.get("path"))}
     for root, told in (host.get("folders") or {}).items():
+        if not told:
+            continue
         rooms.setdefault(told["device"], (told["free"], root))
         for repo in dict.fromkeys(server["model_repo"] for server in declared if server["model_path"].startswith(root)):
             size = (models.get(repo) or {}).get("bytes_missing") or 0
@@ -202,10 +323,11 @@ def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping
         total = sum(size for _what, size in wanted)
         if free is not None and total > free:
             what = ", ".join(one[0] for one in wanted)
-            problems.append(
+            text = (
                 f"{path} has {_size(free)} free, and {_size(total)} are needed for {what}; make room there, "
                 "or put models elsewhere with vllm_server_models_root and model_download_root"
             )
+            problems.append(Problem("", "", "room", text))
     return problems
 
 
@@ -216,68 +338,84 @@ def _size(count: int) -> str:
 # --- the fleet --------------------------------------------------------------------------------------------------------
 
 
-def fleet_plan(hosts: t.Sequence[str], hostvars: Mapping, found: t.Sequence[str] = ()) -> dict[str, t.Any]:
+ROW = {
+    "name!": LINE,
+    "where!": LINE,
+    "state": LINE,
+    "model": LINE,
+    "image": LINE,
+    "actions": [LINE],
+    "refused": FLAG,
+    "changes": [{"option!": LINE, "before": ANY, "after": ANY}],
+    "image_missing": FLAG,
+    "bytes_to_fetch": WHOLE,
+    "measured": MEASURED,
+    "outage_seconds": NUMBER,
+    "verdict": LINE,
+    "reasons": [TEXT],
+    "kv_tokens": WHOLE,
+    "max_concurrency": NUMBER,
+    "max_model_len": WHOLE,
+    "max_model_len_that_fits": WHOLE,
+    "kv_bytes_per_token": NUMBER,
+    "estimated": FLAG,
+    "nearest": [{"engine": ANY, "kv_tokens": WHOLE, "max_concurrency": NUMBER}],
+    "question": _plan_fit.QUESTION,
+}
+PLAN = {"servers": [ROW], "notes": [ANY], "gpus": _plan_fit.KIND}
+
+
+def fleet_plan(
+    hosts: t.Any, hostvars: Mapping, found: t.Sequence[t.Any] = (), web_hosts: t.Sequence[str] = ()
+) -> dict[str, t.Any]:
     """One structure for programs and one table for people, from what each host's role told in ``vllm_server_plan``.
 
-    ``found`` are the problems noted so far, each beginning with its host. A server that does not fit on its host is
-    tried on the GPUs of the others.
+    ``found`` are problems noted so far, as data. A server that does not fit on its host is tried on the GPUs of the
+    others: each kind of server once on each kind of GPU, however many hosts have them.
     """
-    plans = {host: hostvars[host]["vllm_server_plan"] for host in hosts if "vllm_server_plan" in hostvars[host]}
-    problems = [_elsewhere(problem, plans, hostvars) for problem in found]
-    problems += _twice(hosts, hostvars)
-    rows = [{"host": host, **row} for host in sorted(plans) for row in plans[host]["servers"]]
-    notes = sorted(f"{host}: {note}" for host in plans for note in plans[host]["notes"])
+    read = of_hosts(hosts, hostvars)
+    plans = {name: host.read("vllm_server_plan", PLAN) for name, host in read.items() if host.has("vllm_server_plan")}
+    plans = {name: plan for name, plan in plans.items() if plan}
+    rows = [{"host": name, **row} for name in sorted(plans) for row in plans[name]["servers"]]
+    unfit = {(row["host"], row["where"]): row for row in rows if row["verdict"] == _verdict.DOES_NOT_FIT}
+    elsewhere = _plan_fit.Elsewhere({name: plan["gpus"] for name, plan in plans.items() if plan["gpus"]}, listed)
+    noted = [problem_of(problem) for problem in found]
+    problems = [
+        _refusal(unfit[one.host, one.where], elsewhere.hosts(unfit[one.host, one.where]))._replace(host=one.host)
+        if one.kind == DOES_NOT_FIT and (one.host, one.where) in unfit
+        else one
+        for one in noted
+    ]
+    problems += unreachable_servers(read, web_hosts)
+    problems += _twice(read)
+    notes = [problem_of(note, name) for name, plan in plans.items() for note in plan["notes"]]
+    notes += [note for host in read.values() for note in host.notes]
+    told = grouped(notes)
+    for row in rows:
+        del row["question"]
     return {
         "servers": rows,
-        "problems": sorted(problems, key=_natural),
-        "notes": notes,
-        "lines": _lines(rows) + [f"note: {note}" for note in notes],
+        "problems": [problem.sentence for problem in sorted(problems, key=by_host)],
+        "notes": told,
+        "lines": _lines(rows) + [f"note: {note}" for note in told],
     }
 
 
-def _natural(text: str) -> list[t.Any]:
-    """gpu-2 before gpu-10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", text) if part]
-
-
-def _elsewhere(problem: str, plans: Mapping, hostvars: Mapping) -> str:
-    """The same problem, with the other hosts on which a server that does not fit would."""
-    for host, plan in plans.items():
-        for row in plan["servers"]:
-            if problem.startswith(f"{host}: {row['where']}: {row['name']} does not fit"):
-                others = _hosts_for(row["name"], host, plans, hostvars)
-                return f"{host}: {row['where']}: {_refusal(row)}{_plan_fit.said(row['nearest'], others)}"
-    return problem
-
-
-def _hosts_for(name: str, host: str, plans: Mapping, hostvars: Mapping) -> list[str]:
-    inputs = hostvars[host]["vllm_server_plan_inputs"]
-    server = next(_effective(instance) for instance in inputs["instances"] if instance["name"] == name)
-    request = _plan_fit.request_of(server, _model(server, inputs["host"], inputs["models"]), [])
-    found = []
-    for other in plans:
-        gpus = (hostvars[other]["vllm_server_plan_inputs"]["host"].get("gpu") or {}).get("gpus") or []
-        count = _plan_fit.fits_on(request, gpus) if request is not None and other != host else None
-        if count:
-            found.append(f"host {other} with {count} x {gpus[0]['name']}")
-    return found
-
-
-def _twice(hosts: t.Sequence[str], hostvars: Mapping) -> list[str]:
+def _twice(hosts: t.Mapping[str, HostVars]) -> list[Problem]:
     """Hosts of the inventory that are one machine: their servers share names, ports and GPUs without knowing it."""
     seen: dict[tuple[str, str], str] = {}
     problems = []
-    for host in hosts:
-        told = hostvars[host]
-        address = str(told.get("ansible_host") or "")
-        if not address or told.get("ansible_connection") in ("local", "docker", "community.docker.docker"):
+    for name, host in hosts.items():
+        address = host.read("ansible_host", LINE)
+        if not address or host.read("ansible_connection", LINE) in ("local", "docker", "community.docker.docker"):
             continue
-        first = seen.setdefault((address, str(told.get("ansible_port") or 22)), host)
-        if first != host:
-            problems.append(
-                f"{host}: ansible_host {address} is also that of {first}; one machine is in the inventory twice, and "
-                "both names would claim its ports and GPUs: leave one of them"
+        first = seen.setdefault((address, host.read("ansible_port", LINE) or "22"), name)
+        if first != name:
+            text = (
+                f"ansible_host {address} is also that of {first}; one machine is in the inventory twice, and both "
+                "names would claim its ports and GPUs: leave one of them"
             )
+            problems.append(Problem(name, "", "twice", text))
     return problems
 
 

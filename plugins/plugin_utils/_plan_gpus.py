@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Which GPUs of a host its servers get, and what speaks against it. Pure functions over what vllm_host_info told."""
 
 from __future__ import annotations
@@ -15,6 +13,9 @@ import typing as t
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._select import GpuSelectionError, select_gpus
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import memory_share
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, tag_of
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import whole_number
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan_fit import capability_of
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import Problem
 
 Mapping = t.Mapping[str, t.Any]
 MIB = 2**20
@@ -76,7 +77,7 @@ def assign(
 
 def shared(
     servers: t.Sequence[Mapping], given: t.Mapping[str, t.Sequence[str]], label: t.Callable[[str], str]
-) -> list[str]:
+) -> list[Problem]:
     """GPUs of which several servers together want more than there is, however each of them names the GPU."""
     users: dict[str, list[Mapping]] = collections.defaultdict(list)
     for server in servers:
@@ -91,10 +92,11 @@ def shared(
                 f"{server['name']} ({'a fixed amount' if share is None else f'{share:g}'})"
                 for server, share in zip(sharing, shares, strict=True)
             )
-            problems.append(
-                f"{sharing[-1]['where']}.gpus: {label(uuid)} is shared by {names}, together {total:g} of its memory; "
+            text = (
+                f"{label(uuid)} is shared by {names}, together {total:g} of its memory; "
                 "give them different GPUs, or set engine.gpu_memory_utilization of each so that the sum is at most 1"
             )
+            problems.append(Problem("", f"{sharing[-1]['where']}.gpus", "gpus", text))
     return problems
 
 
@@ -104,7 +106,7 @@ def strangers(
     gpu: Mapping,
     containers: t.Sequence[Mapping],
     label: t.Callable[[str], str],
-) -> list[str]:
+) -> list[Problem]:
     """Processes of others on the GPUs that a server wants, where they leave less than it is to take."""
     ours = {row["id"] for row in containers if row.get("server")}
     names = {row["id"]: row["name"] for row in containers}
@@ -124,10 +126,11 @@ def strangers(
             continue
         who = ", ".join(_process(process, names) for process in found)
         wanted = f"{share:.0%} of its memory" if share is not None else "a fixed part of its memory"
-        problems.append(
-            f"{server['where']}.gpus: {label(uuid)} is in use by {who}, and {server['name']} is to take {wanted}; "
+        text = (
+            f"{label(uuid)} is in use by {who}, and {server['name']} is to take {wanted}; "
             "end what runs there, give another GPU, or lower engine.gpu_memory_utilization"
         )
+        problems.append(Problem("", f"{server['where']}.gpus", "gpus", text))
     return problems
 
 
@@ -138,9 +141,9 @@ def _process(process: Mapping, names: t.Mapping[str, str]) -> str:
     return f"{process['name']} (pid {process['pid']}{where}, {f'{used} MiB' if used is not None else 'memory unknown'})"
 
 
-def capability(server: Mapping, gpus: t.Sequence[Mapping], quantization: str, model_type: str) -> list[str]:
+def capability(server: Mapping, gpus: t.Sequence[Mapping], quantization: str, model_type: str) -> list[Problem]:
     """What the GPUs of a server are too old for."""
-    known = [(one, float(one["compute_capability"])) for one in gpus if one.get("compute_capability")]
+    known = [(one, capability_of(one)) for one in gpus if capability_of(one)]
     if not known:
         return []
     oldest, value = min(known, key=lambda pair: pair[1])
@@ -149,20 +152,22 @@ def capability(server: Mapping, gpus: t.Sequence[Mapping], quantization: str, mo
     dtype = str(engine.get("dtype") or "auto")
     problems = []
     if dtype == "bfloat16" and value < BFLOAT16:
-        problems.append(f"engine.dtype: bfloat16 needs compute capability 8.0, and {has}; leave it out, or use float16")
+        text = f"bfloat16 needs compute capability 8.0, and {has}; leave it out, or use float16"
+        problems.append(("engine.dtype", text))
     if model_type in ("gemma2", "gemma3_text", "glm4") and value < BFLOAT16 and dtype not in ("float32", "float"):
-        problems.append(
-            f"engine.dtype: {model_type} does not run in float16, and {has}, too little for bfloat16; use float32"
-        )
+        text = f"{model_type} does not run in float16, and {has}, too little for bfloat16; use float32"
+        problems.append(("engine.dtype", text))
     method = str(engine.get("quantization") or quantization or "")
     if value < LEAST_CAPABILITY.get(method, 0.0):
-        problems.append(f"model: quantization {method} needs compute capability {LEAST_CAPABILITY[method]}, and {has}")
+        text = f"quantization {method} needs compute capability {LEAST_CAPABILITY[method]}, and {has}"
+        problems.append(("model", text))
     if cuda_of(server["image"]) == 13 and value < CUDA_13_CAPABILITY:
-        problems.append(
-            f"image: {server['image']} is built for CUDA 13, which needs compute capability {CUDA_13_CAPABILITY}, "
+        text = (
+            f"{server['image']} is built for CUDA 13, which needs compute capability {CUDA_13_CAPABILITY}, "
             f"and {has}; use a release before 0.20, or a tag that ends in -cu129"
         )
-    return [f"{server['where']}.{problem}" for problem in problems]
+        problems.append(("image", text))
+    return [Problem("", f"{server['where']}.{key}", "hardware", text) for key, text in problems]
 
 
 def cuda_of(image: str) -> int | None:
@@ -173,34 +178,47 @@ def cuda_of(image: str) -> int | None:
     return 13 if release >= CUDA_13_SINCE and "cu12" not in tag_of(image) else 12
 
 
-def driver(server: Mapping, version: str | None) -> list[str]:
+def driver(server: Mapping, version: str | None) -> list[Problem]:
     """A driver that the image does not start with."""
     cuda = cuda_of(server["image"])
-    major = str(version or "").split(".", maxsplit=1)[0]
-    if cuda is None or not major.isdigit() or server["env"].get("VLLM_ENABLE_CUDA_COMPATIBILITY"):
+    major = whole_number(str(version or "").split(".", maxsplit=1)[0])
+    if cuda is None or major is None or server["env"].get("VLLM_ENABLE_CUDA_COMPATIBILITY"):
         return []
     least = CUDA_13_DRIVER if cuda == 13 else CUDA_12_DRIVER
-    if int(major) >= least:
+    if major >= least:
         return []
     instead = ", or use the tag that ends in -cu129" if cuda == 13 else ""
     problem = f"needs driver {least} or newer for CUDA {cuda}, and the host has {version}; install a newer one{instead}"
-    return [f"{server['where']}.image: {server['image']} {problem}"]
+    return [Problem("", f"{server['where']}.image", "driver", f"{server['image']} {problem}")]
 
 
-def links(server: Mapping, uuids: t.Sequence[str], gpu: Mapping) -> list[str]:
+def links(server: Mapping, uuids: t.Sequence[str], gpu: Mapping) -> list[Problem]:
     """GPUs that are to work as one without NVLink between all of them, where others of the host have it."""
-    size = int(server["engine"].get("tensor_parallel_size") or 1)
-    rows = {int(row["index"]): row.get("gpus") or {} for row in gpu.get("topology") or []}
+    size = whole_number(server["engine"].get("tensor_parallel_size")) or 1
+    rows = {row["index"]: row["gpus"] for row in gpu.get("topology") or [] if isinstance(row["gpus"], t.Mapping)}
     indices = {str(one["uuid"]): int(one["index"]) for one in gpu["gpus"]}
     mine = [indices[uuid] for uuid in uuids if uuid in indices]
     if size < 2 or len(mine) != len(uuids) or _linked(mine, rows):
         return []
-    better = next((group for group in itertools.combinations(sorted(rows), len(mine)) if _linked(group, rows)), None)
+    better = _linked_group(len(mine), rows)
     if better is None:
         return []
     apart = next(pair for pair in itertools.combinations(mine, 2) if not _linked(pair, rows))
     slow = f"GPUs {apart[0]} and {apart[1]} are not linked by NVLink, which slows tensor_parallel_size {size} down"
-    return [f"{server['where']}.gpus: {slow}; GPUs {', '.join(map(str, better))} are"]
+    text = f"{slow}; GPUs {', '.join(map(str, better))} are"
+    return [Problem("", f"{server['where']}.gpus", "links", text)]
+
+
+def _linked_group(size: int, rows: t.Mapping[int, Mapping]) -> list[int] | None:
+    """So many GPUs of which each is linked with each; none of all combinations is tried, which 64 GPUs have many of."""
+    for first in sorted(rows):
+        group = [first]
+        for other in sorted(rows):
+            if other not in group and len(group) < size and all(_linked((one, other), rows) for one in group):
+                group.append(other)
+        if len(group) == size:
+            return sorted(group)
+    return None
 
 
 def _linked(indices: t.Iterable[int], rows: t.Mapping[int, Mapping]) -> bool:

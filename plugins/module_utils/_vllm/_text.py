@@ -46,5 +46,25 @@ def kind(value: object) -> str:
     return type(value).__name__
 
 
+# The longest text of an integer that is read as one; no option comes near it.
+_DIGITS = 18
+
+
+def whole_number(value: object) -> int | None:
+    """Return a whole number that is given as such, or in ASCII digits; None for anything else.
+
+    ``str.isdigit`` is true for characters such as a superscript two, which ``int`` does not take.
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return int(value) if abs(value) < 10**_DIGITS else None
+    if isinstance(value, str):
+        digits = value[1:] if value.startswith("-") else value
+        if digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS:
+            return int(value)
+    return None
+
+
 def _fold(name: str) -> str:
     return name.strip().lstrip("-").replace("-", "_").lower()

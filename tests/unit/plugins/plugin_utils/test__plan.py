@@ -68,7 +68,9 @@ def plan(
     looked: t.Sequence[t.Any] = (),
     **more: t.Any,
 ) -> dict[str, t.Any]:
-    return host_plan(normal_instances(servers), looked, found, more.pop("models", MODELS), **more)
+    """The plan of a host, with its problems and notes as sentences."""
+    made = host_plan(normal_instances(servers), looked, found, more.pop("models", MODELS), **more)
+    return {**made, **{key: [one["sentence"] for one in made[key]] for key in ("problems", "notes")}}
 
 
 def checked(name: str, **more: t.Any) -> dict[str, t.Any]:
@@ -329,15 +331,14 @@ def test_on_a_cpu_the_cache_is_exact() -> None:
 def told(name: str, found: t.Mapping[str, t.Any], servers: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
     return {
         "ansible_host": f"10.0.0.{len(name)}",
-        "vllm_server_plan": plan(servers, found),
-        "vllm_server_plan_inputs": {"instances": normal_instances(servers), "host": found, "models": MODELS},
+        "vllm_server_plan": host_plan(normal_instances(servers), [], found, MODELS),
     }
 
 
 def test_the_fleet_offers_another_host() -> None:
     small, large = host(gpu(0, "NVIDIA L40S", 46068, "8.9")), host(gpu(0), gpu(1))
     hostvars = {"gpu-2": told("gpu-2", small, [server(gpus=[0])]), "gpu-10": told("gpu-10", large, [])}
-    problems = [f"gpu-2: {problem}" for problem in hostvars["gpu-2"]["vllm_server_plan"]["problems"]]
+    problems = [{**problem, "host": "gpu-2"} for problem in hostvars["gpu-2"]["vllm_server_plan"]["problems"]]
     found = fleet_plan(["gpu-2", "gpu-10"], hostvars, ["gpu-10: port 1 is taken", *problems])
     assert found["problems"][0].startswith("gpu-2: vllm_server_instances[0]: big does not fit")
     assert found["problems"][0].endswith("; what fits: host gpu-10 with 1 x NVIDIA H100 80GB HBM3")
@@ -353,7 +354,8 @@ def test_one_machine_by_two_names() -> None:
 def test_the_table() -> None:
     found = host(gpu(0), gpu(1))
     hostvars = {"gpu-01": told("gpu-01", found, [TWO])}
-    hostvars["gpu-01"]["vllm_server_plan"] = plan([TWO], found, [checked("big", actions=["create", "start"])])
+    looked = [checked("big", actions=["create", "start"])]
+    hostvars["gpu-01"]["vllm_server_plan"] = host_plan(normal_instances([TWO]), looked, found, MODELS)
     lines = fleet_plan(["gpu-01"], hostvars)["lines"]
     assert lines[0].split() == [
         "host",

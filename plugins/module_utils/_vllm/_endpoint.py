@@ -1,0 +1,73 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where a server is reached: made once from its declaration, carried to everything that writes a URL."""
+
+from __future__ import annotations
+
+import ipaddress
+import typing as t
+from urllib.parse import urlsplit
+
+API_PATH = "/v1"
+
+
+class EndpointError(ValueError):
+    """What is no endpoint; the text says why, and quotes nothing that could be a secret."""
+
+
+class Endpoint(t.NamedTuple):
+    """An HTTP server's address."""
+
+    scheme: str
+    host: str
+    port: t.Optional[int] = None  # noqa: UP045 - evaluated by Python 3.8
+    path: str = ""
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        port = "" if self.port is None else f":{self.port}"
+        return f"{self.scheme}://{host}{port}{self.path}"
+
+    @property
+    def api(self) -> str:
+        """The base URL of OpenAI's API."""
+        return self.url + API_PATH
+
+
+def parse(url: str) -> Endpoint:
+    """Read an endpoint from a URL; ``/v1`` at its end says no more than it would without."""
+    if not url.isascii() or not url.isprintable() or " " in url:
+        raise EndpointError("holds a blank, or a character that no URL can carry")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise EndpointError("is not a URL; its host or port cannot be read") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise EndpointError("is not a URL such as https://llm.example.com")
+    if "@" in parts.netloc:
+        raise EndpointError("holds a user or a password; leave them out, a server's key is given by api_keys")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise EndpointError("ends in a query or a fragment; give the base URL alone")
+    path = parts.path.rstrip("/")
+    if path.endswith(API_PATH):
+        path = path[: -len(API_PATH)].rstrip("/")
+    return Endpoint(parts.scheme, parts.hostname, port, path)
+
+
+def listening(scheme: str, bind: str, port: int, fallback: str) -> Endpoint:
+    """Return the endpoint of what listens on ``bind``: there, or at ``fallback`` when it listens on all addresses."""
+    try:
+        address = ipaddress.ip_address(bind)
+    except ValueError as error:
+        raise EndpointError(f"bind {bind!r} is not an IP address") from error
+    return Endpoint(scheme, fallback if address.is_unspecified or address.is_loopback else str(address), port)
+
+
+def scheme_of(engine: t.Mapping[str, t.Any]) -> str:
+    """Return https for a server that is given a certificate of its own."""
+    return "https" if engine.get("ssl_certfile") or engine.get("ssl-certfile") else "http"
