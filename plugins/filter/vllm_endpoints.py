@@ -51,7 +51,8 @@ RETURN = r"""
 _value:
   description:
     - One mapping for each server, with C(name), C(where) (its place in the declaration), C(address), C(bind), C(port),
-      C(state), C(served_model_names), C(key_file), C(status) and C(ready).
+      C(scheme) (C(https) where it has a certificate of its own), C(url) (as declared, or empty), C(state),
+      C(served_model_names), C(key_file), C(status) and C(ready).
   type: list
   elements: dict
 """

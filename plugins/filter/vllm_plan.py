@@ -37,13 +37,18 @@ options:
     description: The archive that images come from, when they do.
     type: str
     default: ""
+  refused:
+    description: Why M(private_llm.fleet.vllm_servers) refused. What the plan found by itself is told once.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
 - name: Stop when something stands in the way
   ansible.builtin.assert:
     that: plan.problems | length == 0
-    fail_msg: "{{ plan.problems | join('\n') }}"
+    fail_msg: "{{ plan.problems | map(attribute='sentence') | join('\n') }}"
   vars:
     plan: "{{ servers | private_llm.fleet.vllm_plan(looked.results, host) }}"
 """
@@ -55,7 +60,10 @@ _value:
       C(bytes_to_fetch) what comes from the hub, C(verdict), C(kv_tokens), C(max_concurrency) and C(max_model_len) what
       it will hold, C(estimated) whether that rests on an estimate, C(measured) what it measured when nothing changes,
       C(nearest) what would fit where it does not, and C(outage_seconds) how long it will not answer.
-    - C(problems) are sentences that begin with the variable; C(notes) are such as do not stop anything.
+    - C(problems) have C(where), the variable, C(kind), C(text) and all of it as a C(sentence). C(notes) are such as do
+      not stop anything; what a host told in a form that cannot be read is one.
+    - C(gpus) is the kind of the host's GPUs, and C(question) of a server that does not fit what another host has to be
+      asked. P(private_llm.fleet.fleet_plan#filter) uses both.
   type: dict
 """
 

@@ -206,11 +206,17 @@ def _declared_names(host: HostVars, told: t.Sequence[Mapping] | None) -> list[st
     return names
 
 
-READ_KEY = {"item": {"host!": LINE, "server!": LINE, "key_file": LINE}, "content": TEXT}
+READ_KEY = {
+    "item": {"host!": LINE, "server!": LINE, "key_file": LINE},
+    "content": TEXT,
+    "failed": ANY,
+    "unreachable": ANY,
+    "msg": LINE,
+}
 
 
 class Keys(t.NamedTuple):
-    """First keys by host and server, and what is wrong with the files of the others."""
+    """First keys by host and server, and why there is none of the others."""
 
     found: dict[tuple[str, str], str]
     problems: list[Problem]
@@ -222,22 +228,33 @@ def keys_in(read: t.Any) -> Keys:
     problems = []
     for result in conform(read, [READ_KEY], "keys", silent):
         item = result["item"]
-        if not item or not result["content"]:
+        if not item:
             continue
-        try:
-            words = base64.b64decode(result["content"]).decode().split()
-        except (binascii.Error, ValueError):
-            words = ["\0"]
-        why = key_problem(words[0]) if words else "holds no key"
-        if why is None:
-            found[item["host"], item["server"]] = words[0]
-            continue
-        text = (
-            f"{item['key_file']} {'holds no key' if not words else 'holds what is no key'}; Open WebUI keeps the key "
-            f"it has for {item['server']}; remove the file and apply the role vllm_server, which makes another key"
-        )
+        if result["content"] is None:
+            if not (result["failed"] or result["unreachable"]):
+                continue
+            why = f"{item['key_file']} could not be read: {result['msg'] or 'no reason given'}"
+        else:
+            try:
+                words = base64.b64decode(result["content"]).decode().split()
+                unfit = "" if words and key_problem(words[0]) is None else "holds no key"
+            except (binascii.Error, ValueError):
+                words, unfit = [], "holds what is no text"
+            if not unfit:
+                found[item["host"], item["server"]] = words[0]
+                continue
+            why = (
+                f"{item['key_file']} {unfit}; declare api_keys, or remove the file, and apply the role vllm_server, "
+                "which writes it anew"
+            )
+        text = f"{item['server']}: {why}; Open WebUI keeps the key that it has for this server"
         problems.append(Problem(item["host"], "", "keys", text))
     return Keys(found, problems)
+
+
+def key_problems(read: t.Any) -> list[str]:
+    """Say of which servers no key could be read, and why, without quoting what is in a file."""
+    return [problem.sentence for problem in keys_in(read).problems]
 
 
 SERVER = {"host!": LINE, "server!": LINE, "url!": LINE, "prefix_id": LINE, "key_file": LINE, "served": [LINE]}
@@ -320,7 +337,7 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
             failed.append(
                 Problem(name, "", "failed", "did not come to the end of its steps; its last task above says why")
             )
-        failed += [Problem(name, "web", "failed", text) for text in host.read("fleet_keys_unread", [TEXT])]
+        failed += [Problem("", "", "keys", text) for text in host.read("fleet_keys_unread", [TEXT])]
     servers = [(name, server) for name in gpu_hosts for server in told_servers(hosts[name])]
     lines = table([_row(name, server) for name, server in servers], REPORT_COLUMNS) if servers else []
     webs = {name: _web(hosts[name]) for name in web_hosts}

@@ -16,6 +16,7 @@ import re
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import name_problem, normal_name
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._endpoint import EndpointError, parse, scheme_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import check as check_engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import did_you_mean, kind
@@ -49,6 +50,7 @@ KEYS = (
     "gpus",
     "port",
     "bind",
+    "url",
     "engine",
     "served_model_names",
     "api_keys",
@@ -145,6 +147,7 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     result["restart_policy"] = _restart_policy(result["restart_policy"])
     if _is_port(given.get("port")):
         result["port"] = int(given["port"])
+    result["url"] = str(given.get("url", ""))
     result["shm_size"] = str(result["shm_size"])
     if isinstance(result["gpus"], list):
         result["gpus"] = [str(gpu) for gpu in result["gpus"]]
@@ -155,7 +158,7 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
 
 
 # What a module for a server takes from an instance under the same name.
-_OPTIONS = tuple(key for key in KEYS if key not in ("model", "source", "revision"))
+_OPTIONS = tuple(key for key in KEYS if key not in ("model", "source", "revision", "url"))
 
 
 def server_options(
@@ -201,6 +204,8 @@ def endpoints(
             "address": address,
             "bind": instance["bind"],
             "port": instance["port"],
+            "scheme": scheme_of(instance["engine"]),
+            "url": instance["url"],
             "state": instance["state"],
             "served_model_names": list(instance["served_model_names"]),
             "key_file": instance["key_file"],
@@ -381,6 +386,16 @@ def _check_bind(value: object) -> list[str]:
     return []
 
 
+def _check_url(value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f": must be a string, not {kind(value)}"]
+    try:
+        parse(value)
+    except EndpointError as error:
+        return [f": {error}"]
+    return []
+
+
 def _check_engine(value: object) -> list[str]:
     if not isinstance(value, t.Mapping):
         return [f": must be a mapping of vLLM's option names to values, not {kind(value)}"]
@@ -478,6 +493,7 @@ _CHECKS: dict[str, t.Callable[[object], list[str]]] = {
     "gpus": _check_gpus,
     "port": _check_port,
     "bind": _check_bind,
+    "url": _check_url,
     "engine": _check_engine,
     "served_model_names": _check_names,
     "api_keys": _check_api_keys,

@@ -8,7 +8,9 @@ import base64
 import typing as t
 
 import pytest
+from jinja2.exceptions import UndefinedError
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import endpoints, normal_instances
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _fleet
 
 
@@ -69,6 +71,70 @@ def test_a_server_bound_to_loopback_is_a_problem_where_there_is_a_web_host() -> 
     ]
     assert "not by Open WebUI in its container on web; bind to an address" in problems[0]
     assert _fleet.connection_problems(list(hostvars), hostvars, []) == []
+
+
+def test_a_server_with_tls_of_its_own_is_reached_by_https_everywhere() -> None:
+    instances = normal_instances(
+        [
+            {"name": "alpha", "model": "/m", "port": 18005, "gpus": [0], "engine": {"ssl_certfile": "/tls/cert.pem"}},
+            {"name": "beta", "model": "/m", "port": 18006, "gpus": [1]},
+        ]
+    )
+    hostvars = {"gpu": {"vllm_server_endpoints": endpoints(instances, [], "192.0.2.11")}}
+    urls = ["https://192.0.2.11:18005/v1", "http://192.0.2.11:18006/v1"]
+    assert [one["url"] for one in _fleet.connections(["gpu"], hostvars, "web")] == urls
+    beside = [one["url"] for one in _fleet.connections(["gpu"], hostvars, "gpu")]
+    assert beside == [urls[0], "http://host.docker.internal:18006/v1"], "no certificate names the gateway"
+    lines = _fleet.report({"gpu_hosts": ["gpu"], "webui_hosts": []}, hostvars)["lines"]
+    assert [url in line for url, line in zip(urls, lines[1:], strict=True)] == [True, True]
+
+
+@pytest.mark.parametrize("url", ["https://llm.example.com/alpha", "https://llm.example.com/alpha/v1/"])
+def test_a_server_behind_a_proxy_is_reached_by_the_url_it_declares_and_may_listen_on_loopback(url: str) -> None:
+    declared = {"name": "alpha", "model": "/m", "port": 18005, "gpus": [0], "bind": "127.0.0.1", "url": url}
+    told_of_it = endpoints(normal_instances([declared]), [], "192.0.2.11")
+    hostvars = {"gpu": {"vllm_server_instances": [declared], "vllm_server_endpoints": told_of_it}}
+    assert _fleet.connection_problems(["gpu"], hostvars, ["web"]) == []
+    (connection,) = _fleet.connections(["gpu"], hostvars, "gpu")
+    assert connection["url"] == "https://llm.example.com/alpha/v1"
+    assert connection["url"] in _fleet.report({"gpu_hosts": ["gpu"], "webui_hosts": []}, hostvars)["lines"][1]
+
+
+@pytest.mark.parametrize("declared", ["qwen", ["qwen"], {"name": "qwen"}, 7, [None], [["a"]], [{"gpus": "x"}, 3]])
+def test_a_malformed_declaration_is_left_to_the_role_that_tells_it(declared: t.Any) -> None:
+    hostvars = {
+        "gpu-01": {"vllm_server_instances": declared},
+        "gpu-02": {"vllm_server_instances": [{"name": "a", "bind": "127.0.0.1"}]},
+    }
+    assert _fleet.wants_gpus(declared) is (declared == [{"gpus": "x"}, 3])
+    assert _fleet.instance_models(declared) == []
+    assert len(_fleet.connection_problems(["gpu-01", "gpu-02"], hostvars, ["web"])) == 1
+    assert _fleet.connections(["gpu-01", "gpu-02"], hostvars, "web") == []
+
+
+class Unevaluated(dict[str, t.Any]):
+    """A mapping of which one value needs facts that are not there, as Ansible hands it over."""
+
+    def __getitem__(self, key: str) -> t.Any:
+        if super().__getitem__(key) == "{{ facts }}":
+            raise UndefinedError("object of type 'dict' has no attribute 'default_ipv4'")
+        return super().__getitem__(key)
+
+
+def test_a_host_without_facts_takes_nothing_from_the_others_and_is_named() -> None:
+    down = Unevaluated(name="alpha", bind="{{ facts }}")
+    hostvars = {
+        "gpu-01": {"vllm_server_instances": [down, Unevaluated(name="{{ facts }}", served_model_names=[["x"]])]},
+        "gpu-02": {**told(endpoint()), "vllm_server_instances": [{"name": "beta", "bind": "::1"}]},
+        "gpu-03": Unevaluated(vllm_server_instances="{{ facts }}", vllm_server_bind="{{ facts }}"),
+    }
+    assert connected(hostvars) == [("gpu-02", "alpha", ["gpu-02.alpha"])], "the name that can be read counts"
+    (problem,) = _fleet.connection_problems(list(hostvars), hostvars, ["web"])
+    assert problem.startswith("gpu-02: vllm_server_instances[0].bind")
+    lines = _fleet.report({"gpu_hosts": ["gpu-01", "gpu-03"], "webui_hosts": []}, hostvars)["lines"]
+    why = "cannot be evaluated: object of type 'dict' has no attribute 'default_ipv4'"
+    assert f"note: gpu-01: vllm_server_instances[0].bind: {why}" in lines
+    assert f"note: gpu-03: vllm_server_instances: {why}" in lines
 
 
 def told(*servers: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -170,6 +236,28 @@ def test_keys_find_their_servers() -> None:
     # Open WebUI puts the prefix in front by itself.
     static = _fleet.with_keys(servers, read, static=True)
     assert [one["model_ids"] for one in static] == [["alpha"], ["open"], ["alpha"]]
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe\x00", b"\x1b[2J", "schlüssel".encode()])
+def test_a_damaged_key_file_is_named_and_leaves_the_other_connections_alone(content: bytes) -> None:
+    hostvars = {"gpu-01": told(endpoint()), "gpu-02": told(endpoint(name="b", served_model_names=["b"]))}
+    servers = _fleet.connections(list(hostvars), hostvars, "web")
+    read = [
+        {"item": servers[0], "content": base64.b64encode(content).decode()},
+        {"item": servers[1], "content": base64.b64encode(b"good").decode()},
+    ]
+    first, second = _fleet.with_keys(servers, read)
+    assert ("key" in first, second["key"]) == (False, "good")
+    (problem,) = _fleet.key_problems(read)
+    assert problem.startswith("gpu-01: alpha: /etc/private_llm/vllm_server/alpha/api_keys holds ")
+    unread = {"web": {"fleet_keys_unread": [problem]}}
+    assert problem in _fleet.report({"gpu_hosts": [], "webui_hosts": ["web"]}, unread)["failed"]
+
+
+def test_a_key_file_that_cannot_be_read_is_named() -> None:
+    servers = _fleet.connections(["gpu-01"], {"gpu-01": told(endpoint())}, "web")
+    (problem,) = _fleet.key_problems([{"item": servers[0], "unreachable": True, "msg": "timed out"}])
+    assert "could not be read: timed out; Open WebUI keeps the key" in problem
 
 
 def test_the_report_shows_servers_web_and_answers_and_names_who_failed() -> None:
