@@ -42,6 +42,14 @@ class LogLine(t.NamedTuple):
     text: str
 
 
+class Ran(t.NamedTuple):
+    """How a command in a container ended, and what it printed."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
 class Engine:
     """The engine behind a client of the Docker SDK."""
 
@@ -96,6 +104,17 @@ class Engine:
                 return bytes(self._api.logs(name)).decode("utf-8", "replace")
             finally:
                 self._api.remove_container(name, v=True, force=True)
+
+        return self._call(run)
+
+    def execute(self, name: str, command: t.Sequence[str]) -> Ran:
+        """Run a command in a running container; the command has to end by itself."""
+
+        def run() -> Ran:
+            made = str(self._api.exec_create(name, list(command))["Id"])
+            streams = self._api.exec_start(made, demux=True)
+            stdout, stderr = (bytes(stream or b"").decode("utf-8", "replace") for stream in streams)
+            return Ran(int(self._api.exec_inspect(made)["ExitCode"] or 0), stdout, stderr)
 
         return self._call(run)
 

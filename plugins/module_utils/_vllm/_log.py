@@ -11,35 +11,70 @@ from __future__ import annotations
 import re
 import typing as t
 
-# "(EngineCore pid=4182) INFO 11-23 10:31:41 [core.py:133] text", each part present or not.
-_PROCESS = re.compile(r"^\((?P<process>[A-Za-z][\w-]*)(?:[_ ][^()]*)?(?: pid=\d+)?\)\s?")
-_LEVEL = re.compile(r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+\d\d-\d\d \d\d:\d\d:\d\d\s+\[[^\]]+\]\s?")
+# "(EngineCore pid=4182) INFO 11-23 10:31:41 [core.py:133] text": several processes, or none, a level or none.
+_PROCESS = re.compile(
+    r"^\((?P<process>[A-Za-z][\w.-]*)(?:[_ ][^()]*?)?\s?pid=\d+(?:,[^()]*)?\)\s?|"
+    r"^\((?P<ray>raylet|autoscaler[^()]*)\)\s?"
+)
+# vLLM's own form (until 0.7 without brackets), then those of uvicorn, Ray, absl and glog, PyTorch, warnings, and NCCL.
+_LEVELS = tuple(
+    re.compile(pattern)
+    for pattern in (
+        (
+            r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?:\d{4}-)?\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)?\s+"
+            r"(?:\[(?P<source>[^\]]+)\]|(?P<old_source>[\w./]+:\d+\]))\s?"
+        ),
+        r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL):\s+",
+        (
+            r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+\s+(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+"
+            r"(?P<source>\S+:\d+) --\s?"
+        ),
+        r"^\[?(?P<letter>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s[^\]]*\]\s?",
+        r"^\S+\.py:\d+: (?P<warning>\w*Warning): ",
+        r"^\S+:\d+:\d+ \[\d+\] NCCL (?P<level>INFO|WARN)\s",
+    )
+)
+_LETTERS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL", "WARN": "WARNING"}
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 class Line(t.NamedTuple):
-    """One line of the log, without what vLLM's logging puts in front."""
+    """One line of the log, without what logging puts in front: its level, text, process, and the place it came from."""
 
     level: str
     text: str
+    process: str = ""
+    source: str = ""
 
 
 def parse_line(raw: str) -> Line:
+    """Take a line apart. With several processes in front, the last one is the process that wrote it."""
     text = _TERMINAL.sub("", raw.rstrip("\r\n"))
     # A progress bar redraws its line; what counts is what was drawn last.
     text = text.rsplit("\r", 1)[-1]
-    text = _PROCESS.sub("", text, count=1)
-    match = _LEVEL.match(text)
-    if not match:
-        return Line("", text)
-    return Line(match.group("level"), text[match.end() :])
+    process = ""
+    match = _PROCESS.match(text)
+    while match:
+        process = match.group("process") or match.group("ray")
+        text = text[match.end() :]
+        match = _PROCESS.match(text)
+    for pattern in _LEVELS:
+        match = pattern.match(text)
+        if match:
+            groups = match.groupdict()
+            level = groups.get("level") or groups.get("letter") or "WARNING"
+            source = groups.get("source") or groups.get("old_source") or ""
+            return Line(_LETTERS.get(level, level), text[match.end() :], process, source)
+    return Line("", text, process)
 
+
+ANSWERING = "answering"
 
 # The first pattern that the newest line matches says what vLLM is doing; braces take the pattern's groups.
 _PHASES = tuple(
     (re.compile(pattern), words)
     for pattern, words in (
-        (r"Application startup complete", "answering"),
+        (r"Application startup complete|Uvicorn running on", ANSWERING),
         (r"Starting vLLM (?:API )?server", "opening the API"),
         (r"Capturing CUDA graphs?.*?(\d+)%", "capturing CUDA graphs, {0} %"),
         (r"Capturing CUDA graph|[Gg]raph capturing", "capturing CUDA graphs"),

@@ -8,18 +8,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _log
+from ansible_collections.private_llm.fleet.plugins.module_utils import _reach
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _deaths, _log, _ports
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import Diagnosis, diagnose
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine, epoch
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import EngineError, LogLine, epoch
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import (
     Server,
     ServerError,
     capacity,
     parse_metrics,
 )
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
 
 if t.TYPE_CHECKING:
     from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import Engine
@@ -55,6 +58,7 @@ class Waiter:
         report: t.Callable[[str], None] = lambda text: None,
         sleep: t.Callable[[float], None] = time.sleep,
         clock: t.Callable[[], float] = time.monotonic,
+        ask: t.Callable[..., _reach.Look] = _reach.ask,
     ) -> None:
         self._engine = engine
         self._name = name
@@ -64,6 +68,9 @@ class Waiter:
         self._report = report
         self._sleep = sleep
         self._clock = clock
+        self._ask = ask
+        self._said_up: float | None = None
+        self._unreached = 0
         self._phase = _log.STARTING
         self._begun = 0.0
         self._since = 0.0
@@ -84,6 +91,7 @@ class Waiter:
             if self._clock() >= deadline:
                 raise self._timed_out()
             seen = self._follow(seen)
+            self._check_reached(container)
             self._sleep(POLL)
 
     def _inspect(self) -> dict[str, t.Any]:
@@ -107,15 +115,33 @@ class Waiter:
         lines = self._lines()
         exit_code = state.get("ExitCode")
         raise NotReadyError(
-            diagnose(
-                [line.text for line in lines],
-                exit_code if exit_code or not restarted else None,
-                bool(state.get("OOMKilled")),
-                self._name,
-            ),
-            lines,
-            self._begun,
+            diagnosis_of(container, lines, exit_code if exit_code or not restarted else None), lines, self._begun
         )
+
+    def _check_reached(self, container: t.Mapping[str, t.Any]) -> None:
+        """Find out why a server that says that it is up is not reached; NotReadyError when the way to it is broken.
+
+        It is looked at twice, for what is broken for a moment, such as a firewall that is just being reloaded, mends
+        itself.
+        """
+        if self._phase != _log.ANSWERING:
+            return
+        now = self._clock()
+        if self._said_up is None:
+            self._said_up = now
+        if now < self._said_up + _reach.PATIENCE + self._unreached * _reach.BETWEEN:
+            return
+        verdict = unreached(self._engine, self._name, container, self._server, self._ask)
+        self._unreached += 1
+        if verdict is None:
+            # It does not answer in its container either, or is reached by now: look again, but not all the time.
+            self._said_up, self._unreached = now, 0
+        elif self._unreached >= LOOKS:
+            raise self._not_reached(verdict, self._lines())
+
+    def _not_reached(self, verdict: _reach.Verdict, lines: t.Sequence[LogLine]) -> NotReadyError:
+        known = Diagnosis(verdict.cause, verdict.evidence, verdict.fix, "not_reached", "port")
+        return NotReadyError(known, lines, self._begun)
 
     def _follow(self, seen: float) -> float:
         """Report the newest phase in the log; returns up to when the log has been read."""
@@ -145,17 +171,13 @@ class Waiter:
                 return self._measured(container, models)
             except ServerError as error:
                 problem = str(error)
-        self._check_alive(self._inspect(), restarts)
-        raise NotReadyError(
-            Diagnosis(
-                "the server is up, but does not do its work",
-                problem,
-                f"read its log: docker logs {self._name}",
-                "not_working",
-            ),
-            self._lines(),
-            self._begun,
-        )
+        last = self._inspect()
+        self._check_alive(last, restarts)
+        lines = self._lines()
+        verdict = unreached(self._engine, self._name, last, self._server, self._ask)
+        if verdict is not None:
+            raise self._not_reached(verdict, lines)
+        raise NotReadyError(not_working(last, lines, problem), lines, self._begun)
 
     def _measured(
         self, container: t.Mapping[str, t.Any], models: t.Sequence[t.Mapping[str, t.Any]]
@@ -169,9 +191,12 @@ class Waiter:
     def _timed_out(self) -> NotReadyError:
         lines = self._lines()
         texts = [line.text for line in lines]
-        known = diagnose(texts, name=self._name)
+        known = diagnosis_of(self._inspect(), lines, None, running=True)
         if known.id != "unknown":
             return NotReadyError(known, lines, self._begun)
+        verdict = unreached(self._engine, self._name, self._inspect(), self._server, self._ask)
+        if verdict is not None:
+            return self._not_reached(verdict, lines)
         last = next((text.strip() for text in reversed(texts) if text.strip()), "nothing yet")
         return NotReadyError(
             Diagnosis(
@@ -184,6 +209,62 @@ class Waiter:
             lines,
             self._begun,
         )
+
+
+LOOKS = 2  # at a server that is not reached, before it is told
+
+
+def diagnosis_of(
+    container: t.Mapping[str, t.Any], lines: t.Sequence[LogLine], exit_code: int | None, running: bool = False
+) -> Diagnosis:
+    """Return why this container did not start, or died, from its log and from what the engine knows of it."""
+    config = container.get("Config") or {}
+    return diagnose(
+        [line.text for line in lines],
+        exit_code,
+        bool((container.get("State") or {}).get("OOMKilled")),
+        str(container.get("Name") or "").lstrip("/"),
+        _deaths.host_flags(),
+        bool((container.get("HostConfig") or {}).get("DeviceRequests")),
+        running,
+        release_of(str(config.get("Image") or "")),
+        [str(word) for word in config.get("Cmd") or []],
+    )
+
+
+def not_working(container: t.Mapping[str, t.Any], lines: t.Sequence[LogLine], problem: str) -> Diagnosis:
+    """Return why a server that is up does not do its work: what its log says of it, else what it answered."""
+    known = diagnosis_of(container, lines, None, running=True)
+    if known.id != "unknown":
+        return known._replace(cause=f"the server is up, but does not do its work: {known.cause}")
+    told = " and ".join(dict.fromkeys([problem, known.evidence])) if _failed(lines) else problem
+    return Diagnosis(
+        "the server is up, but does not do its work",
+        told,
+        f"read its log: docker logs {str(container.get('Name') or '').lstrip('/')}",
+        "not_working",
+    )
+
+
+def _failed(lines: t.Sequence[LogLine]) -> bool:
+    """Tell whether a log holds an error."""
+    return any(_log.parse_line(line.text).level in ("ERROR", "CRITICAL") for line in lines)
+
+
+def unreached(
+    engine: Engine,
+    name: str,
+    container: t.Mapping[str, t.Any],
+    server: Server,
+    ask: t.Callable[..., _reach.Look] = _reach.ask,
+) -> _reach.Verdict | None:
+    """Return why a server that is up in its container is not reached at the host's port; None where it is."""
+    place = _reach.Place(server.address, server.port, _container.CONTAINER_PORT, f"{server.root}/health", server.tls)
+    outside, inside, where = _reach.look(place, container, lambda command: engine.execute(name, command).stdout, ask)
+    holder = None
+    with contextlib.suppress(EngineError):
+        holder = _ports.holder(server.address, server.port, engine.containers(), [name])
+    return _reach.judge(place, outside, inside, where, "vLLM", name, holder)
 
 
 def started_at(container: t.Mapping[str, t.Any]) -> float:

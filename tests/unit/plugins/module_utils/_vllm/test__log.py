@@ -14,19 +14,36 @@ FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures" / "vllm"
 
 
 @pytest.mark.parametrize(
-    ("raw", "level", "text"),
+    ("raw", "level", "text", "process"),
     [
-        ("(EngineCore pid=24) INFO 11-23 12:00:53 [core.py:133] Initializing", "INFO", "Initializing"),
-        ("(EngineCore_DP0 pid=24) ERROR 11-23 12:00:53 [core.py:1510]     raise X", "ERROR", "    raise X"),
-        ("INFO 11-23 12:00:53 [__init__.py:1] text", "INFO", "text"),
-        ("(Worker_TP0 pid=9) \x1b[32mtext\x1b[0m", "", "text"),
-        ("Loading: 0%\rLoading: 50%\rLoading: 100%", "", "Loading: 100%"),
-        ("plain", "", "plain"),
-        ("", "", ""),
+        ("(EngineCore pid=24) INFO 11-23 12:00:53 [core.py:133] Initializing", "INFO", "Initializing", "EngineCore"),
+        (
+            "(EngineCore_DP0 pid=24) ERROR 11-23 12:00:53 [core.py:9]     raise X",
+            "ERROR",
+            "    raise X",
+            "EngineCore_DP0",
+        ),
+        ("(Worker pid=1) (Worker_TP3 pid=1) ERROR 03-05 09:56:09 [x.py:880] text", "ERROR", "text", "Worker_TP3"),
+        ("(RayWorkerWrapper pid=7, ip=10.0.0.2) (Worker pid=7) (X pid=7) text", "", "text", "X"),
+        ("(VllmWorker rank=1 pid=310) ERROR 05-02 10:22:18 [x.py:470] text", "ERROR", "text", "VllmWorker"),
+        ("INFO 11-23 12:00:53 [__init__.py:1] text", "INFO", "text", ""),
+        ("INFO 02-11 12:00:53 __init__.py:190] text", "INFO", "text", ""),
+        ("INFO:     Started server process [1]", "INFO", "Started server process [1]", ""),
+        ("ERROR:    [Errno 98] no", "ERROR", "[Errno 98] no", ""),
+        ("2026-11-23 08:11:02,123\tINFO worker.py:1888 -- Started", "INFO", "Started", ""),
+        ("[W1128 04:53:48.456 ProcessGroupNCCL.cpp:12] Warning: text", "WARNING", "Warning: text", ""),
+        ("W1128 04:53:48.456000 1 torch/_library/triton.py:53] text", "WARNING", "text", ""),
+        ("/usr/lib/python3/x.py:12: UserWarning: text", "WARNING", "text", ""),
+        ("gpu-01:7:9 [0] NCCL INFO Bootstrap: text", "INFO", "Bootstrap: text", ""),
+        ("(Worker_TP0 pid=9) \x1b[32mtext\x1b[0m", "", "text", "Worker_TP0"),
+        ("(a) give it more memory (pid=no)", "", "(a) give it more memory (pid=no)", ""),
+        ("Loading: 0%\rLoading: 50%\rLoading: 100%", "", "Loading: 100%", ""),
+        ("plain", "", "plain", ""),
+        ("", "", "", ""),
     ],
 )
-def test_parse_line(raw: str, level: str, text: str) -> None:
-    assert _log.parse_line(raw) == _log.Line(level, text)
+def test_parse_line(raw: str, level: str, text: str, process: str) -> None:
+    assert _log.parse_line(raw)[:3] == (level, text, process)
 
 
 @pytest.mark.parametrize(
