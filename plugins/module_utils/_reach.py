@@ -119,6 +119,7 @@ def parse_inside(output: str) -> Look:
 
 
 def _answered(status: int, server: str) -> Look:
+    server = server.strip()
     return Look(status, f"HTTP {status}" + (f" from {server[:60]}" if server else ""), server)
 
 
@@ -130,20 +131,19 @@ def look(
 ) -> tuple[Look, Look, str]:
     """Look at the host's port and into the container; returns both answers and where the container gave its own.
 
-    The container's address is asked first. Where it is not reached, for the bridge is broken as well, ``execute`` runs
-    a command in the container.
+    ``execute`` runs a command in the container. The container's address is asked only where that does not answer:
+    without its bridge the way to that address may lead to a stranger.
     """
     outside = asker(place.address, place.port, place.path, place.tls)
-    inside, where = Look(0, "its container has no address"), "its container"
-    for address in addresses_of(container):
-        inside, where = asker(address, place.inner_port, place.path, place.tls), f"{address}:{place.inner_port}"
-        if inside.answers:
-            return outside, inside, where
+    inside, where = Look(0, "nobody could ask"), "in its container"
     if execute is not None:
         try:
             inside, where = parse_inside(execute(inside_command(place))), f"port {place.inner_port} in its container"
         except ValueError as error:
             inside = Look(0, str(error))
+    for address in addresses_of(container):
+        if not inside.answers:
+            inside, where = asker(address, place.inner_port, place.path, place.tls), f"{address}:{place.inner_port}"
     return outside, inside, where
 
 
@@ -154,23 +154,23 @@ def judge(
 
     ``holder`` says who else holds the host's port, where that is known.
     """
-    if not inside.answers or (not holder and (outside.status, outside.server) == (inside.status, inside.server)):
+    # One program that answers differently now and a moment later, for it is just getting ready, is no stranger.
+    reached = outside.answers and outside.server == inside.server and not holder
+    if not inside.answers or reached:
         return None
     evidence = f"{where}: {inside.says}; {place.address}:{place.port}: {outside.says}"
-    if holder or outside.answers:
+    if holder:
         return Verdict(
-            f"{service} answers in its container, and at the host's port {place.port} somebody else does: "
-            + (holder or f"something that is not {service} ({outside.says})"),
+            f"{service} answers in its container, and at the host's port {place.port} somebody else does: {holder}",
             evidence,
             f"change port, or stop what answers at port {place.port} and restart the container (docker restart {name})",
         )
+    stranger = f"; what answers there is something else ({outside.says})" if outside.answers else ""
     return Verdict(
-        f"{service} answers in its container and not at the host's port {place.port}: the Docker Engine's network on "
-        "this host is broken",
+        f"{service} answers in its container and not at the host's port {place.port}{stranger}: the Docker Engine's "
+        "network on this host is broken",
         evidence,
         "restart the engine, which writes its rules and bridges again (systemctl restart docker), and run again. A "
-        "reload "
-        "of firewalld or ufw, nft flush ruleset or a deleted bridge takes them away: iptables -t nat -L DOCKER -n "
-        "shows the "
-        "rule for the port, ip address the bridge",
+        "reload of firewalld or ufw, nft flush ruleset or a deleted bridge takes them away: iptables -t nat -L DOCKER "
+        "-n shows the rule for the port, ip address the bridge",
     )

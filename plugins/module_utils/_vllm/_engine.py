@@ -107,11 +107,11 @@ class Engine:
 
         return self._call(run)
 
-    def execute(self, name: str, command: t.Sequence[str]) -> Ran:
-        """Run a command in a running container; the command has to end by itself."""
+    def execute(self, name: str, command: t.Sequence[str], seconds: float) -> Ran:
+        """Run a command in a running container, for so long at most."""
 
         def run() -> Ran:
-            made = str(self._api.exec_create(name, list(command))["Id"])
+            made = str(self._api.exec_create(name, ["timeout", f"{seconds:g}", *command])["Id"])
             streams = self._api.exec_start(made, demux=True)
             stdout, stderr = (bytes(stream or b"").decode("utf-8", "replace") for stream in streams)
             return Ran(int(self._api.exec_inspect(made)["ExitCode"] or 0), stdout, stderr)

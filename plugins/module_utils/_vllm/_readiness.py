@@ -211,6 +211,7 @@ class Waiter:
         )
 
 
+INSIDE_SECONDS = 15.0  # for a question that is asked in the container
 LOOKS = 2  # at a server that is not reached, before it is told
 
 
@@ -260,7 +261,9 @@ def unreached(
 ) -> _reach.Verdict | None:
     """Return why a server that is up in its container is not reached at the host's port; None where it is."""
     place = _reach.Place(server.address, server.port, _container.CONTAINER_PORT, f"{server.root}/health", server.tls)
-    outside, inside, where = _reach.look(place, container, lambda command: engine.execute(name, command).stdout, ask)
+    outside, inside, where = _reach.look(
+        place, container, lambda command: engine.execute(name, command, INSIDE_SECONDS).stdout, ask
+    )
     holder = None
     with contextlib.suppress(EngineError):
         holder = _ports.holder(server.address, server.port, engine.containers(), [name])

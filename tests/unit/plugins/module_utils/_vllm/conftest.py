@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import EngineError, LogLine
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import EngineError, LogLine, Ran
 
 STARTED = "2026-11-23T12:00:00Z"
 STARTED_AT = 1795435200.0
@@ -29,6 +29,7 @@ class FakeEngine:
         self.lines: dict[str, list[LogLine]] = {}
         self.calls: list[str] = []
         self.refuse: dict[str, str] = {}
+        self.inside = "- Connection refused"
 
     def add(self, name: str, body: t.Mapping[str, t.Any], running: bool = True) -> dict[str, t.Any]:
         container = copy.deepcopy(dict(body))
@@ -97,6 +98,10 @@ class FakeEngine:
     def set_restart_policy(self, name: str, policy: t.Mapping[str, t.Any]) -> None:
         self._do(f"restart policy of {name} {policy['Name']}")
         self.there[name]["HostConfig"]["RestartPolicy"] = dict(policy)
+
+    def execute(self, name: str, command: t.Sequence[str], seconds: float) -> Ran:
+        """Answer what ``inside`` says a question in the container is answered with."""
+        return Ran(0, self.inside, "")
 
     def log(self, name: str, since: float = 0.0, until: t.Callable[[str], bool] | None = None) -> list[LogLine]:
         found = []

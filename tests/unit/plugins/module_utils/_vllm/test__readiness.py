@@ -5,10 +5,13 @@
 from __future__ import annotations
 
 import pathlib
+import socket
 import typing as t
 
 import pytest
 
+from ansible_collections.private_llm.fleet.plugins.module_utils import _reach
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _deaths
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import Server
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._readiness import NotReadyError, Waiter, log_since
@@ -59,11 +62,11 @@ class Lab:
     def end(self, **state: t.Any) -> None:
         self.engine.there["alpha"]["State"].update(Running=False, **{"FinishedAt": "2026-11-23T12:01:00Z", **state})
 
-    def wait(self, timeout: float = 60.0) -> dict[str, t.Any]:
+    def wait(self, timeout: float = 60.0, port: int = 0) -> dict[str, t.Any]:
         return Waiter(
             self.engine,
             "alpha",
-            Server("127.0.0.1", self.vllm.port),
+            Server("127.0.0.1", port or self.vllm.port),
             ["alpha"],
             timeout,
             self.reports.append,
@@ -196,3 +199,128 @@ def test_a_container_that_vanishes(lab: Lab) -> None:
     with pytest.raises(NotReadyError) as error:
         lab.wait()
     assert error.value.diagnosis.id == "removed"
+
+
+# --- up in the container, and not reached -----------------------------------------------------------------------------
+
+UP = ["(APIServer pid=1) INFO:     Application startup complete."]
+
+
+def test_a_server_that_is_up_and_not_reached_is_told_within_a_minute(lab: Lab) -> None:
+    lab.at(2, lambda: lab.log(UP))
+    lab.engine.inside = "200 uvicorn"
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    with pytest.raises(NotReadyError) as error:
+        lab.wait(timeout=1200, port=port)
+    assert lab.clock.now < 60
+    assert error.value.diagnosis.id == "not_reached"
+    assert "answers in its container and not at the host's port" in error.value.diagnosis.cause
+    assert "HTTP 200 from uvicorn" in error.value.diagnosis.evidence
+    assert "restart the engine" in error.value.diagnosis.fix
+
+
+def test_a_server_that_is_reached_a_little_later_is_ready(lab: Lab) -> None:
+    lab.at(2, lambda: lab.log(UP))
+    lab.engine.inside = "200 uvicorn"
+    lab.at(18, lab.serve)
+    assert lab.wait(timeout=1200)["max_model_len"] == 512
+
+
+def test_a_server_that_answers_nowhere_is_waited_for(lab: Lab) -> None:
+    lab.at(2, lambda: lab.log(UP))
+    lab.at(100, lab.serve)
+    assert lab.wait(timeout=1200)["max_model_len"] == 512
+    assert lab.clock.now >= 100
+
+
+def test_a_stranger_at_the_hosts_port_is_told(lab: Lab) -> None:
+    lab.serve("beta")
+    lab.log(UP)
+    lab.engine.inside = "200 uvicorn"
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.id == "not_reached"
+    assert "at the host's port" in error.value.diagnosis.cause
+    assert "somebody else does" in error.value.diagnosis.cause
+
+
+def test_without_a_log_a_server_that_is_not_reached_is_told_when_time_is_up(lab: Lab) -> None:
+    lab.engine.inside = "200 uvicorn"
+    with pytest.raises(NotReadyError) as error:
+        lab.wait(timeout=10)
+    assert error.value.diagnosis.id == "not_reached"
+
+
+def test_the_containers_address_is_asked_where_no_command_runs_in_it(lab: Lab) -> None:
+    asked = []
+
+    def ask(address: str, port: int, path: str, tls: bool) -> _reach.Look:
+        asked.append((address, port, path))
+        return _reach.Look(200, "HTTP 200") if address == "172.30.0.2" else _reach.Look(0, "connection refused")
+
+    container = lab.engine.there["alpha"]
+    container["NetworkSettings"]["Networks"] = {"bridge": {"IPAddress": "172.30.0.2"}}
+    place = _reach.Place("127.0.0.1", 18005, 8000)
+    outside, inside, where = _reach.look(place, container, None, ask)
+    assert asked == [("127.0.0.1", 18005, "/health"), ("172.30.0.2", 8000, "/health")]
+    verdict = _reach.judge(place, outside, inside, where, "vLLM", "alpha")
+    assert verdict is not None
+    assert verdict.evidence == "172.30.0.2:8000: HTTP 200; 127.0.0.1:18005: connection refused"
+
+
+def test_without_its_bridge_a_containers_address_may_be_a_strangers(lab: Lab) -> None:
+    # As seen with a real engine: the way to the container's address led to a proxy of the network outside.
+    def ask(address: str, port: int, path: str, tls: bool) -> _reach.Look:
+        return _reach.Look(403, "HTTP 403 from proxy", "proxy")
+
+    container = lab.engine.there["alpha"]
+    container["NetworkSettings"]["Networks"] = {"bridge": {"IPAddress": "172.30.0.2"}}
+    place = _reach.Place("127.0.0.1", 18005, 8000)
+    outside, inside, where = _reach.look(place, container, lambda command: "200 uvicorn\n", ask)
+    verdict = _reach.judge(place, outside, inside, where, "vLLM", "alpha")
+    assert verdict is not None
+    assert "something else (HTTP 403 from proxy): the Docker Engine's network on this host is broken" in verdict.cause
+    assert verdict.evidence.startswith("port 8000 in its container: HTTP 200 from uvicorn")
+
+
+# --- after a start ----------------------------------------------------------------------------------------------------
+
+
+def test_an_engine_that_dies_at_the_first_request_is_diagnosed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_deaths, "host_flags", lambda: frozenset(("avx2", "avx512f", "amx_tile")))
+    lab.serve()
+    lab.vllm.answers["/v1/completions"] = (500, {"error": {"message": "EngineCore encountered an issue."}})
+    lab.log(
+        [
+            *UP,
+            "(APIServer pid=1) WARNING 11-23 12:00:50 [x.py:1] [shutdown] MPClient: engine core exited unexpectedly",
+            "(APIServer pid=1) INFO:     Finished server process [1]",
+            "/usr/lib/python3/resource_tracker.py:254: UserWarning: resource_tracker: There appear to be 1 leaked",
+        ]
+    )
+    lab.at(3, lambda: lab.end(ExitCode=0))
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert (error.value.diagnosis.id, error.value.diagnosis.value) == ("amx_refused", 16)
+    assert "processor has AMX" in error.value.diagnosis.cause
+    assert "Finished server process" not in error.value.diagnosis.evidence
+
+
+def test_a_first_request_that_fails_is_told_with_what_the_log_says(lab: Lab) -> None:
+    lab.serve()
+    lab.vllm.answers["/v1/completions"] = (500, {"error": {"message": "EngineCore encountered an issue."}})
+    lab.log(
+        [
+            *UP,
+            "(EngineCore pid=9) ERROR 11-23 12:00:50 [core.py:1] EngineCore encountered a fatal error.",
+            "(EngineCore pid=9) ERROR 11-23 12:00:50 [core.py:1] Traceback (most recent call last):",
+            '(EngineCore pid=9) ERROR 11-23 12:00:50 [core.py:1]   File "/x/vllm/v1/engine/core.py", line 1, in step',
+            "(EngineCore pid=9) ERROR 11-23 12:00:50 [core.py:1] torch.AcceleratorError: CUDA error: an illegal memory "
+            "access was encountered",
+        ]
+    )
+    with pytest.raises(NotReadyError) as error:
+        lab.wait()
+    assert error.value.diagnosis.id == "cuda_memory_access"
+    assert error.value.diagnosis.cause.startswith("the server is up, but does not do its work: a kernel failed")
