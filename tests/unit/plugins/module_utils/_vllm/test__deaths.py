@@ -23,7 +23,7 @@ EXITED = "(APIServer pid=1) WARNING 11-28 10:00:00 [x.py:818] [shutdown] MPClien
 
 def worker(code: int) -> str:
     return (
-        "(EngineCore pid=9) ERROR 11-28 10:00:00 [multiproc_executor.py:316] Worker proc VllmWorker-1 died unexpectedly "
+        "(EngineCore pid=9) ERROR 11-28 10:00:00 [x.py:316] Worker proc VllmWorker-1 died unexpectedly "
         f"(exit code: {code}), shutting down executor."
     )
 
