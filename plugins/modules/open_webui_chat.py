@@ -140,17 +140,23 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _chat, _client
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _chat, _client, _module
 
 # Pause between two looks at the list of models.
 LIST_PAUSE = 2.0
 
 
 def wait_for_models(client: _client.Client, wanted: list[str], patience: float, who: str) -> None:
-    """Return once Open WebUI offers every wanted model."""
+    """Return once Open WebUI offers every wanted model. A proxy that has nothing behind it yet is waited for, too."""
     started = time.monotonic()
     while True:
-        offered = _chat.model_ids(client.get("/api/models?refresh=true"))
+        try:
+            offered = client.read("/api/models?refresh=true", _chat.model_ids)
+        except _client.NotYetError:
+            if time.monotonic() - started >= patience:
+                raise
+            time.sleep(LIST_PAUSE)
+            continue
         missing = [one for one in wanted if one not in offered]
         waited = time.monotonic() - started
         if not missing:
@@ -174,6 +180,26 @@ def ask(client: _client.Client, model: str, params: dict[str, t.Any]) -> dict[st
     return answer
 
 
+class Chat(_module.WebUiModule):
+    """Waits for the models, and asks each one."""
+
+    RESULT: t.ClassVar[dict[str, t.Any]] = {"answers": [], "model": "", "answer": "", "seconds": 0.0}
+
+    def run(self) -> None:
+        params = self.params
+        models = [params["model"]] if params["models"] is None else params["models"]
+        if not models:
+            raise _chat.ChatError("models is empty: name at least one model to ask")
+        if params["max_tokens"] < 1:
+            raise _chat.ChatError(f"max_tokens is {params['max_tokens']}: allow an answer of at least one token")
+        _client.seconds(params["answer_timeout"], "answer_timeout")
+        client = self.connect(admin=False)
+        wait_for_models(client, models, params["wait"], params["webui_email"] or "this account")
+        answers = [ask(client, model, params) for model in models]
+        self.result["answers"] = answers
+        self.result.update({name: answers[0][name] for name in ("model", "answer", "seconds")})
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -192,27 +218,7 @@ def main() -> None:
         required_by=_client.COMMON_RULES["required_by"],
         supports_check_mode=True,
     )
-    models = [module.params["model"]] if module.params["models"] is None else module.params["models"]
-    result: dict[str, t.Any] = {
-        "changed": False,
-        "answers": [],
-        "model": "",
-        "answer": "",
-        "seconds": 0.0,
-        "webui_version": "",
-    }
-    try:
-        if not models:
-            raise _chat.ChatError("models is empty: name at least one model to ask")
-        client = _client.connect(module.params, admin=False)
-        result["webui_version"] = client.version
-        wait_for_models(client, models, module.params["wait"], module.params["webui_email"] or "this account")
-        result["answers"] = [ask(client, model, module.params) for model in models]
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    for name in ("model", "answer", "seconds"):
-        result[name] = result["answers"][0][name]
-    module.exit_json(**result)
+    Chat(module).main()
 
 
 if __name__ == "__main__":

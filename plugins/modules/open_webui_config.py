@@ -105,36 +105,29 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _settings
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _module, _settings
+
+EXPORT = "/api/v1/configs/export"
 
 
-class ConfigManager:
+class ConfigManager(_module.WebUiModule):
     """Reads, checks everything, writes what differs, reads back."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.result: dict[str, t.Any] = {
-            "changed": False,
-            "settings": {},
-            "changed_settings": [],
-            "webui_version": "",
-            "diff": {"before": {}, "after": {}},
-        }
+    RESULT: t.ClassVar[dict[str, t.Any]] = {"settings": {}, "changed_settings": [], "diff": _module.difference({}, {})}
 
-    def run(self) -> dict[str, t.Any]:
-        settings, secrets = self.module.params["settings"], self.module.params["secret_settings"]
+    def run(self) -> None:
+        settings, secrets = self.params["settings"], self.params["secret_settings"]
         misplaced = _settings.misplaced(settings, secrets)
         if misplaced:
             raise _settings.SettingsError("; ".join(misplaced))
         wanted = {**settings, **secrets}
         if not wanted:
-            return self.result
-        client = _client.connect(self.module.params)
-        self.result["webui_version"] = client.version
-        before = client.get("/api/v1/configs/export")
+            return
+        client = self.connect()
+        before = client.read(EXPORT, _settings.from_api)
         problems = _settings.problems(wanted, before)
         if not problems and any(key.startswith("oauth.") for key in wanted):
-            kept = client.get("/api/v1/auths/admin/config/oauth").get("ENABLE_OAUTH_PERSISTENT_CONFIG")
+            kept = client.read("/api/v1/auths/admin/config/oauth", _settings.outlive_a_restart)
             problems = [] if kept else _settings.forgotten(wanted)
         if problems:
             raise _settings.SettingsError(f"Open WebUI at {client.url} was left as it is: {'; '.join(problems)}")
@@ -142,19 +135,17 @@ class ConfigManager:
         self.result["changed"] = bool(changes)
         self.result["changed_settings"] = sorted(changes)
         self.result["settings"] = _settings.shown(wanted, wanted)
-        self.result["diff"] = {
-            "before": _settings.shown(before, changes),
-            "after": _settings.shown(wanted, changes, before),
-        }
+        self.result["diff"] = _module.difference(
+            _settings.shown(before, changes), _settings.shown(wanted, changes, before)
+        )
         if changes and not self.module.check_mode:
             self._write(client, changes)
-        return self.result
 
     def _write(self, client: _client.Client, changes: dict[str, t.Any]) -> None:
         client.post("/api/v1/configs/import", {"config": changes})
         if any(key.startswith("auth.mfa.") for key in changes):
             return  # every session ended with that, ours as well
-        lost = sorted(_settings.differing(changes, client.get("/api/v1/configs/export")))
+        lost = sorted(_settings.differing(changes, client.read(EXPORT, _settings.from_api)))
         if lost:
             raise _client.OpenWebUiError(
                 f"Open WebUI at {client.url} took the settings but did not keep {', '.join(lost)}. "
@@ -172,11 +163,7 @@ def main() -> None:
         **_client.COMMON_RULES,
         supports_check_mode=True,
     )
-    try:
-        result = ConfigManager(module).run()
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    ConfigManager(module).main()
 
 
 if __name__ == "__main__":

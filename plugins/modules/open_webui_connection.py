@@ -266,6 +266,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
     _client,
     _connections,
+    _module,
     _private_folder,
 )
 
@@ -294,7 +295,7 @@ def wanted_from(params: dict[str, t.Any]) -> list[_connections.Wanted]:
 def _wanted(entry: dict[str, t.Any], label: str) -> _connections.Wanted:
     return _connections.Wanted(
         url=_connections.normalize_url(entry["url"]),
-        key=entry["key"],
+        key=_connections.checked_key(entry["key"], label),
         prefix_id=entry["prefix_id"],
         model_ids=None if entry["model_ids"] is None else tuple(entry["model_ids"]),
         enabled=entry["enabled"],
@@ -304,47 +305,42 @@ def _wanted(entry: dict[str, t.Any], label: str) -> _connections.Wanted:
     )
 
 
-class ConnectionManager:
+CONFIG = "/openai/config"
+
+
+class ConnectionManager(_module.WebUiModule):
     """Reads, plans, verifies, writes once, reads back."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.result: dict[str, t.Any] = {
-            "changed": False,
-            "connections": [],
-            "declared": [],
-            "purged": [],
-            "api_enabled": False,
-            "webui_version": "",
-            "diff": {"before": {}, "after": {}},
-        }
+    RESULT: t.ClassVar[dict[str, t.Any]] = {
+        "connections": [],
+        "declared": [],
+        "purged": [],
+        "api_enabled": False,
+        "diff": _module.difference({}, {}),
+    }
 
-    def run(self) -> dict[str, t.Any]:
-        wanted = wanted_from(self.module.params)
+    def run(self) -> None:
+        wanted = wanted_from(self.params)
         _connections.check_declared(wanted)
-        client = _client.connect(self.module.params)
-        self.result["webui_version"] = client.version
+        client = self.connect()
         plan = self._plan(client, wanted)
         self._fill(plan)
         if self.module.check_mode:
-            if self.module.params["discover"] and plan.before.enable:
-                listing = _connections.offered(client.get("/openai/models"))
+            if self.params["discover"] and plan.before.enable:
+                listing = client.read("/openai/models", _connections.offered)
                 self._offer(plan, listing, [one.origin for one in plan.planned])
-            return self.result
-        if self.module.params["verify"]:
+            return
+        if self.params["verify"]:
             self._verify(client, plan)
         if plan.changed:
             plan = self._write(client, wanted, plan)
-        if self.module.params["discover"] and plan.after.enable:
-            listing = _connections.offered(client.get("/openai/models"))
+        if self.params["discover"] and plan.after.enable:
+            listing = client.read("/openai/models", _connections.offered)
             self._offer(plan, listing, [one.index for one in plan.planned])
-        return self.result
 
     def _plan(self, client: _client.Client, wanted: list[_connections.Wanted]) -> _connections.Plan:
-        before = _connections.from_api(client.get("/openai/config"))
-        return _connections.make_plan(
-            before, wanted, purge=self.module.params["purge"], owner=self.module.params["owner"]
-        )
+        before = client.read(CONFIG, _connections.from_api)
+        return _connections.make_plan(before, wanted, purge=self.params["purge"], owner=self.params["owner"])
 
     def _write(
         self, client: _client.Client, wanted: list[_connections.Wanted], plan: _connections.Plan
@@ -365,7 +361,7 @@ class ConnectionManager:
                 return plan
             client.post("/openai/config/update", _connections.to_api(plan.after))
             time.sleep(SETTLE_SECONDS)
-            problems = _connections.ignored(plan.after, _connections.from_api(client.get("/openai/config")))
+            problems = _connections.ignored(plan.after, client.read(CONFIG, _connections.from_api))
         if problems:
             raise _client.OpenWebUiError(
                 f"Open WebUI at {client.url} took the connections but did not keep them: {'; '.join(problems)}. "
@@ -406,12 +402,20 @@ class ConnectionManager:
                 "/openai/verify",
                 {"url": connection.url, "key": connection.key, "config": dict(connection.settings)},
             )
-            data = reply.json() if reply.is_json else None
+            data = _json_or_nothing(reply)
             served = _connections.judge_verification(
                 connection, planned.wanted.label, reply.status, data, _client.error_detail(reply)
             )
             entry["verified"] = True
             entry["models"] = _connections.visible_ids(connection, served)
+
+
+def _json_or_nothing(reply: _client.Reply) -> t.Any:
+    """Return the decoded answer of a server behind Open WebUI, or None where it is no JSON."""
+    try:
+        return reply.json() if reply.is_json else None
+    except ValueError:
+        return None
 
 
 def main() -> None:
@@ -437,11 +441,7 @@ def main() -> None:
         required_by=_client.COMMON_RULES["required_by"],
         supports_check_mode=True,
     )
-    try:
-        result = ConnectionManager(module).run()
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    ConnectionManager(module).main()
 
 
 if __name__ == "__main__":

@@ -111,24 +111,16 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _client, _people
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _client, _module, _people
 
 
-class GroupManager:
+class GroupManager(_module.WebUiModule):
     """Reads, plans, writes what differs, reads back."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.result: dict[str, t.Any] = {
-            "changed": False,
-            "group": {},
-            "action": "unchanged",
-            "webui_version": "",
-            "diff": {"before": {}, "after": {}},
-        }
+    RESULT: t.ClassVar[dict[str, t.Any]] = {"group": {}, "action": "unchanged", "diff": _module.difference({}, {})}
 
-    def run(self) -> dict[str, t.Any]:
-        params = self.module.params
+    def run(self) -> None:
+        params = self.params
         wanted = _people.WantedGroup(
             name=params["name"],
             description=params["description"],
@@ -138,40 +130,33 @@ class GroupManager:
         )
         if not wanted.name.strip():
             raise _people.PeopleError("name is empty: give the group one")
-        client = _client.connect(params)
-        self.result["webui_version"] = client.version
+        client = self.connect()
         before = self._read(client)
-        directory = _access.directory_from_api([], client.get("/api/v1/users/all"), foresight=self.module.check_mode)
+        users = client.read("/api/v1/users/all", _access.addressed_users)
+        directory = _access.Directory(users=users, foresight=self.module.check_mode)
         taken_on_trust = directory.unknown((), wanted.members or ())
         if taken_on_trust and self.module.check_mode:
-            self.module.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
+            self.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
         after = _people.plan_group(before, wanted, directory)
         self._fill(before, after, directory)
         if self.result["changed"] and not self.module.check_mode:
             self._write(client, before, after, directory)
-        return self.result
 
     def _read(self, client: _client.Client) -> _people.Group | None:
-        found = _people.find_group(client.get("/api/v1/groups/"), self.module.params["name"])
-        return None if found is None else self._export(client, str(found["id"]))
-
-    def _export(self, client: _client.Client, group_id: str) -> _people.Group:
-        return _people.group_from_api(client.get(f"/api/v1/groups/id/{group_id}/export"))
+        name = self.params["name"]
+        found = client.read("/api/v1/groups/", lambda groups: _people.find_group(groups, name))
+        if found is None:
+            return None
+        return client.read(f"/api/v1/groups/id/{_client.in_path(found['id'])}/export", _people.group_from_api)
 
     def _fill(self, before: _people.Group | None, after: _people.Group | None, directory: _access.Directory) -> None:
         result = self.result
-        if before is None and after is not None:
-            result["action"] = "created"
-        elif before is not None and after is None:
-            result["action"] = "removed"
-        elif before != after:
-            result["action"] = "updated"
+        result["action"] = _module.action(before, after, before != after)
         result["changed"] = result["action"] != "unchanged"
         result["group"] = _people.describe_group(after, directory)
-        result["diff"] = {
-            "before": _people.describe_group(before, directory),
-            "after": _people.describe_group(after, directory),
-        }
+        result["diff"] = _module.difference(
+            _people.describe_group(before, directory), _people.describe_group(after, directory)
+        )
 
     def _write(
         self,
@@ -181,14 +166,15 @@ class GroupManager:
         directory: _access.Directory,
     ) -> None:
         if before is not None and after is None:
-            client.delete(f"/api/v1/groups/id/{before.id}/delete")
+            client.delete(f"/api/v1/groups/id/{_client.in_path(before.id)}/delete")
         elif after is not None:
             look = {"name": after.name, "description": after.description}
             if before is None:
-                before = _people.Group(
-                    after.name, after.description, frozenset(), str(client.post("/api/v1/groups/create", look)["id"])
+                made = client.understand(
+                    "POST /api/v1/groups/create", client.post("/api/v1/groups/create", look), _people.id_of_group
                 )
-            path = f"/api/v1/groups/id/{before.id}"
+                before = _people.Group(after.name, after.description, frozenset(), made)
+            path = f"/api/v1/groups/id/{_client.in_path(before.id)}"
             if before.description != after.description:
                 client.post(f"{path}/update", look)
             for verb, ids in (("add", after.members - before.members), ("remove", before.members - after.members)):
@@ -198,7 +184,7 @@ class GroupManager:
         asked = _people.describe_group(after, directory)
         if kept != asked:
             raise _client.OpenWebUiError(
-                f"Open WebUI at {client.url} took the group {self.module.params['name']!r} but did not keep it: "
+                f"Open WebUI at {client.url} took the group {self.params['name']!r} but did not keep it: "
                 f"it is {kept or 'not there'} instead of {asked or 'not there'}"
             )
 
@@ -216,11 +202,7 @@ def main() -> None:
         **_client.COMMON_RULES,
         supports_check_mode=True,
     )
-    try:
-        result = GroupManager(module).run()
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    GroupManager(module).main()
 
 
 if __name__ == "__main__":

@@ -152,9 +152,12 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui impo
     _chat,
     _client,
     _connections,
+    _module,
     _people,
     _settings,
+    _shape,
 )
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
 
 # Pause between two looks while waiting.
 PAUSE = 1.0
@@ -189,37 +192,80 @@ def wait_until_ready(
         time.sleep(PAUSE)
 
 
-def restarts(module: AnsibleModule, container: str) -> str:
+def restarts(module: t.Any, container: str) -> str:
     """That a container ends again and again; empty when it does not, or cannot be asked."""
     docker = module.get_bin_path("docker")
     if docker is None:
         return ""
     rc, out, _err = module.run_command([docker, "container", "inspect", "--format", "{{.RestartCount}}", container])
-    if rc or int(out) < RESTARTS:
+    count = out.strip()
+    if rc or not (count.isascii() and count.isdecimal()) or int(count) < RESTARTS:
         return ""
-    return f"container {container} has ended by itself {int(out)} times since it was started"
+    return f"container {container} has ended by itself {int(count)} times since it was started"
+
+
+def has_accounts(public: t.Any) -> bool:
+    """Whether there is an account, from Open WebUI's public settings, which have a word more while there is none."""
+    _shape.text_field(public, "version")
+    return not public.get("onboarding")
 
 
 def gather(client: _client.Client, parts: t.Sequence[str]) -> dict[str, t.Any]:
     """What an administrator can see, in the words of the modules that manage it."""
     found: dict[str, t.Any] = {}
     if "connections" in parts:
-        config = _connections.from_api(client.get("/openai/config"))
+        config = client.read("/openai/config", _connections.from_api)
         found["connections"] = [_connections.describe(one) for one in config.connections]
     if "models" in parts:
-        found["models"] = _chat.model_ids(client.get("/api/models"))
+        found["models"] = client.read("/api/models", _chat.model_ids)
     if "users" in parts or "groups" in parts:
-        listing = client.get("/api/v1/users/all")
-        directory = _access.directory_from_api([], listing)
+        users = client.read("/api/v1/users/all", _people.users_from_api)
+        directory = _access.Directory(users=tuple((one.id, one.email) for one in users))
     if "users" in parts:
-        found["users"] = [_people.describe_user(_people.find_user(listing, email)) for _id, email in directory.users]
+        found["users"] = [_people.describe_user(one) for one in users]
     if "groups" in parts:
-        exports = [client.get(f"/api/v1/groups/id/{one['id']}/export") for one in client.get("/api/v1/groups/")]
-        found["groups"] = [_people.describe_group(_people.group_from_api(one), directory) for one in exports]
+        groups = [
+            client.read(f"/api/v1/groups/id/{_client.in_path(one)}/export", _people.group_from_api)
+            for one, _name in client.read("/api/v1/groups/", _access.named_groups)
+        ]
+        found["groups"] = [_people.describe_group(one, directory) for one in groups]
     if "settings" in parts:
-        settings = client.get("/api/v1/configs/export")
+        settings = client.read("/api/v1/configs/export", _settings.from_api)
         found["settings"] = _settings.shown(settings, settings)
     return found
+
+
+class Info(_module.WebUiModule):
+    """Looks, waits, and with credentials gathers."""
+
+    RESULT: t.ClassVar[dict[str, t.Any]] = {
+        "status": "unreachable",
+        "message": "",
+        "has_accounts": None,
+        "signed_in": False,
+        **{part: {} if part == "settings" else [] for part in PARTS},
+    }
+    FAILS_WITH_RESULT = True
+
+    def run(self) -> None:
+        params, result = self.params, self.result
+        reach = {"timeout": params["timeout"], "validate_certs": params["validate_certs"]}
+        container = params["container"]
+        result["status"], message = wait_until_ready(
+            _client.Client(params["webui_url"], retry_pauses=(), **reach),
+            params["wait"],
+            lambda: restarts(self.module, container) if container else "",
+        )
+        result["message"] = printable(message)
+        if result["status"] != "ready":
+            return
+        client = _client.Client(params["webui_url"], **reach)
+        result["webui_version"] = client.check_version()
+        result["message"] = f"Open WebUI {client.version} at {client.url} is ready"
+        result["has_accounts"] = client.read("/api/config", has_accounts)
+        if result["has_accounts"] and (params["webui_token"] or params["webui_password"]):
+            result.update(gather(self.connect(), params["gather"]))
+            result["signed_in"] = True
 
 
 def main() -> None:
@@ -234,34 +280,7 @@ def main() -> None:
         required_by=_client.COMMON_RULES["required_by"],
         supports_check_mode=True,
     )
-    params = module.params
-    result: dict[str, t.Any] = {
-        "changed": False,
-        "status": "unreachable",
-        "message": "",
-        "webui_version": "",
-        "has_accounts": None,
-        "signed_in": False,
-        **{part: {} if part == "settings" else [] for part in PARTS},
-    }
-    try:
-        client = _client.Client(
-            params["webui_url"], timeout=params["timeout"], validate_certs=params["validate_certs"], retry_pauses=()
-        )
-        result["status"], result["message"] = wait_until_ready(
-            client, params["wait"], lambda: restarts(module, params["container"]) if params["container"] else ""
-        )
-        if result["status"] == "ready":
-            result["webui_version"] = client.check_version()
-            result["message"] = f"Open WebUI {client.version} at {client.url} is ready"
-            result["has_accounts"] = not client.get("/api/config").get("onboarding", False)
-            if result["has_accounts"] and (params["webui_token"] or params["webui_password"]):
-                client = _client.connect(params)
-                result.update(gather(client, params["gather"]))
-                result["signed_in"] = True
-    except ValueError as error:
-        module.fail_json(msg=str(error), **{key: value for key, value in result.items() if key != "changed"})
-    module.exit_json(**result)
+    Info(module).main()
 
 
 if __name__ == "__main__":

@@ -136,23 +136,22 @@ import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _chat, _client
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+    _access,
+    _chat,
+    _client,
+    _module,
+    _shape,
+)
 
 
-class AccessManager:
+class AccessManager(_module.WebUiModule):
     """Reads everything, plans everything, then writes what differs and reads it back."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.result: dict[str, t.Any] = {
-            "changed": False,
-            "models": [],
-            "webui_version": "",
-            "diff": {"before": {}, "after": {}},
-        }
+    RESULT: t.ClassVar[dict[str, t.Any]] = {"models": [], "diff": _module.difference({}, {})}
 
-    def run(self) -> dict[str, t.Any]:
-        params = self.module.params
+    def run(self) -> None:
+        params = self.params
         models = list(dict.fromkeys([params["model"]] if params["models"] is None else params["models"]))
         wanted = _access.Wanted(
             public=params["public"],
@@ -163,15 +162,16 @@ class AccessManager:
             hidden=params["hidden"],
         )
         if not models:
-            return self.result
-        client = _client.connect(params)
-        self.result["webui_version"] = client.version
-        directory = _access.directory_from_api(
-            client.get("/api/v1/groups/"), client.get("/api/v1/users/all"), foresight=self.module.check_mode
+            return
+        client = self.connect()
+        directory = _access.Directory(
+            client.read("/api/v1/groups/", _access.named_groups),
+            client.read("/api/v1/users/all", _access.addressed_users),
+            foresight=self.module.check_mode,
         )
         taken_on_trust = directory.unknown(wanted.groups or (), wanted.users or ())
         if taken_on_trust and self.module.check_mode:
-            self.module.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
+            self.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
         plans = []
         for model in models:
             before = self._read(client, model)
@@ -183,26 +183,24 @@ class AccessManager:
         self._refuse_unknown(client, plans)
         self.result["changed"] = any(_access.needs(before, after) for before, after in plans)
         if self.module.check_mode:
-            return self.result
+            return
         for before, after in plans:
             self._write(client, before, after)
-        return self.result
 
     def _read(self, client: _client.Client, model: str) -> _access.Access:
         path = f"/api/v1/models/model?{urllib.parse.urlencode({'id': model})}"
         try:
-            row = client.get(path)
+            return client.read(path, lambda row: _access.access_from_api(model, _shape.mapping(row)))
         except _client.ApiError as error:
             if error.status != 404:
                 raise
-            row = None
-        return _access.access_from_api(model, row)
+        return _access.access_from_api(model, None)
 
     def _refuse_unknown(self, client: _client.Client, plans: list[tuple[_access.Access, _access.Access]]) -> None:
         new = [after.model for before, after in plans if before.row is None and _access.needs(before, after)]
-        if not new or self.module.params["allow_unknown"]:
+        if not new or self.params["allow_unknown"]:
             return
-        offered = _chat.model_ids(client.get("/api/models?refresh=true"))
+        offered = client.read("/api/models?refresh=true", _chat.model_ids)
         unknown = [model for model in new if model not in offered]
         if not unknown:
             return
@@ -212,7 +210,7 @@ class AccessManager:
         )
         if not self.module.check_mode:
             raise _access.AccessError(problem)
-        self.module.warn(problem)
+        self.warn(problem)
 
     def _write(self, client: _client.Client, before: _access.Access, after: _access.Access) -> None:
         calls = _access.needs(before, after)
@@ -260,11 +258,7 @@ def main() -> None:
         required_by=_client.COMMON_RULES["required_by"],
         supports_check_mode=True,
     )
-    try:
-        result = AccessManager(module).run()
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    AccessManager(module).main()
 
 
 if __name__ == "__main__":

@@ -126,24 +126,18 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _people
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _module, _people
+
+USERS = "/api/v1/users/all"
 
 
-class UserManager:
+class UserManager(_module.WebUiModule):
     """Reads, plans, writes what differs, reads back."""
 
-    def __init__(self, module: AnsibleModule) -> None:
-        self.module = module
-        self.result: dict[str, t.Any] = {
-            "changed": False,
-            "user": {},
-            "action": "unchanged",
-            "webui_version": "",
-            "diff": {"before": {}, "after": {}},
-        }
+    RESULT: t.ClassVar[dict[str, t.Any]] = {"user": {}, "action": "unchanged", "diff": _module.difference({}, {})}
 
-    def run(self) -> dict[str, t.Any]:
-        params = self.module.params
+    def run(self) -> None:
+        params = self.params
         wanted = _people.WantedUser(
             email=params["email"].strip(),
             name=params["name"],
@@ -152,9 +146,8 @@ class UserManager:
             state=params["state"],
         )
         _people.check_user(wanted)
-        client = _client.connect(params)
-        self.result["webui_version"] = client.version
-        before = _people.find_user(client.get("/api/v1/users/all"), wanted.email)
+        client = self.connect()
+        before = self._read(client, wanted.email)
         after = _people.plan_user(before, wanted)
         fields = _people.changed_fields(before, after) if before and after else {}
         if before and before.role == "admin" and (after is None or "role" in fields) and self._is_first(client, before):
@@ -163,32 +156,29 @@ class UserManager:
         self._fill(before, after, fields, new_password)
         if self.result["changed"] and not self.module.check_mode:
             self._write(client, before, after, fields, new_password)
-        return self.result
+
+    def _read(self, client: _client.Client, email: str) -> _people.User | None:
+        return client.read(USERS, lambda users: _people.find_user(users, email))
 
     def _is_first(self, client: _client.Client, user: _people.User) -> bool:
-        page = client.get("/api/v1/users/?order_by=created_at&direction=asc&page=1")
-        return bool(page["users"]) and str(page["users"][0]["id"]) == user.id
+        oldest_first = "/api/v1/users/?order_by=created_at&direction=asc&page=1"
+        return client.read(oldest_first, _people.first_account) == user.id
 
     def _wants_password(self, client: _client.Client, before: _people.User | None, after: _people.User | None) -> bool:
         """Whether the password has to be sent. Open WebUI tells nothing about the one in use; a sign-in does."""
-        password = self.module.params["password"]
+        password = self.params["password"]
         if after is None or password is None:
             return False
         if before is None:
             return True
-        keep = self.module.params["update_password"] != "always"  # noqa: S105 - a choice, no password
+        keep = self.params["update_password"] != "always"  # noqa: S105 - a choice, no password
         return not keep and not client.accepts(before.email, password)
 
     def _fill(
         self, before: _people.User | None, after: _people.User | None, fields: dict[str, str], new_password: bool
     ) -> None:
         result = self.result
-        if before is None and after is not None:
-            result["action"] = "created"
-        elif before is not None and after is None:
-            result["action"] = "removed"
-        elif fields or new_password:
-            result["action"] = "updated"
+        result["action"] = _module.action(before, after, bool(fields) or new_password)
         result["changed"] = result["action"] != "unchanged"
         result["user"] = _people.describe_user(after)
         result["diff"] = _people.user_difference(before, after, new_password)
@@ -201,21 +191,21 @@ class UserManager:
         fields: dict[str, str],
         new_password: bool,
     ) -> None:
-        password = {"password": self.module.params["password"]} if new_password else {}
+        password = {"password": self.params["password"]} if new_password else {}
         if before is not None and after is None:
-            client.delete(f"/api/v1/users/{before.id}")
+            client.delete(f"/api/v1/users/{_client.in_path(before.id)}")
         elif before is None and after is not None:
             body = {"email": after.email, "name": after.name, "role": after.role, **password}
             client.post("/api/v1/auths/add", body)
         elif before is not None:
-            client.post(f"/api/v1/users/{before.id}/update", {**fields, **password})
-            if password and before.email.lower() == str(self.module.params["webui_email"]).strip().lower():
+            client.post(f"/api/v1/users/{_client.in_path(before.id)}/update", {**fields, **password})
+            if password and before.email.lower() == str(self.params["webui_email"]).strip().lower():
                 # Our own sessions ended with the old password.
-                client.sign_in(before.email, self.module.params["password"])
-        kept = _people.find_user(client.get("/api/v1/users/all"), self.module.params["email"].strip())
+                client.sign_in(before.email, self.params["password"])
+        kept = self._read(client, self.params["email"].strip())
         if _people.describe_user(kept) != _people.describe_user(after):
             raise _client.OpenWebUiError(
-                f"Open WebUI at {client.url} took the account {self.module.params['email']} but did not keep it: "
+                f"Open WebUI at {client.url} took the account {self.params['email']} but did not keep it: "
                 f"it is {_people.describe_user(kept) or 'not there'} instead of "
                 f"{_people.describe_user(after) or 'not there'}"
             )
@@ -241,11 +231,7 @@ def main() -> None:
         required_if=[("update_password", "always", ("password",))],
         supports_check_mode=True,
     )
-    try:
-        result = UserManager(module).run()
-    except ValueError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(**result)
+    UserManager(module).main()
 
 
 if __name__ == "__main__":

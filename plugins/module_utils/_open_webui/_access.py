@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
+
 EVERYBODY = ("user", "*", "read")
 
 Grant = t.Tuple[str, str, str]
@@ -100,26 +102,54 @@ class Wanted:
 
 def directory_from_api(groups: t.Any, users: t.Any, foresight: bool = False) -> Directory:
     """The names from Open WebUI's list of groups and its list of all users."""
-    people = users.get("users") if isinstance(users, dict) else users
-    return Directory(
-        tuple((str(one["id"]), str(one["name"])) for one in groups or []),
-        tuple((str(one["id"]), str(one["email"])) for one in people or []),
-        foresight,
+    return Directory(named_groups(groups), addressed_users(users), foresight)
+
+
+def named_groups(groups: t.Any) -> tuple[tuple[str, str], ...]:
+    """The ids and names in Open WebUI's list of groups."""
+    return tuple(
+        (_shape.text_field(one, "id", "a group"), _shape.text_field(one, "name", "a group"))
+        for one in _shape.rows(_shape.listing(groups), "groups")
     )
 
 
-def access_from_api(model: str, row: t.Mapping[str, t.Any] | None) -> Access:
-    """A row of Open WebUI as an object, and the lack of one as what it means."""
+def addressed_users(users: t.Any) -> tuple[tuple[str, str], ...]:
+    """The ids and e-mail addresses in Open WebUI's list of all users."""
+    return tuple(
+        (_shape.text_field(one, "id", "an account"), _shape.text_field(one, "email", "an account"))
+        for one in _shape.rows(users, "users")
+    )
+
+
+def access_from_api(model: str, row: t.Any) -> Access:
+    """Convert a row of Open WebUI to an object; None, where it has none, means: for administrators, under its own id.
+
+    The grants have to be there, because they are replaced as a whole.
+    """
     if row is None:
         return Access(model, frozenset(), model, "", False)
-    meta = row.get("meta") or {}
-    grants = frozenset(
-        (str(one.get("principal_type")), str(one.get("principal_id")), str(one.get("permission")))
-        for one in row.get("access_grants") or []
-    )
+    meta = _shape.field(row, "meta", "a model")
+    meta = {} if meta is None else _shape.mapping(meta, "meta of a model")
+    grants = _shape.field(row, "access_grants", "a model")
+    name, description = row.get("name"), meta.get("description")
+    hidden = meta.get("hidden")
+    if hidden is not None and not isinstance(hidden, bool):
+        raise _shape.ShapeError(f"hidden of a model is {_shape.kind(hidden)} instead of a boolean")
     return Access(
-        model, grants, str(row.get("name") or model), meta.get("description") or "", bool(meta.get("hidden")), row
+        model,
+        frozenset(_grant(one) for one in _shape.listing([] if grants is None else grants, "access_grants of a model")),
+        model if name is None else _shape.text(name, "name of a model") or model,
+        "" if description is None else _shape.text(description, "description of a model"),
+        bool(hidden),
+        row,
     )
+
+
+def _grant(one: t.Any) -> Grant:
+    kind, principal, permission = (
+        _shape.text_field(one, name, "a grant") for name in ("principal_type", "principal_id", "permission")
+    )
+    return (kind, principal, permission)
 
 
 def make_plan(before: Access, wanted: Wanted, directory: Directory) -> Access:
@@ -165,7 +195,7 @@ def row_to_api(access: Access) -> dict[str, t.Any]:
         "base_model_id": row.get("base_model_id"),
         "name": access.name,
         "meta": meta,
-        "params": dict(row.get("params") or {}),
+        "params": dict(_shape.mapping(row.get("params") or {}, "params of a model")),
         "is_active": row.get("is_active", True),
     }
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
+
 
 class ChatError(ValueError):
     """No answer, or not the expected one; the text is meant for the user."""
@@ -25,10 +27,11 @@ def request_body(model: str, question: str, system: str | None, max_tokens: int 
 
 def model_ids(listing: t.Any) -> list[str]:
     """The ids in Open WebUI's list of models, in its order."""
-    entries = listing.get("data") if isinstance(listing, dict) else None
-    if not isinstance(entries, list):
-        raise ChatError("Open WebUI's list of models has no 'data'; is webui_url an Open WebUI?")
-    return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
+    entries = _shape.listing(_shape.field(listing, "data"), "data")
+    ids = [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    if entries and not ids:
+        raise _shape.ShapeError("data has entries, and none with an id")
+    return ids
 
 
 def not_offered(missing: t.Sequence[str], offered: t.Sequence[str], waited: float, who: str) -> str:
@@ -60,19 +63,27 @@ def read_answer(model: str, data: t.Any) -> dict[str, t.Any]:
         raise ChatError(f"{model} answered with something that is no chat completion: {str(data)[:200]}")
     answer = message.get("content") or ""
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
+    if not isinstance(answer, str) or not isinstance(reasoning, str):
+        raise ChatError(f"{model} answered with something that is no text: {str(answer or reasoning)[:200]}")
     if not answer and not reasoning:
         reason = choice.get("finish_reason")
         raise ChatError(
             f"{model} gave an empty answer (finish_reason {reason}); raise max_tokens or change the question"
         )
-    usage = data.get("usage") or {}
+    usage = data.get("usage")
     return {
         "model": model,
         "answer": answer,
         "reasoning": reasoning,
-        "prompt_tokens": usage.get("prompt_tokens"),
-        "completion_tokens": usage.get("completion_tokens"),
+        "prompt_tokens": _count(usage, "prompt_tokens"),
+        "completion_tokens": _count(usage, "completion_tokens"),
     }
+
+
+def _count(usage: t.Any, name: str) -> int | None:
+    """A number of tokens, where the server told one."""
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def explain_failure(model: str, status: int, detail: str) -> str:

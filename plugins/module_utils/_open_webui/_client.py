@@ -22,10 +22,26 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _private_folder
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _private_folder, _shape
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret, header_secret_problem
+from ansible_collections.private_llm.fleet.plugins.module_utils._timed_http import (
+    AnswerTooLargeError,
+    TimedHTTPHandler,
+    TimedHTTPSHandler,
+    read_body,
+)
 
-# The oldest release whose API these modules were held against.
+# The oldest and the newest release whose API these modules were held against.
 MINIMUM_VERSION = (0, 11, 4)
+TRIED_VERSION = (0, 12, 4)
+
+# Answers of a proxy that has nothing behind it for now: HAProxy, Traefik, nginx and ingress controllers say 502 to 504,
+# Cloudflare 520 to 527 and 530. Open WebUI itself says 503 while it starts.
+NOT_YET = frozenset({502, 503, 504, *range(520, 528), 530})
+
+# A day; what is longer is a mistake, and what is much longer no operating system can wait for.
+LONGEST_TIMEOUT = 86400
 
 # Pauses before the attempts that follow a refused or broken connection.
 RETRY_PAUSES = (1.0, 2.0, 4.0)
@@ -34,6 +50,10 @@ RETRY_PAUSES = (1.0, 2.0, 4.0)
 # was turned away counts as well, so asking often would keep the door shut.
 RATE_LIMIT_PAUSE = 60.0
 RATE_LIMIT_BUDGET = 300.0
+
+# How much of an error's words, and of a page that is no JSON, is worth reading.
+DETAIL_LENGTH = 500
+PAGE_BYTES = 64 * 1024
 
 COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "webui_url": {"type": "str", "required": True},
@@ -66,6 +86,10 @@ class WrongPasswordError(SignInError):
     """Open WebUI does not accept the password."""
 
 
+class NoPasswordsError(SignInError):
+    """Open WebUI signs people in by other means than a password."""
+
+
 class SecondFactorError(SignInError):
     """Open WebUI accepts the password and wants more than that."""
 
@@ -77,6 +101,17 @@ class ApiError(OpenWebUiError):
         super().__init__(message)
         self.status = status
         self.detail = detail
+
+
+class NotYetError(ApiError):
+    """A proxy answered, and has no Open WebUI behind it yet."""
+
+
+class UnknownAnswerError(OpenWebUiError):
+    """Open WebUI answered in a shape that this collection does not know."""
+
+
+T = t.TypeVar("T")
 
 
 class Reply(t.NamedTuple):
@@ -94,8 +129,27 @@ class Reply(t.NamedTuple):
         return media_type == "application/json" or media_type.endswith("+json")
 
     def json(self) -> t.Any:
-        """The decoded body; ValueError when it is not JSON."""
-        return json.loads(self.body.decode("utf-8"))
+        """Return the decoded body; ValueError when it is not JSON, or not of the kind that can be passed on as JSON."""
+        try:
+            data = json.loads(self.body.decode("utf-8"), parse_constant=_refuse_constant)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        return _whole_characters(data) if b"\\u" in self.body else data
+
+
+def _refuse_constant(name: str) -> t.NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _whole_characters(data: t.Any) -> t.Any:
+    """Return decoded JSON with a sign in the place of halves of surrogate pairs, which cannot be written anywhere."""
+    if isinstance(data, str):
+        return data.encode("utf-8", "replace").decode()
+    if isinstance(data, list):
+        return [_whole_characters(one) for one in data]
+    if isinstance(data, dict):
+        return {_whole_characters(name): _whole_characters(value) for name, value in data.items()}
+    return data
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -112,13 +166,21 @@ def normalize_webui_url(url: str) -> str:
     'http://gpu-01:3000'
     """
     cleaned = url.strip().rstrip("/")
-    parts = urllib.parse.urlsplit(cleaned)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise OpenWebUiError(f"webui_url {url!r} is not an address: write http://host:port or https://host")
-    if parts.username is not None or parts.query or parts.fragment:
+    form = "write http://host:port or https://host"
+    if not cleaned.isprintable() or not cleaned.isascii() or " " in cleaned:
+        raise OpenWebUiError(f"webui_url holds a blank or a character that an address cannot have: {form}")
+    try:
+        parts = urllib.parse.urlsplit(cleaned)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        raise OpenWebUiError(f"webui_url is not an address: {form}") from None
+    # First what may hold a secret, which no message quotes.
+    if "@" in cleaned or parts.query or parts.fragment:
         raise OpenWebUiError(
             "webui_url must be scheme, host and port only: credentials belong in webui_email and webui_password"
         )
+    if parts.scheme not in ("http", "https") or not host:
+        raise OpenWebUiError(f"webui_url {url!r} is not an address: {form}")
     return cleaned
 
 
@@ -128,7 +190,7 @@ def parse_version(text: str) -> tuple[int, ...] | None:
     >>> parse_version("0.12.4-dev")
     (0, 12, 4)
     """
-    found = re.match(r"v?(\d+(?:\.\d+)*)", text.strip())
+    found = re.match(r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)", text.strip())
     return tuple(int(part) for part in found.group(1).split(".")) if found else None
 
 
@@ -136,13 +198,13 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
     """What a Retry-After header asks for, in seconds from now; it may be a number or a date."""
     if not header:
         return None
-    if header.strip().isdigit():
-        return float(header.strip())
+    number = header.strip()
+    if number.isascii() and number.isdecimal():
+        return float(number)
     try:
-        moment = email.utils.parsedate_to_datetime(header)
-    except (TypeError, ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now)
+    except (TypeError, ValueError, OverflowError, IndexError):
         return None
-    return max(0.0, moment.timestamp() - now)
 
 
 def error_detail(reply: Reply) -> str:
@@ -150,8 +212,12 @@ def error_detail(reply: Reply) -> str:
     try:
         data = reply.json()
     except ValueError:
-        text = re.sub(r"<[^>]*>", " ", reply.body.decode("utf-8", "replace"))
-        return " ".join(text.split())[:200]
+        text = re.sub(r"<[^>]*>", " ", reply.body[:PAGE_BYTES].decode("utf-8", "replace"))
+        return printable(" ".join(text.split())[:200])
+    return printable(_detail_in(data).rstrip("."), DETAIL_LENGTH)
+
+
+def _detail_in(data: t.Any) -> str:
     if isinstance(data, dict):
         for key in ("detail", "error", "message"):
             value = data.get(key)
@@ -160,13 +226,14 @@ def error_detail(reply: Reply) -> str:
             if isinstance(value, list):
                 value = "; ".join(_validation_text(entry) for entry in value)
             if value:
-                return str(value).rstrip(".")
+                return str(value)
     return json.dumps(data)[:200]
 
 
 def _validation_text(entry: t.Any) -> str:
     if isinstance(entry, dict) and "msg" in entry:
-        where = ".".join(str(part) for part in entry.get("loc", ()) if part != "body")
+        place = entry.get("loc")
+        where = ".".join(str(part) for part in (place if isinstance(place, list) else []) if part != "body")
         return f"{where}: {entry['msg']}" if where else str(entry["msg"])
     return str(entry)
 
@@ -178,10 +245,23 @@ def judge_readiness(url: str, reply: Reply) -> tuple[str, str]:
         return "ready", f"Open WebUI at {url} is ready"
     if reply.status == 503 and reply.is_json:
         return "starting", f"Open WebUI at {url} is starting: {error_detail(reply)}"
-    if reply.status in (502, 504):
+    if reply.status in NOT_YET:
         return "starting", f"a proxy at {url} has no Open WebUI behind it yet: {reply.status} {error_detail(reply)}"
-    kind = reply.content_type.split(";", 1)[0] or "no content type"
+    if 300 <= reply.status < 400 and reply.location:
+        where = f"it redirects ({reply.status}) to {printable(reply.location, DETAIL_LENGTH)}"
+        return "other", f"what answers at {url} is not an Open WebUI of today: {where}"
+    kind = content_kind(reply)
     return "other", f"what answers at {url} is not an Open WebUI of today: GET /ready gives {reply.status}, {kind}"
+
+
+def in_path(name: str) -> str:
+    """Return an id as one part of a path, whatever the server that gave it put into it."""
+    return urllib.parse.quote(name, safe="")
+
+
+def content_kind(reply: Reply) -> str:
+    """Return the media type of an answer, in words where it has none."""
+    return printable(reply.content_type.split(";", 1)[0], 100) or "no content type"
 
 
 def is_loopback(host: str) -> bool:
@@ -200,7 +280,14 @@ def connection_trouble(error: BaseException) -> str:
         return "the host name cannot be resolved"
     if isinstance(reason, http.client.RemoteDisconnected):
         return "the connection was closed without an answer"
-    return str(reason) or type(reason).__name__
+    return printable(str(reason), DETAIL_LENGTH) or type(reason).__name__
+
+
+def seconds(value: float, name: str) -> float:
+    """Return a number of seconds that one can wait for; the message for another one names the option."""
+    if not 0 < value <= LONGEST_TIMEOUT:
+        raise OpenWebUiError(f"{name} is {value}: give the seconds that a call may take, from 1 to {LONGEST_TIMEOUT}")
+    return value
 
 
 class Client:
@@ -216,14 +303,14 @@ class Client:
         retry_pauses: tuple[float, ...] = RETRY_PAUSES,
     ) -> None:
         self.url = normalize_webui_url(url)
-        self.timeout = timeout
+        self.timeout = seconds(timeout, "timeout")
         self.version = ""
         self._token: str | None = None
         self._email: str | None = None
         self._sleep = sleep
         self._now = now
         self._retry_pauses = retry_pauses
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect(), TimedHTTPHandler()]
         if is_loopback(urllib.parse.urlsplit(self.url).hostname or ""):
             handlers.append(urllib.request.ProxyHandler({}))
         if self.url.startswith("https:"):
@@ -231,7 +318,7 @@ class Client:
             if not validate_certs:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            handlers.append(urllib.request.HTTPSHandler(context=context))
+            handlers.append(TimedHTTPSHandler(context))
         self._opener = urllib.request.build_opener(*handlers)
 
     # -- signing in ----------------------------------------------------------------------------------------------------
@@ -239,7 +326,8 @@ class Client:
     def check_version(self) -> str:
         """Ask for the version and turn away a server too old to understand what would be sent to it."""
         data = self.get("/api/version")
-        self.version = str(data.get("version", "")) if isinstance(data, dict) else ""
+        version = data.get("version") if isinstance(data, dict) else None
+        self.version = printable(version, 50) if isinstance(version, str) else ""
         numbers = parse_version(self.version)
         if not numbers:
             raise OpenWebUiError(f"{self.url} answers /api/version without a version: is webui_url an Open WebUI?")
@@ -250,9 +338,20 @@ class Client:
             )
         return self.version
 
+    def version_note(self) -> str:
+        """Return what to say of a release that is newer than those that were tried; empty for the others."""
+        numbers = parse_version(self.version)
+        if numbers is None or numbers <= TRIED_VERSION:
+            return ""
+        tried = ".".join(str(part) for part in TRIED_VERSION)
+        return (
+            f"Open WebUI at {self.url} is release {self.version}, and this collection was tried with releases up to "
+            f"{tried}. What it does not understand is an error; look for a newer private_llm.fleet"
+        )
+
     def use_token(self, token: str) -> None:
         """Go on with a token or an API key that the user already has."""
-        self._token = token
+        self._token = header_secret(token, "webui_token")
         self._email = None
 
     def sign_in(self, email_address: str, password: str, admin: bool = True) -> None:
@@ -261,12 +360,19 @@ class Client:
             "POST", "/api/v1/auths/signin", {"email": email_address, "password": password}, wait_for_limit=True
         )
         if reply.status == 400:
+            detail = error_detail(reply)
+            if self._trusts_a_header(detail):
+                raise NoPasswordsError(
+                    f"Open WebUI at {self.url} signs people in by a header of the proxy in front of it "
+                    f"(WEBUI_AUTH_TRUSTED_EMAIL_HEADER) and looks at no password: {detail}. "
+                    "Give webui_token with an administrator's API key instead of webui_email and webui_password"
+                )
             raise WrongPasswordError(
-                f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {error_detail(reply)}. "
+                f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {detail}. "
                 "Open WebUI takes a password from its environment at its first start only; give the one in use"
             )
         if reply.status == 403:
-            raise SignInError(
+            raise NoPasswordsError(
                 f"Open WebUI at {self.url} has password sign-in switched off: {error_detail(reply)}. "
                 "Give webui_token with an administrator's API key instead of webui_email and webui_password"
             )
@@ -277,20 +383,40 @@ class Client:
             )
         data = self._decode("POST", "/api/v1/auths/signin", reply, (200,))
         if isinstance(data, dict) and data.get("next_step"):
+            step = printable(str(data["next_step"]), 50)
             raise SecondFactorError(
-                f"{email_address} needs a second factor at {self.url} ({data['next_step']}), which an unattended run "
+                f"{email_address} needs a second factor at {self.url} ({step}), which an unattended run "
                 "cannot give: use webui_token with an administrator's API key"
             )
         token = data.get("token") if isinstance(data, dict) else None
         if not token:
             raise SignInError(f"Open WebUI at {self.url} accepted the sign-in of {email_address} but sent no token")
+        if not isinstance(token, str) or header_secret_problem(token):
+            raise SignInError(
+                f"Open WebUI at {self.url} accepted the sign-in of {email_address} but sent a token that cannot be "
+                "used: is webui_url an Open WebUI?"
+            )
         role = str(data.get("role", ""))
         if admin and role != "admin":
             raise SignInError(
                 f"{email_address} is signed in at {self.url} with the role {role!r}; this needs an administrator"
             )
-        self._token = str(token)
+        self._token = token
         self._email = email_address
+
+    def _trusts_a_header(self, detail: str) -> bool:
+        """Whether a refused sign-in is that of a server that takes people's names from its proxy. Its own words say so;
+        where they are others, its public settings do."""
+        if "trusted header" in detail.lower():
+            return True
+        if "password" in detail.lower():
+            return False
+        try:
+            public = self.get("/api/config")
+        except OpenWebUiError:
+            return False
+        features = public.get("features") if isinstance(public, dict) else None
+        return isinstance(features, dict) and features.get("auth_trusted_header") is True
 
     def resume(
         self, email_address: str, password: str, store: _private_folder.SessionStore, admin: bool = True
@@ -303,15 +429,20 @@ class Client:
         self._email = email_address
         if self._token is not None:
             reply = self.exchange("GET", "/api/v1/auths/")
-            if reply.status == 200 and reply.is_json and (not admin or reply.json().get("role") == "admin"):
-                return
+            if reply.status == 200 and reply.is_json:
+                me = self._decode("GET", "/api/v1/auths/", reply, (200,))
+                if isinstance(me, dict) and (not admin or me.get("role") == "admin"):
+                    return
             store.forget(self.url, email_address)
             self._token = None
         self.sign_in(email_address, password, admin=admin)
         store.save(self.url, email_address, password, self._token or "")
 
     def accepts(self, email_address: str, password: str) -> bool:
-        """Whether this is the password of an account, learned by a sign-in that is used for nothing else."""
+        """Whether this is the password of an account, learned by a sign-in that is used for nothing else.
+
+        NoPasswordsError where that cannot be learned, since a password that is set then would be set at each run.
+        """
         own = self._token, self._email
         self._token = None
         try:
@@ -320,11 +451,32 @@ class Client:
             return False
         except SecondFactorError:
             return True
+        except NoPasswordsError as error:
+            raise NoPasswordsError(
+                f"whether the password of {email_address} is in use cannot be learned, so it was not set. {error}. "
+                "Leave update_password at on_create there"
+            ) from None
         finally:
             self._token, self._email = own
         return True
 
     # -- calling -------------------------------------------------------------------------------------------------------
+
+    def read(self, path: str, parse: t.Callable[[t.Any], T]) -> T:
+        """Return what a parser makes of the answer to a GET; UnknownAnswerError where the parser does not know it."""
+        return self.understand(f"GET {path}", self.get(path), parse)
+
+    def understand(self, call: str, data: t.Any, parse: t.Callable[[t.Any], T]) -> T:
+        """Return what a parser makes of an answer, or say which call of which release it does not know."""
+        try:
+            return parse(data)
+        except _shape.ShapeError as error:
+            tried = ".".join(str(part) for part in TRIED_VERSION)
+            raise UnknownAnswerError(
+                f"Open WebUI {self.version or 'of an unknown release'} at {self.url} answers {call} in a shape that "
+                f"this collection does not know: {error}. It was tried with releases up to {tried}. Nothing was "
+                "written after that; look for a newer private_llm.fleet, or for what changes answers on the way"
+            ) from None
 
     def get(self, path: str, timeout: float | None = None) -> t.Any:
         """The decoded answer to a GET."""
@@ -346,12 +498,15 @@ class Client:
         timeout: float | None = None,
         wait_for_limit: bool = False,
     ) -> Reply:
-        """One answer of any status. Retries what cannot have reached the server, and waits out a rate limit."""
+        """One answer of any status. Retries what cannot have reached the server, waits out a rate limit, and gives a
+        proxy that has nothing behind it the time of one call, where a call can be repeated."""
         waited = 0.0
+        limit = self.timeout if timeout is None else seconds(timeout, "answer_timeout")
         failures = 0
+        knocks = 0
         while True:
             try:
-                reply = self._send(method, path, body, timeout or self.timeout)
+                reply = self._send(method, path, body, limit)
             except (OSError, http.client.HTTPException) as error:
                 failures = self._after_failure(method, path, error, failures)
                 continue
@@ -362,10 +517,13 @@ class Client:
                     self._sleep(pause)
                     waited += pause
                     continue
-            if method == "GET" and reply.status in (502, 504) and failures < len(self._retry_pauses):
-                self._sleep(self._retry_pauses[failures])
-                failures += 1
-                continue
+            if reply.status in NOT_YET and (method == "GET" or wait_for_limit) and self._retry_pauses:
+                pause = self._retry_pauses[min(knocks, len(self._retry_pauses) - 1)]
+                if waited + pause <= limit:
+                    self._sleep(pause)
+                    waited += pause
+                    knocks += 1
+                    continue
             return reply
 
     def _after_failure(self, method: str, path: str, error: BaseException, failures: int) -> int:
@@ -398,16 +556,37 @@ class Client:
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
             with self._opener.open(request, timeout=timeout) as response:
-                return _reply(response.status, response.headers, response.read())
+                return _reply(response.status, response.headers, read_body(response))
         except urllib.error.HTTPError as error:
             with error:
-                return _reply(error.code, error.headers, error.read())
+                return _reply(error.code, error.headers, self._error_body(error))
+        except AnswerTooLargeError as error:
+            raise OpenWebUiError(
+                f"{self.url} answers {method} {path} without an end, and was cut off: {error}. Is webui_url an Open "
+                "WebUI?"
+            ) from None
+        except http.client.HTTPException:
+            raise
+        except ValueError:
+            # Python's words may quote the token, in a form that Ansible's masking does not find.
+            raise OpenWebUiError(
+                f"{method} {path} cannot be sent to {self.url}: something in it cannot be written into a request"
+            ) from None
+
+    @staticmethod
+    def _error_body(error: urllib.error.HTTPError) -> bytes:
+        """The body of an error, as far as it is worth reading."""
+        try:
+            return read_body(error, PAGE_BYTES * 16)
+        except AnswerTooLargeError:
+            return b"a page without an end"
 
     def _decode(self, method: str, path: str, reply: Reply, expect: tuple[int, ...]) -> t.Any:
         call = f"{method} {path}"
         if 300 <= reply.status < 400:
             raise OpenWebUiError(
-                f"{self.url} redirects to {reply.location}: set webui_url to the address it redirects to"
+                f"{self.url} redirects to {printable(str(reply.location), DETAIL_LENGTH)}: "
+                "set webui_url to the address it redirects to"
             )
         if reply.status not in expect:
             detail = error_detail(reply)
@@ -416,14 +595,20 @@ class Client:
                     f"Open WebUI at {self.url} refuses webui_token for {call}: {detail}. The token may be wrong, "
                     "expired, not an administrator's, or an API key while API keys are switched off (ENABLE_API_KEYS)"
                 )
+            if reply.status in NOT_YET:
+                raise NotYetError(
+                    f"a proxy at {self.url} has no Open WebUI behind it, or Open WebUI has not started: {call} gives "
+                    f"{reply.status}: {detail}. Check that its container runs; a longer timeout waits longer",
+                    reply.status,
+                    detail,
+                )
             raise ApiError(
                 f"Open WebUI at {self.url} answers {call} with {reply.status}: {detail}", reply.status, detail
             )
         if not reply.is_json:
-            kind = reply.content_type.split(";", 1)[0] or "no content type"
             raise OpenWebUiError(
-                f"{self.url} answers {call} with a page ({kind}) where the API answers in JSON: webui_url does not "
-                "lead to Open WebUI itself, or this release has no such call"
+                f"{self.url} answers {call} with a page ({content_kind(reply)}) where the API answers in JSON: "
+                "webui_url does not lead to Open WebUI itself, or this release has no such call"
             )
         try:
             return reply.json()
@@ -435,13 +620,16 @@ def _reply(status: int, headers: t.Any, body: bytes) -> Reply:
     return Reply(status, headers.get("Content-Type") or "", body, headers.get("Retry-After"), headers.get("Location"))
 
 
-def connect(params: t.Mapping[str, t.Any], admin: bool = True) -> Client:
-    """A client that is signed in, from a module's common options."""
+def connect(params: t.Mapping[str, t.Any], admin: bool = True, warn: t.Callable[[str], None] | None = None) -> Client:
+    """A client that is signed in, from a module's common options. A release that is newer than tried is told."""
     client = Client(params["webui_url"], timeout=params["timeout"], validate_certs=params["validate_certs"])
-    client.check_version()
-    if params["webui_token"]:
+    if params["webui_token"] is not None:
         client.use_token(params["webui_token"])
-    else:
+    client.check_version()
+    note = client.version_note()
+    if note and warn is not None:
+        warn(note)
+    if params["webui_token"] is None:
         store = _private_folder.SessionStore(_private_folder.private_folder())
         client.resume(params["webui_email"], params["webui_password"], store, admin=admin)
     return client

@@ -15,6 +15,9 @@ import dataclasses
 import typing as t
 import urllib.parse
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
+from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret
+
 # What Open WebUI takes for granted where a setting is missing; its own dialog writes these out, others leave them out.
 DEFAULT_SETTINGS: dict[str, t.Any] = {
     "enable": True,
@@ -157,7 +160,11 @@ def normalize_url(url: str) -> str:
         parts = urllib.parse.urlsplit(cleaned)
         port = parts.port
     except ValueError as error:
-        raise ConnectionPlanError(f"url {url!r} is not an address: {error}") from error
+        raise ConnectionPlanError(f"the url of a connection is not an address: {error}") from None
+    if not cleaned.isprintable() or any(one.isspace() for one in cleaned):
+        raise ConnectionPlanError(
+            "the url of a connection holds a blank or a control character: write http://host:port/v1"
+        )
     if parts.scheme.lower() not in _DEFAULT_PORTS or not parts.hostname:
         raise ConnectionPlanError(f"url {url!r} is not an address: write http://host:port/v1")
     if parts.username is not None:
@@ -190,19 +197,50 @@ def loose_url(url: str) -> str:
 # -- the edge ----------------------------------------------------------------------------------------------------------
 
 
-def from_api(payload: t.Mapping[str, t.Any]) -> Settings:
-    """Open WebUI's parallel form as objects. Settings under an address instead of an index are an older form."""
-    urls = list(payload.get("OPENAI_API_BASE_URLS") or [])
-    keys = list(payload.get("OPENAI_API_KEYS") or [])
-    configs = payload.get("OPENAI_API_CONFIGS") or {}
+def from_api(payload: t.Any) -> Settings:
+    """Open WebUI's parallel form as objects. Settings under an address instead of an index are an older form.
+
+    Each part has to be there, though it may be null: a list that another release keeps elsewhere would look empty, and
+    all connections are written at once.
+    """
+    urls = _shape.texts(_or_empty(payload, "OPENAI_API_BASE_URLS", []), "OPENAI_API_BASE_URLS")
+    keys = _shape.listing(_or_empty(payload, "OPENAI_API_KEYS", []), "OPENAI_API_KEYS")
+    configs = _shape.mapping(_or_empty(payload, "OPENAI_API_CONFIGS", {}), "OPENAI_API_CONFIGS")
     connections = []
     for index, url in enumerate(urls):
+        key = keys[index] if index < len(keys) else None
         settings = configs.get(str(index))
         if settings is None:
-            settings = configs.get(url) or {}
-        connections.append(Connection(str(url), str(keys[index] or "") if index < len(keys) else "", dict(settings)))
-    enable = payload.get("ENABLE_OPENAI_API")
-    return Settings(None if enable is None else bool(enable), tuple(connections))
+            settings = configs.get(url)
+        connections.append(
+            Connection(
+                url,
+                "" if key is None else _shape.text(key, f"OPENAI_API_KEYS[{index}]"),
+                {} if settings is None else _known_settings(settings, f"OPENAI_API_CONFIGS of {url}"),
+            )
+        )
+    enable = _shape.field(payload, "ENABLE_OPENAI_API")
+    if enable is not None and not isinstance(enable, bool):
+        raise _shape.ShapeError(f"ENABLE_OPENAI_API is {_shape.kind(enable)} instead of a boolean")
+    return Settings(enable, tuple(connections))
+
+
+def _or_empty(payload: t.Any, name: str, empty: t.Any) -> t.Any:
+    value = _shape.field(payload, name)
+    return empty if value is None else value
+
+
+def _known_settings(settings: t.Any, what: str) -> dict[str, t.Any]:
+    """Return the settings of a connection, once those that are read here are of their kinds."""
+    known = _shape.mapping(settings, what)
+    if known.get("prefix_id") is not None:
+        _shape.text(known["prefix_id"], f"prefix_id in {what}")
+    if known.get("model_ids") is not None:
+        _shape.texts(known["model_ids"], f"model_ids in {what}")
+    for tag in _shape.listing(known["tags"], f"tags in {what}") if known.get("tags") is not None else []:
+        if not isinstance(tag, str):
+            _shape.mapping(tag, f"a tag in {what}")
+    return dict(known)
 
 
 def to_api(settings: Settings) -> dict[str, t.Any]:
@@ -219,6 +257,14 @@ def to_api(settings: Settings) -> dict[str, t.Any]:
 
 
 # -- planning ----------------------------------------------------------------------------------------------------------
+
+
+def checked_key(key: str | None, label: str) -> str | None:
+    """Return a declared key as a header can carry it; empty for a connection without one.
+
+    Open WebUI stores any text, and then cannot ask the server.
+    """
+    return header_secret(key, f"the key of {label}") if key else key
 
 
 def check_declared(wanted: t.Sequence[Wanted]) -> None:
@@ -416,9 +462,10 @@ def visible_ids(connection: Connection, served: t.Iterable[str] | None) -> list[
 def offered(listing: t.Any) -> dict[int, list[str]]:
     """The model ids in Open WebUI's list, by the index of the connection each comes from."""
     result: dict[int, list[str]] = {}
-    for entry in listing.get("data") or [] if isinstance(listing, dict) else []:
-        if isinstance(entry, dict) and entry.get("id") and isinstance(entry.get("urlIdx"), int):
-            result.setdefault(entry["urlIdx"], []).append(str(entry["id"]))
+    entries = _shape.field(listing, "data")
+    for entry in [] if entries is None else _shape.rows(entries, "data"):
+        if isinstance(entry.get("id"), str) and isinstance(entry.get("urlIdx"), int):
+            result.setdefault(entry["urlIdx"], []).append(entry["id"])
     return result
 
 
@@ -445,6 +492,8 @@ def judge_verification(connection: Connection, label: str, status: int, data: t.
     if not isinstance(entries, list):
         raise ConnectionPlanError(f"{label}: {connection.url}/models answers without a list of models; is it an API?")
     served = [str(entry["id"]) for entry in entries if isinstance(entry, dict) and entry.get("id")]
+    if entries and not served:
+        raise ConnectionPlanError(f"{label}: {connection.url}/models lists models without ids; is it an API?")
     missing = [one for one in connection.setting("model_ids") if one not in served]
     if missing:
         raise ConnectionPlanError(

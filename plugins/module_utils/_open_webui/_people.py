@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _shape
 
 # Open WebUI takes any word for a role without a complaint, and lets nobody with an unknown one in.
 ROLES = ("pending", "user", "admin")
@@ -71,11 +71,21 @@ def check_user(wanted: WantedUser) -> None:
 
 def find_user(users: t.Any, email: str) -> User | None:
     """The account with an e-mail address in Open WebUI's list of all users."""
-    people = users.get("users") if isinstance(users, dict) else users
-    for one in people or []:
-        if str(one["email"]).lower() == email.lower():
-            return User(str(one["email"]), str(one["name"]), str(one["role"]), str(one["id"]))
-    return None
+    return next((one for one in users_from_api(users) if one.email.lower() == email.lower()), None)
+
+
+def users_from_api(users: t.Any) -> list[User]:
+    """Open WebUI's list of all users as objects."""
+    return [
+        User(*(_shape.text_field(one, name, "an account") for name in ("email", "name", "role", "id")))
+        for one in _shape.rows(users, "users")
+    ]
+
+
+def first_account(page: t.Any) -> str:
+    """The id of the account that was made first, from a page of accounts in that order; empty when there is none."""
+    people = _shape.listing(_shape.field(page, "users"), "users")
+    return _shape.text_field(people[0], "id", "an account") if people else ""
 
 
 def plan_user(before: User | None, wanted: WantedUser) -> User | None:
@@ -151,7 +161,11 @@ class WantedGroup:
 
 def find_group(groups: t.Any, name: str) -> t.Mapping[str, t.Any] | None:
     """The one group of a name in Open WebUI's list; two of them are an error, for either could be meant."""
-    found = [one for one in groups or [] if str(one["name"]) == name]
+    found = [
+        one
+        for one in _shape.rows(_shape.listing(groups), "groups")
+        if _shape.text_field(one, "name", "a group") == name and _shape.text_field(one, "id", "a group")
+    ]
     if len(found) > 1:
         counts = " and ".join(str(one.get("member_count", "?")) for one in found)
         raise PeopleError(
@@ -161,14 +175,20 @@ def find_group(groups: t.Any, name: str) -> t.Mapping[str, t.Any] | None:
     return found[0] if found else None
 
 
-def group_from_api(exported: t.Mapping[str, t.Any]) -> Group:
+def group_from_api(exported: t.Any) -> Group:
     """A group from Open WebUI's export of it, which has the members."""
+    description = _shape.field(exported, "description", "a group")
     return Group(
-        str(exported["name"]),
-        str(exported.get("description") or ""),
-        frozenset(str(one) for one in exported.get("user_ids") or []),
-        str(exported["id"]),
+        _shape.text_field(exported, "name", "a group"),
+        "" if description is None else _shape.text(description, "description of a group"),
+        frozenset(_shape.texts(_shape.field(exported, "user_ids", "a group"), "user_ids of a group")),
+        _shape.text_field(exported, "id", "a group"),
     )
+
+
+def id_of_group(made: t.Any) -> str:
+    """The id in Open WebUI's answer to the making of a group."""
+    return _shape.text_field(made, "id", "a group")
 
 
 def plan_group(before: Group | None, wanted: WantedGroup, directory: _access.Directory) -> Group | None:

@@ -14,6 +14,8 @@ import difflib
 import re
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
+
 # Settings with more to them than one value, and the module that knows it.
 MANAGED_ELSEWHERE = {
     "openai.api_base_urls": "open_webui_connection",
@@ -26,6 +28,7 @@ ALLOWED: dict[str, tuple[str, str]] = {
     "ui.default_user_role": (r"pending|user|admin", "pending, user or admin"),
     "auth.jwt_expiry": (r"-1|0|(\d+(\.\d+)?(ms|s|m|h|d|w))+", "a duration such as 4w, 12h or 1h30m, or -1 for no end"),
 }
+
 
 _SECRET = re.compile(r"(^|[._])(key|keys|secret|password|token|sk|api_auth|connections|headers|webhook_url)$")
 
@@ -60,6 +63,19 @@ def kind(value: t.Any) -> str:
     if isinstance(value, str):
         return "a text"
     return "a list" if isinstance(value, list) else "a dictionary"
+
+
+def from_api(exported: t.Any) -> dict[str, t.Any]:
+    """The settings in Open WebUI's export of them."""
+    settings = _shape.mapping(exported)
+    if not settings:
+        raise _shape.ShapeError("it has no setting at all")
+    return settings
+
+
+def outlive_a_restart(exported: t.Any) -> bool:
+    """Whether Open WebUI keeps its oauth settings, rather than to take them from its environment at each start."""
+    return _shape.field(exported, "ENABLE_OAUTH_PERSISTENT_CONFIG") is True
 
 
 def problems(wanted: Settings, current: Settings) -> list[str]:

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _chat
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _chat, _shape
 
 
 def completion(message: dict[str, t.Any], finish_reason: str = "stop", **rest: t.Any) -> dict[str, t.Any]:
@@ -31,8 +31,10 @@ def test_request_body_has_no_ids_of_a_chat() -> None:
 
 def test_model_ids() -> None:
     assert _chat.model_ids({"data": [{"id": "b"}, {"name": "no id"}, {"id": "a"}]}) == ["b", "a"]
-    with pytest.raises(_chat.ChatError, match="has no 'data'"):
-        _chat.model_ids([])
+    assert _chat.model_ids({"data": []}) == []
+    for unknown in ([], {"models": []}, {"data": {"items": []}}, {"data": [{"name": "no id"}]}):
+        with pytest.raises(_shape.ShapeError):
+            _chat.model_ids(unknown)
 
 
 @pytest.mark.parametrize(

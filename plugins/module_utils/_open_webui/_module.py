@@ -1,0 +1,97 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules of Open WebUI's API have in common: connecting, the result, and the way out.
+
+Every message, of an error or a warning, leaves a module here, so that what a server put into one is written out before
+a terminal obeys it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+
+
+class Module(t.Protocol):
+    """As much of AnsibleModule as is used here."""
+
+    params: dict[str, t.Any]
+    check_mode: bool
+    no_log_values: set[str]
+
+    def warn(self, warning: str) -> None: ...
+
+    def fail_json(self, msg: str, **kwargs: t.Any) -> t.NoReturn: ...
+
+    def exit_json(self, **kwargs: t.Any) -> t.NoReturn: ...
+
+
+class WebUiModule:
+    """A module of Open WebUI's API. A subclass says what its result begins as, and does its work in run."""
+
+    # The keys of the result, with the values of a run that found nothing.
+    RESULT: t.ClassVar[dict[str, t.Any]] = {}
+    # Whether the result so far goes along with a failure.
+    FAILS_WITH_RESULT = False
+
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self.params = module.params
+        self.result: dict[str, t.Any] = {"changed": False, "webui_version": "", **_fresh(self.RESULT)}
+
+    def run(self) -> None:
+        """Do the work, and fill the result in."""
+        raise NotImplementedError
+
+    def connect(self, admin: bool = True) -> _client.Client:
+        """Return a client that is signed in."""
+        client = _client.connect(self.params, admin=admin, warn=self.warn)
+        self.result["webui_version"] = client.version
+        return client
+
+    def warn(self, text: str) -> None:
+        """Warn of something that may hold a server's words."""
+        self.module.warn(printable(text))
+
+    def main(self) -> t.NoReturn:
+        """Run, and leave with the result or a message."""
+        self._hide_trimmed_secrets()
+        try:
+            self.run()
+        except ValueError as error:
+            so_far = self.result if self.FAILS_WITH_RESULT else {}
+            self.module.fail_json(
+                msg=printable(str(error)), **{name: value for name, value in so_far.items() if name != "changed"}
+            )
+        self.module.exit_json(**self.result)
+
+    def _hide_trimmed_secrets(self) -> None:
+        """Have secrets masked as they are used, too: Ansible knows them with the newline that a file ended in."""
+        self.module.no_log_values.update(
+            {one.strip() for one in self.module.no_log_values if isinstance(one, str) and one.strip()}
+        )
+
+
+def difference(before: t.Any, after: t.Any) -> dict[str, t.Any]:
+    """Return a change in Ansible's form."""
+    return {"before": before, "after": after}
+
+
+def action(before: t.Any, after: t.Any, differs: bool) -> str:
+    """Return the verb for what becomes of an object; None stands for one that is not there."""
+    if before is None and after is not None:
+        return "created"
+    if before is not None and after is None:
+        return "removed"
+    return "updated" if differs else "unchanged"
+
+
+def _fresh(value: t.Any) -> t.Any:
+    """Return a copy that shares no list or dictionary with the class."""
+    if isinstance(value, t.Mapping):
+        return {name: _fresh(one) for name, one in value.items()}
+    return list(value) if isinstance(value, list) else value
