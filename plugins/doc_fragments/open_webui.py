@@ -26,18 +26,24 @@ options:
       - An account with a second factor cannot be used this way; use O(webui_token).
     type: str
   webui_token:
-    description: An administrator's API key or session token, in place of O(webui_email) and O(webui_password).
+    description:
+      - An administrator's API key or session token, in place of O(webui_email) and O(webui_password).
+      - Blanks and newlines around it, such as the one at the end of a file, are left out.
     type: str
   validate_certs:
     description: Whether the certificate of an V(https) address is checked.
     type: bool
     default: true
   timeout:
-    description: How many seconds one call to Open WebUI may take.
+    description:
+      - How many seconds one call to Open WebUI may take, from the question to the last byte of its answer.
+      - A proxy that has no Open WebUI behind it yet is asked again within this time.
     type: int
     default: 30
 notes:
   - Set the common options once for a play with C(module_defaults) and the action group
     C(group/private_llm.fleet.open_webui).
   - Needs no Python package on the host where it runs.
+  - Tried with Open WebUI 0.11.4 to 0.12.4. A newer release is told as a warning; an answer that the module does not
+    understand is an error, and nothing is written then.
 """

@@ -42,7 +42,8 @@ options:
     type: str
   key:
     description:
-      - The API key sent to the server. Left out, the key of an existing connection stays.
+      - The API key sent to the server. Left out, the key of an existing connection stays. Blanks and newlines around it
+        are left out, and one that no HTTP header can carry is refused.
       - Open WebUI keeps it in clear text in its database, and gives it to administrators.
     type: str
   prefix_id:

@@ -48,6 +48,7 @@ options:
       - With V(on_create) the password is given to a new account only, and what people change it into stays.
       - With V(always) the module signs in with O(password) to learn whether it is the one in use, and sets it where it
         is not. Each such attempt counts for the limit of 15 sign-ins in about three minutes for one address.
+      - Where Open WebUI signs people in by other means than a password, V(always) is an error.
     type: str
     choices: [on_create, always]
     default: on_create

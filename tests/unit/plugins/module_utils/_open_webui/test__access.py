@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access as a
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
 
 DIRECTORY = a.directory_from_api(
     [{"id": "g1", "name": "research"}, {"id": "g2", "name": "staff"}, {"id": "g3", "name": "staff"}],
@@ -52,6 +53,27 @@ def test_a_row_as_an_object() -> None:
     access = a.access_from_api("m", ROW)
     assert access.grants == {a.EVERYBODY, BOB_WRITES}
     assert (access.name, access.description, access.hidden) == ("My model", "Fine.", True)
+
+
+@pytest.mark.parametrize("left_out", ["access_grants", "meta"])
+def test_a_row_without_its_grants_is_not_one_that_nobody_may_use(left_out: str) -> None:
+    with pytest.raises(_shape.ShapeError, match=left_out):
+        a.access_from_api("m", {name: value for name, value in ROW.items() if name != left_out})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"access_grants": {}},
+        {"access_grants": ["public"]},
+        {"access_grants": [{"group": "g1"}]},
+        {"meta": []},
+        {"name": 1},
+    ],
+)
+def test_a_row_of_an_unknown_shape(changes: dict) -> None:
+    with pytest.raises(_shape.ShapeError):
+        a.access_from_api("m", {**ROW, **changes})
 
 
 def test_no_row_means_private_under_its_own_id() -> None:

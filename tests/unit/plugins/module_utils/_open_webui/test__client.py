@@ -14,7 +14,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _private_folder
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _private_folder, _shape
 
 
 class Answer(t.NamedTuple):
@@ -466,3 +466,197 @@ def _https_context(client: _client.Client) -> ssl.SSLContext:
     contexts = [vars(handler)["_context"] for handler in client._opener.handlers if "_context" in vars(handler)]
     assert len(contexts) == 1
     return contexts[0]
+
+
+# -- a secret never leaves by an error ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("token", ["sk-S3cret\n", " sk-S3cret", "sk-S3cret\r\n"])
+def test_a_token_from_a_file_is_used_without_its_newline(server: Scripted, token: str) -> None:
+    server.on("GET /api/version", Answer(200, {"version": "0.12.4"}))
+    server.on("GET /x", Answer(200, {}))
+    _client.connect({"webui_url": server.url, "timeout": 5, "validate_certs": True, "webui_token": token}).get("/x")
+    assert server.requests[-1][3]["Authorization"] == "Bearer sk-S3cret"
+
+
+@pytest.mark.parametrize(
+    "token", ["", " ", "sk-S3cret\nsecond", "sk-S3 cret", "\u201csk-S3cret\u201d", "sk-S3cret\x00"]
+)
+def test_a_token_that_no_header_can_carry_is_refused_before_anything_is_asked(server: Scripted, token: str) -> None:
+    with pytest.raises(ValueError, match="webui_token") as caught:
+        _client.connect({"webui_url": server.url, "timeout": 5, "validate_certs": True, "webui_token": token})
+    assert "S3" not in str(caught.value)
+    assert server.requests == []
+
+
+def test_the_words_of_python_about_a_request_never_come_out(server: Scripted, client: _client.Client) -> None:
+    client._token = "sk-S3cret\n"  # past every check
+    with pytest.raises(_client.OpenWebUiError, match="GET /x cannot be sent") as caught:
+        client.get("/x")
+    assert "S3cret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+# -- a proxy in front of a server that is not there yet ----------------------------------------------------------------
+
+HAPROXY = b"<html><body><h1>503 Service Unavailable</h1>\nNo server is available.\n</body></html>"
+
+
+@pytest.mark.parametrize("status", [502, 503, 504, 520, 521, 522, 523, 524, 530])
+@pytest.mark.parametrize("page", [(HAPROXY, "text/html"), (b"no available server", "text/plain"), (b"", "")])
+def test_the_page_of_a_proxy_means_not_yet(server: Scripted, status: int, page: tuple[bytes, str]) -> None:
+    server.on("GET /ready", Answer(status, *page))
+    reply = _client.Client(server.url, timeout=5, retry_pauses=()).exchange("GET", "/ready")
+    judged, message = _client.judge_readiness(server.url, reply)
+    assert judged == "starting"
+    assert f"a proxy at {server.url} has no Open WebUI behind it yet: {status}" in message
+
+
+def test_a_proxy_is_asked_again_as_long_as_one_call_may_take(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
+    client.timeout = 20
+    server.on("GET /x", Answer(503, HAPROXY, "text/html"))
+    with pytest.raises(_client.NotYetError, match=r"has no Open WebUI behind it.*GET /x gives 503.*a longer timeout"):
+        client.get("/x")
+    assert pauses == [1.0, 2.0, 4.0, 4.0, 4.0, 4.0]
+
+
+def test_a_sign_in_through_a_proxy_that_is_not_ready_is_repeated(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
+    server.on(SIGNIN, Answer(503, HAPROXY, "text/html"), SIGNED_IN)
+    client.sign_in("admin@example.com", "pw")
+    assert pauses == [1.0]
+
+
+def test_what_may_have_changed_something_is_not_sent_twice(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
+    server.on("POST /x", Answer(504, b"<h1>Gateway Timeout</h1>", "text/html"))
+    with pytest.raises(_client.NotYetError):
+        client.post("/x", {})
+    assert pauses == []
+
+
+def test_a_redirect_of_a_login_page_says_where_to(server: Scripted) -> None:
+    server.on("GET /ready", Answer(302, b"", "text/html", {"Location": "https://login.example.com/\x1b[2J"}))
+    reply = _client.Client(server.url, timeout=5, retry_pauses=()).exchange("GET", "/ready")
+    assert "redirects (302) to https://login.example.com/\\x1b[2J" in _client.judge_readiness(server.url, reply)[1]
+
+
+# -- answers of unknown shape, and of unknown releases -----------------------------------------------------------------
+
+
+def test_an_unknown_shape_names_the_release_and_the_call(server: Scripted, client: _client.Client) -> None:
+    def parse(data: t.Any) -> t.Any:
+        return _shape.field(data, "OPENAI_API_BASE_URLS")
+
+    server.on("GET /api/version", Answer(200, {"version": "0.13.1"}))
+    server.on("GET /openai/config", Answer(200, {"connections": []}))
+    client.check_version()
+    with pytest.raises(_client.UnknownAnswerError) as caught:
+        client.read("/openai/config", parse)
+    assert f"Open WebUI 0.13.1 at {server.url} answers GET /openai/config in a shape" in str(caught.value)
+    assert "the answer has no 'OPENAI_API_BASE_URLS' but connections. It was tried with releases" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("version", "told"),
+    [("0.11.4", False), ("0.12.4", False), ("0.12.3", False), ("0.12.5", True), ("0.13.0", True), ("1.0.0", True)],
+)
+def test_a_release_newer_than_tried_is_a_warning(server: Scripted, version: str, told: bool) -> None:
+    server.on("GET /api/version", Answer(200, {"version": version}))
+    warnings: list[str] = []
+    options = {"webui_url": server.url, "timeout": 5, "validate_certs": True, "webui_token": "sk-x"}
+    _client.connect(options, warn=warnings.append)
+    _client.connect(options, warn=warnings.append)
+    assert bool(warnings) is told
+    # The same words each time, of which Ansible shows one.
+    assert len(set(warnings)) == int(told)
+
+
+def test_the_release_that_was_tried_is_the_one_that_the_role_installs() -> None:
+    defaults = pathlib.Path(__file__).parents[5] / "roles/open_webui/defaults/main.yml"
+    tried = ".".join(str(part) for part in _client.TRIED_VERSION)
+    assert f"open_webui_image: ghcr.io/open-webui/open-webui:v{tried}" in defaults.read_text(encoding="utf-8")
+
+
+# -- servers that take no passwords ------------------------------------------------------------------------------------
+
+NO_HEADER = Answer(
+    400, {"detail": "Your provider has not provided a trusted header. Please contact your administrator."}
+)
+
+
+@pytest.mark.parametrize("answer", [NO_HEADER, Answer(400, {"detail": "Kopfzeile fehlt"})])
+def test_a_server_that_trusts_a_header_is_told_as_such(
+    server: Scripted, client: _client.Client, answer: Answer
+) -> None:
+    server.on(SIGNIN, answer)
+    server.on("GET /api/config", Answer(200, {"version": "0.12.4", "features": {"auth_trusted_header": True}}))
+    with pytest.raises(_client.NoPasswordsError, match="by a header of the proxy in front of it") as caught:
+        client.sign_in("admin@example.com", "hunter2")
+    assert "Give webui_token" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [NO_HEADER, Answer(403, {"detail": "Action prohibited."})])
+def test_a_password_that_cannot_be_tried_counts_neither_as_right_nor_as_wrong(
+    server: Scripted, client: _client.Client, answer: Answer
+) -> None:
+    server.on(SIGNIN, answer)
+    client.use_token("ours")
+    with pytest.raises(_client.NoPasswordsError, match=r"cannot be learned, so it was not set.*update_password at on_"):
+        client.accepts("ann@example.com", "pw")
+    assert client._token == "ours"
+
+
+# -- a lying server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "header", ["²", "9" * 400, "Mon, 01 Jan 0001 00:00:00 GMT", "Mon, 99 Foo", "\x00", "-5", "1e9"]
+)
+def test_an_odd_retry_after_is_no_traceback(header: str) -> None:
+    found = _client.retry_after_seconds(header, 0.0)
+    assert found is None or found >= 0
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, "²", "٣.٤", "v", "", "1" * 10])
+def test_an_odd_version_is_no_traceback(version: str) -> None:
+    found = _client.parse_version(version)
+    assert found is None or all(isinstance(one, int) for one in found)
+
+
+@pytest.mark.parametrize(
+    "given", ["http://[", "http://gpu-01:eighty", "http://gpu-01:²", "http://gpu 01", "http://gpu-01\x1b", "http://ü"]
+)
+def test_an_odd_address_is_a_sentence(given: str) -> None:
+    with pytest.raises(_client.OpenWebUiError, match="webui_url") as caught:
+        _client.normalize_webui_url(given)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_what_an_address_carries_is_not_quoted() -> None:
+    for given in ("http://me:S3cret@", "ftp://me:S3cret@gpu-01", "http://gpu-01:3000?key=S3cret", "http://me:S3cret@ü"):
+        with pytest.raises(_client.OpenWebUiError) as caught:
+            _client.normalize_webui_url(given)
+        assert "S3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, 10**30, float("nan")])
+def test_a_timeout_that_nobody_can_wait_for(timeout: float) -> None:
+    with pytest.raises(_client.OpenWebUiError, match="timeout is"):
+        _client.Client("http://gpu-01", timeout=timeout)
+
+
+def test_an_answer_without_an_end(server: Scripted, client: _client.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(_response: t.Any, *_size: int) -> t.NoReturn:
+        raise _client.AnswerTooLargeError("the answer is larger than 64 MiB")
+
+    monkeypatch.setattr(_client, "read_body", too_large)
+    server.on("GET /x", Answer(200, {}))
+    with pytest.raises(_client.OpenWebUiError, match=r"GET /x without an end, and was cut off.*64 MiB"):
+        client.get("/x")
+    assert len(server.requests) == 1

@@ -9,6 +9,7 @@ import re
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _connections as c
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
 
 A = "http://gpu-01:18005/v1"
 B = "http://gpu-02:18005/v1"
@@ -97,6 +98,48 @@ def test_from_api_pads_keys_and_reads_settings_under_an_address() -> None:
     )
     assert read.enable is None
     assert rows(read) == [(A, "one", {"prefix_id": "a"}), (B, "", {"enable": False})]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"ENABLE_OPENAI_API": True, "connections": [{"url": A, "key": "k"}]},
+        {**FRESH, "OPENAI_API_BASE_URLS": f"{A};{B}"},
+        {**FRESH, "OPENAI_API_BASE_URLS": {"0": A}},
+        {**FRESH, "OPENAI_API_BASE_URLS": [{"url": A}]},
+        {**FRESH, "OPENAI_API_KEYS": "one;two"},
+        {**FRESH, "OPENAI_API_KEYS": [{"key": "k"}]},
+        {**FRESH, "OPENAI_API_CONFIGS": []},
+        {**FRESH, "OPENAI_API_CONFIGS": {"0": "on"}},
+        {**FRESH, "OPENAI_API_CONFIGS": {"0": {"model_ids": "a;b"}}},
+        {**FRESH, "OPENAI_API_CONFIGS": {"0": {"tags": [1]}}},
+        {**FRESH, "ENABLE_OPENAI_API": "false"},
+        *({name: value for name, value in FRESH.items() if name != left_out} for left_out in FRESH),
+        [],
+        None,
+        "text",
+    ],
+)
+def test_connections_of_an_unknown_shape_are_not_taken_for_none(answer: object) -> None:
+    with pytest.raises(_shape.ShapeError):
+        c.from_api(answer)
+
+
+@pytest.mark.parametrize("key", ["sk-x\n", " sk-x", "sk-x\r\n"])
+def test_a_key_with_a_newline_is_the_key_without(key: str) -> None:
+    before = settings((A, "sk-x", {}))
+    assert not c.make_plan(before, [c.Wanted(A, key=c.checked_key(key, "the connection"))]).changed
+
+
+@pytest.mark.parametrize("key", ["sk-S3cret\nb", "sk-S3 cret", "\u201csk-S3cret\u201d", "sk-S3cret\x00", "\n"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_quoted(key: str) -> None:
+    with pytest.raises(ValueError, match="the key of connections\\[1\\]") as caught:
+        c.checked_key(key, "connections[1]")
+    assert "S3" not in str(caught.value)
+
+
+def test_no_key_stays_no_key() -> None:
+    assert (c.checked_key(None, "x"), c.checked_key("", "x")) == (None, "")
 
 
 def test_to_api_always_says_whether_the_api_is_on() -> None:

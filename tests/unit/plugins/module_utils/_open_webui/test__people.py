@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _people
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _people, _shape
 
 # Open WebUI 0.12.4, shortened to what is read.
 USERS = {
@@ -29,6 +29,48 @@ def wanted(**changes: t.Any) -> _people.WantedUser:
 def test_find_user() -> None:
     assert _people.find_user(USERS, "ANN@example.com") == ANN
     assert _people.find_user(USERS, "an@example.com") is None
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"items": USERS["users"]},
+        {"users": {"u1": {}}},
+        {"users": None},
+        {"users": ["ann@example.com"]},
+        {"users": [{"mail": "ann@example.com", "name": "Ann", "role": "user", "id": "u2"}]},
+        {"users": USERS["users"], "total": 95},
+        {},
+        None,
+        "ann@example.com",
+    ],
+)
+def test_accounts_of_an_unknown_shape_are_not_taken_for_none(answer: object) -> None:
+    with pytest.raises(_shape.ShapeError):
+        _people.find_user(answer, "eve@example.com")
+    with pytest.raises(_shape.ShapeError):
+        _access.addressed_users(answer)
+
+
+@pytest.mark.parametrize(
+    "answer", [{"items": []}, {}, None, ["research"], [{"title": "research", "id": "g1"}], "research"]
+)
+def test_groups_of_an_unknown_shape_are_not_taken_for_none(answer: object) -> None:
+    with pytest.raises(_shape.ShapeError):
+        _people.find_group(answer, "new")
+    with pytest.raises(_shape.ShapeError):
+        _access.named_groups(answer)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"user_ids": None}, {"user_ids": [1]}, {"members": []}, {"id": 1}, {"description": 1}, {"name": None}]
+)
+def test_a_group_of_an_unknown_shape_is_not_one_without_members(changes: dict[str, t.Any]) -> None:
+    exported = {"id": "g1", "name": "research", "description": "They try.", "user_ids": ["u1"], **changes}
+    if "members" in changes:
+        del exported["user_ids"]
+    with pytest.raises(_shape.ShapeError):
+        _people.group_from_api(exported)
 
 
 @pytest.mark.parametrize("email", ["ann@example.com", "admin@localhost", "a.b+c@x.example"])

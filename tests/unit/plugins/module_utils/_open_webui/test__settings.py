@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _settings
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _settings, _shape
 
 # Of Open WebUI 0.12.4's GET /api/v1/configs/export, some of its 431 keys.
 CURRENT: dict[str, t.Any] = {
@@ -142,3 +142,9 @@ def test_shown_says_of_a_secret_only_whether_it_is_another_one() -> None:
 def test_forgotten_names_what_would_be_lost() -> None:
     (text,) = _settings.forgotten({"oauth.provider_name": "x", "rag.top_k": 1})
     assert text.startswith("oauth.provider_name would be lost")
+
+
+@pytest.mark.parametrize("answer", [{}, [], None, "text", 1])
+def test_an_export_of_an_unknown_shape_is_not_one_without_settings(answer: object) -> None:
+    with pytest.raises(_shape.ShapeError):
+        _settings.from_api(answer)
