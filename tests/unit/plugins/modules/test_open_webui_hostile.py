@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from tests.support import fake_open_webui, hostile
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _private_folder
 from ansible_collections.private_llm.fleet.plugins.modules import open_webui_chat, open_webui_connection
+from ansible_collections.private_llm.fleet.tests.support import fake_open_webui, hostile
 
 TOKEN = "sk-C4nary0fTheToken"
 
