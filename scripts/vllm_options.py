@@ -33,6 +33,8 @@ TABLE = ROOT / "plugins" / "module_utils" / "_vllm" / "_option_table.py"
 
 COLUMNS = ("option", "first", "last", "kind", "instead", "before")
 CHOICE_COLUMNS = ("option", "choice", "first", "last")
+# Lists that are given as JSON; `_argv.py` writes them so.
+JSON_LISTS = ("allowed_headers", "allowed_methods", "allowed_origins")
 ANY = "*"  # in place of a choice: these releases take any text
 
 HEADER = '''\
@@ -59,11 +61,29 @@ for place in ("common", "launchers", "openai"):
         break
     except ImportError:
         continue
+# What a type takes says more than its name, which is that of a wrapper for most.
+PROBES = ("word", "{}", "3", "1.5", "1k", "auto")
+def takes(kind, text):
+    try:
+        return type(kind(text)).__name__
+    except BaseException:
+        return ""
+def plain_text(name):
+    # A type that tries JSON and takes any other text as it is; the field says whether that means anything.
+    from vllm.engine import arg_utils
+    import typing
+    hint = arg_utils.EngineArgs.__annotations__.get(name)
+    if isinstance(hint, str):
+        hint = eval(hint, vars(arg_utils))
+    return hint is None or hint is str or str in typing.get_args(hint)
 found = {}
 for action in module.make_arg_parser(FlexibleArgumentParser())._actions:
     for flag in action.option_strings:
         if flag.startswith("--") and not flag.startswith("--no-"):
-            found[flag] = [type(action).__name__, getattr(action.type, "__name__", ""), action.nargs]
+            taken = [takes(action.type, text) for text in PROBES] if action.type else []
+            if taken and taken[0] and taken[1] == "dict" and not plain_text(action.dest):
+                taken[0] = ""
+            found[flag] = [type(action).__name__, taken, action.nargs]
 print("FOUND " + json.dumps(found))
 """
 
@@ -114,9 +134,9 @@ def take_kinds(image: str) -> None:
     )
     found = json.loads(next(line for line in asked.stdout.splitlines() if line.startswith("FOUND "))[6:])
     options = read()
-    for flag, (action, kind, nargs) in found.items():
+    for flag, (action, taken, nargs) in found.items():
         if normal(flag) in options:
-            options[normal(flag)]["kind"] = kind_of(action, kind, nargs)
+            options[normal(flag)]["kind"] = "" if normal(flag) in JSON_LISTS else kind_of(action, taken, nargs)
     save(options)
 
 
@@ -153,17 +173,27 @@ def parts(release: str) -> tuple[int, ...]:
     return tuple(map(int, release.split(".")))
 
 
-def kind_of(action: str, kind: str, nargs: str | None) -> str:
-    """What a value may be, in the words of `_options.py`; empty where anything may be right."""
+def kind_of(action: str, taken: t.Sequence[str], nargs: str | None) -> str:
+    """What a value may be, in the words of `_options.py`; empty where anything may be right.
+
+    ``taken`` is what the option's own type made of each of the probes, empty where it refused one.
+    """
     if action == "BooleanOptionalAction":
         return "bool"
     if action in ("_StoreTrueAction", "_StoreFalseAction"):
         return "switch"
     if nargs in ("+", "*"):
         return "list"
-    if nargs is None and kind in ("int", "float"):
-        return kind
-    return ""
+    if nargs is not None or not taken:
+        return ""
+    word, mapping, whole, fraction, thousands, automatic = taken
+    if word:
+        return ""
+    if mapping:
+        return "mapping"
+    if whole == "int":
+        return ("length" if automatic else "count") if thousands else "int"
+    return "float" if fraction == "float" else ""
 
 
 def rendered() -> str:

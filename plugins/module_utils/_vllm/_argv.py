@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """From vLLM's own option names and YAML values to the argument list of ``vllm serve``."""
 
 from __future__ import annotations
@@ -12,7 +10,7 @@ import json
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import kind
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import kind, value_problem
 
 # The image's own entrypoint differs between releases; this one works in all of them.
 ENTRYPOINT = ("vllm", "serve")
@@ -39,11 +37,32 @@ _SWITCHES = frozenset(
     ("aggregate_engine_logging", "data_parallel_multi_port_external_lb", "disable_log_stats", "grpc", "headless")
 )
 
-_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+# vLLM's own short forms, which are no names here.
+SHORT = {
+    "ac": "attention_config",
+    "asc": "api_server_count",
+    "cc": "compilation_config",
+    "dcp": "decode_context_parallel_size",
+    "dp": "data_parallel_size",
+    "ep": "enable_expert_parallel",
+    "O": "optimization_level",
+    "pcp": "prefill_context_parallel_size",
+    "pp": "pipeline_parallel_size",
+    "q": "quantization",
+    "sc": "speculative_config",
+    "tp": "tensor_parallel_size",
+}
+_LEVEL = re.compile(r"O([0-3])")
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 class EngineError(ValueError):
-    """An `engine` mapping that cannot become arguments of ``vllm serve``."""
+    """An option that cannot become arguments of ``vllm serve``; ``text`` is what is wrong with it."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"engine.{name} {text}")
+        self.text = text
 
 
 def normal_name(name: str) -> str:
@@ -57,11 +76,40 @@ def name_problem(name: object) -> str | None:
         return f"an option name must be a string, not {kind(name)} ({name})"
     if normal_name(name) in OWNED:
         return f"is not set here; use {OWNED[normal_name(name)]}"
-    if not _NAME.match(name):
-        wanted = normal_name(name).lower()
-        return "is not an option name; write it with underscores" + (f": {wanted}" if _NAME.match(wanted) else "")
+    if not _NAME.fullmatch(name):
+        return _spelling(name)
     if name.startswith("no_"):
         return f"is the negative form; write {name[3:]}: false"
+    return None
+
+
+def _spelling(name: str) -> str:
+    """What to write in place of a name that is none."""
+    wanted = normal_name(name)
+    level = _LEVEL.fullmatch(wanted)
+    if level:
+        return f"is vLLM's short form; write optimization_level: {level.group(1)}"
+    if wanted in SHORT:
+        return f"is vLLM's short form; write {SHORT[wanted]}"
+    steps = wanted.lower().split(".")
+    if len(steps) > 1 and all(_NAME.fullmatch(step) for step in steps):
+        nested = "…"
+        for step in reversed(steps[1:]):
+            nested = f"{{{step}: {nested}}}"
+        return f"is a part of an option; write {steps[0]}: {nested}"
+    known = f": {wanted.lower()}" if _NAME.fullmatch(wanted.lower()) else ""
+    return f"is not an option name; write it with underscores{known}"
+
+
+def argument_problem(name: str, value: object) -> str | None:
+    """Why the value cannot be written as arguments of ``vllm serve``, or None."""
+    problem = value_problem(value)
+    if problem:
+        return problem
+    try:
+        _option(name, value)
+    except EngineError as error:
+        return error.text
     return None
 
 
@@ -75,7 +123,10 @@ def serve_arguments(engine: t.Mapping[str, object]) -> list[str]:
     for name in sorted(engine, key=str):
         problem = name_problem(name)
         if problem:
-            raise EngineError(f"engine.{name} {problem}")
+            raise EngineError(str(name), problem)
+        problem = value_problem(engine[name])
+        if problem:
+            raise EngineError(str(name), problem)
         arguments.extend(_option(str(name), engine[name]))
     return arguments
 
@@ -99,7 +150,7 @@ def _list(name: str, flag: str, values: t.Sequence[object]) -> list[str]:
     if name in _JSON_LISTS:
         return [flag, _json(name, values)]
     if not values:
-        raise EngineError(f"engine.{name} is an empty list; leave it out to keep vLLM's default")
+        raise EngineError(name, "is an empty list; leave it out to keep vLLM's default")
     texts = [
         _json(name, item) if isinstance(item, (t.Mapping, list, tuple)) else _scalar(name, item) for item in values
     ]
@@ -109,7 +160,7 @@ def _list(name: str, flag: str, values: t.Sequence[object]) -> list[str]:
         return [argument for text in texts for argument in _with_value(flag, text)]
     for text in texts:
         if text.startswith("-"):
-            raise EngineError(f"engine.{name} holds {text}, which begins with a dash; vLLM would take it for an option")
+            raise EngineError(name, f"holds {text}, which begins with a dash; vLLM would take it for an option")
     return [flag, *texts]
 
 
@@ -125,16 +176,16 @@ def _scalar(name: str, value: object) -> str:
         return repr(value)
     if isinstance(value, str):
         if "\x00" in value:
-            raise EngineError(f"engine.{name} holds a NUL character, which no argument can carry")
+            raise EngineError(name, "holds a NUL character, which no argument can carry")
         return str(value)
-    raise EngineError(f"engine.{name} must be a boolean, number, string, list or mapping, not {kind(value)}")
+    raise EngineError(name, f"must be a boolean, number, string, list or mapping, not {kind(value)}")
 
 
 def _json(name: str, value: object) -> str:
     try:
         return json.dumps(_plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise EngineError(f"engine.{name} cannot be written as JSON: {error}") from error
+        raise EngineError(name, f"cannot be written as JSON: {error}") from error
 
 
 def _plain(value: object) -> object:

@@ -23,6 +23,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _ke
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import ENTRYPOINT, REPEATED, serve_arguments
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._drain import DRAINING
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._limits import ready_timeout_env
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import in_form_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
 
 LABEL_MANAGED_BY = "private_llm.fleet.managed-by"
@@ -140,7 +141,7 @@ def desired_spec(
         served_model_names=tuple(options["served_model_names"]),
         port=int(options["port"]),
         bind=options["bind"],
-        engine=options_in(serve_arguments(engine)),
+        engine=options_in(serve_arguments(in_form_of(engine, release))),
         keys=keys,
         env=without(env, image_env or {}),
         volumes=tuple(sorted(volumes)),

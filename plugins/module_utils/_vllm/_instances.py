@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """What `vllm_server_instances` of one host may say: all problems at once, and one normal form with defaults filled.
 
 The role, the plan and the whole-site playbook all use the normal form, so that none understands a host differently.
@@ -12,14 +10,27 @@ The role, the plan and the whole-site playbook all use the normal form, so that 
 from __future__ import annotations
 
 import ipaddress
+import math
+import posixpath
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import name_problem, normal_name
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import (
+    argument_problem,
+    name_problem,
+    normal_name,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._endpoint import EndpointError, parse, scheme_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import check as check_engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import did_you_mean, kind
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import (
+    did_you_mean,
+    kind,
+    shown,
+    value_problem,
+    whole_number,
+)
 
 VARIABLE = "vllm_server_instances"
 SECRETS_ROOT = "/etc/private_llm/vllm_server"
@@ -79,12 +90,35 @@ _OWNED_ENV = {
 
 PREVIOUS_SUFFIX = ".previous"
 
-_NAME = re.compile(r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,99}$")
-_HUB_ID = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*$")
-_GPU_ID = re.compile(r"^(?:\d+|GPU-[0-9A-Fa-f-]+|MIG-(?:GPU-)?[0-9A-Fa-f-]+(?:/\d+/\d+)?)$")
-_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_SIZE = re.compile(r"^\d+(?:\.\d+)?\s*[bkmgt]?(?:i?b)?$", re.IGNORECASE)
-_IMAGE = re.compile(r"^[a-z0-9][\w.\-:/@]*$")
+# All of these are for fullmatch: "$" would let a newline at the end pass.
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,99}")
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
+_GPU_ID = re.compile(r"(?:[0-9]{1,4}|GPU-[0-9A-Fa-f-]+|MIG-(?:GPU-)?[0-9A-Fa-f-]+(?:/[0-9]+/[0-9]+)?)")
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+# The grammar of https://github.com/distribution/reference: [registry[:port]/]path[:tag][@digest]
+_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_IMAGE = re.compile(
+    rf"(?:(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
+    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})?"
+)
+_REVISION = re.compile(r"[^\s:~^?*\[\\-][^\s:~^?*\[\\]*")
+
+# What a container of ours mounts by itself, and what no container can have mounted over.
+_MOUNTS = {
+    "/run/private_llm": "the server's keys",
+    "/var/cache/vllm": "compiled kernels",
+    "/": "the container itself",
+    "/dev": "the container's devices",
+    "/proc": "the container's processes",
+    "/sys": "the container's system files",
+}
+# Shared memory below and beyond these is a slip of the pen; Docker takes 0 for its own default of 64 MiB.
+_LEAST_SHM = 2**20
+_MOST_SHM = 2**42
+_LEAST_KEY = 6
+_MOST_GPUS = 1024
 
 Instance = t.Mapping[str, t.Any]
 
@@ -125,12 +159,39 @@ def normal_instances(
     problems = defaults_problems(defaults)
     if not isinstance(instances, (list, tuple)):
         problems.append(f"{VARIABLE}: must be a list, not {kind(instances)}")
-    elif any(not isinstance(instance, t.Mapping) for instance in instances):
-        problems.append(f"{VARIABLE}: every entry must be a mapping")
+    else:
+        for index, instance in enumerate(instances):
+            problems.extend(_shape_problems(f"{VARIABLE}[{index}]", instance))
     if problems:
-        raise InstanceError("; ".join(problems))
+        raise InstanceError("; ".join(_one_line(problem) for problem in problems))
     base = _plain({**DEFAULTS, **(defaults or {})})
     return [_normal(instance, base) for instance in instances]
+
+
+_MAPPINGS = ("engine", "env")
+_LISTS = ("served_model_names", "api_keys", "volumes")
+
+
+def _shape_problems(where: str, instance: object) -> list[str]:
+    """What an instance cannot be brought into its normal form for."""
+    if not isinstance(instance, t.Mapping):
+        return [f"{where}: must be a mapping, not {kind(instance)}"]
+    problems = []
+    for key, value in instance.items():
+        if key not in KEYS or value is None:
+            continue
+        problem = value_problem(value)
+        if problem:
+            problems.append(f"{where}.{key}: {problem}")
+        elif key in _MAPPINGS and not isinstance(value, t.Mapping):
+            problems.append(f"{where}.{key}: must be a mapping, not {kind(value)}")
+        elif key in _LISTS and not isinstance(value, (list, tuple)):
+            problems.append(f"{where}.{key}: must be a list, not {kind(value)}")
+        elif key not in (*_MAPPINGS, *_LISTS, "gpus") and isinstance(value, (t.Mapping, list, tuple)):
+            problems.append(f"{where}.{key}: must be one value, not {kind(value)}")
+        elif key == "gpus" and (isinstance(value, bool) or not isinstance(value, (int, list, tuple))):
+            problems.append(f"{where}.gpus: must be a list of indices or UUIDs, or a count, not {kind(value)}")
+    return problems
 
 
 def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -146,7 +207,7 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     result["served_model_names"] = given.get("served_model_names") or ([name] if name else [])
     result["restart_policy"] = _restart_policy(result["restart_policy"])
     if _is_port(given.get("port")):
-        result["port"] = int(given["port"])
+        result["port"] = whole_number(given["port"])
     result["url"] = str(given.get("url", ""))
     result["shm_size"] = str(result["shm_size"])
     if isinstance(result["gpus"], list):
@@ -223,28 +284,40 @@ def defaults_problems(defaults: t.Mapping[str, t.Any] | None) -> list[str]:
         return []
     if not isinstance(defaults, t.Mapping):
         return [f"the defaults must be a mapping, not {kind(defaults)}"]
-    return [
+    problems = [
         f"the defaults hold {key}, which is none of {', '.join(sorted(DEFAULTS))}{did_you_mean(str(key), DEFAULTS)}"
         for key in defaults
         if key not in DEFAULTS
     ]
+    for key in DEFAULTS:
+        if key in defaults:
+            value = defaults[key]
+            found = value_problem(value)
+            texts = [f": {found}"] if found else _CHECKS[key](value)
+            problems += [f"vllm_server_{key}{text}" for text in texts]
+    return problems
 
 
 def instance_problems(
     instances: object,
     host: str = "",
-    allow_unauthenticated: t.Sequence[str] = (),
+    allow_unauthenticated: object = (),
     defaults: t.Mapping[str, t.Any] | None = None,
 ) -> list[str]:
     """Everything that is wrong with the instances of one host, each in one sentence that names the key to change."""
     prefix = f"{host}: " if host else ""
-    return [prefix + problem for problem in _problems(instances, allow_unauthenticated, defaults)]
+    return [_one_line(prefix + problem) for problem in _problems(instances, allow_unauthenticated, defaults)]
 
 
-def _problems(
-    instances: object, allow_unauthenticated: t.Sequence[str], defaults: t.Mapping[str, t.Any] | None
-) -> list[str]:
+def _one_line(problem: str) -> str:
+    return printable(problem).replace("\n", "\\n")
+
+
+def _problems(instances: object, allow_unauthenticated: object, defaults: t.Mapping[str, t.Any] | None) -> list[str]:
     problems = defaults_problems(defaults)
+    if not isinstance(allow_unauthenticated, (list, tuple)):
+        problems.append(f"vllm_server_allow_unauthenticated: must be a list, not {kind(allow_unauthenticated)}")
+        allow_unauthenticated = ()
     if problems:
         return problems
     if not isinstance(instances, (list, tuple)):
@@ -278,7 +351,9 @@ def _own_problems(where: str, instance: Instance) -> list[str]:
     problems.extend(f"{where}.{key}: is required" for key in required if instance.get(key) is None)
     for key, check in _CHECKS.items():
         if instance.get(key) is not None:
-            problems.extend(f"{where}.{key}{text}" for text in check(instance[key]))
+            # What an option of vLLM holds is told with its name.
+            problem = None if key == "engine" else value_problem(instance[key])
+            problems.extend(f"{where}.{key}{text}" for text in ([f": {problem}"] if problem else check(instance[key])))
     return problems
 
 
@@ -303,37 +378,65 @@ def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
                 "out to have a key made, bind to 127.0.0.1, or set allow_unauthenticated: true"
             )
     model = options.get("model")
-    if isinstance(model, str) and _HUB_ID.match(model):
-        problems.append(f"model: {model!r} is a hub id; download it first, and name the absolute path on the host")
+    if isinstance(model, str) and _HUB_ID.fullmatch(model):
+        problems.append(f"model: {shown(model)} is a hub id; download it first, and name the absolute path on the host")
     return problems
 
 
 def _check_name(value: object) -> list[str]:
     if not isinstance(value, str):
         return [f": must be a string, not {kind(value)}"]
-    if not _NAME.match(value):
-        return [f": {value!r} cannot name a container; use 2 to 100 letters, digits, dots, dashes or underscores"]
+    if not _NAME.fullmatch(value):
+        return [f": {shown(value)} cannot name a container; use 2 to 100 letters, digits, dots, dashes or underscores"]
     if value.endswith(PREVIOUS_SUFFIX):
-        return [f": {value!r} ends in {PREVIOUS_SUFFIX}, which is kept for a container that is being replaced"]
+        return [f": {shown(value)} ends in {PREVIOUS_SUFFIX}, which is kept for a container that is being replaced"]
     return []
 
 
 def _check_model(value: object) -> list[str]:
     if not isinstance(value, str):
         return [f": must be a string, not {kind(value)}"]
-    if is_path(value) or _HUB_ID.match(value):
+    if is_path(value):
+        problem = path_problem(value)
+        return [f": {shown(value)} {problem}"] if problem else []
+    if _HUB_ID.fullmatch(value):
         return []
-    return [f": {value!r} is neither a hub id (organization/name) nor an absolute path on the host"]
+    return [f": {shown(value)} is neither a hub id (organization/name) nor an absolute path on the host"]
+
+
+def path_problem(path: str) -> str | None:
+    """Why no container can have this path mounted at the same place, or None."""
+    if not path.isprintable() or ":" in path:
+        return "holds a colon, a newline or another character that Docker cannot mount"
+    target = posixpath.normpath("/" + path.lstrip("/"))
+    if target in _MOUNTS or target.startswith("/proc/"):
+        return f"is where a container has {_MOUNTS.get(target, 'its processes')}; name a folder of its own"
+    return None
 
 
 def _check_image(value: object) -> list[str]:
     if not isinstance(value, str):
         return [f": must be a string, not {kind(value)}"]
-    return [] if _IMAGE.match(value) else [f": {value!r} is not an image reference"]
+    if _IMAGE.fullmatch(value) and len(repository_of(value)) <= 255:
+        return []
+    return [f": {shown(value)} is not an image reference"]
 
 
-def _check_text(value: object) -> list[str]:
-    return [] if isinstance(value, str) else [f": must be a string, not {kind(value)}"]
+def _check_root(value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f": must be a string, not {kind(value)}"]
+    if not value.startswith("/"):
+        return [f": {shown(value)} is not an absolute path on the host"]
+    problem = path_problem(value)
+    return [f": {shown(value)} {problem}"] if problem else []
+
+
+def _check_revision(value: object) -> list[str]:
+    if not isinstance(value, str):
+        return [f": must be a string, not {kind(value)}; quote it"]
+    if not value or (_REVISION.fullmatch(value) and value.isprintable()):
+        return []
+    return [f": {shown(value)} is not a branch, a tag or a commit"]
 
 
 def _check_choice(key: str) -> t.Callable[[object], list[str]]:
@@ -343,7 +446,7 @@ def _check_choice(key: str) -> t.Callable[[object], list[str]]:
         if isinstance(value, str) and value in CHOICES[key]:
             return []
         hint = did_you_mean(value, CHOICES[key]) if isinstance(value, str) else ""
-        return [f": {value!r} is none of {', '.join(CHOICES[key])}{hint}"]
+        return [f": {shown(value)} is none of {', '.join(CHOICES[key])}{hint}"]
 
     return check
 
@@ -352,37 +455,45 @@ def _check_gpus(value: object) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, (int, list, tuple)):
         return [f": must be a list of indices or UUIDs, or a count, not {kind(value)}; [] is CPU"]
     if isinstance(value, int):
-        return [] if value >= 0 else [f": {value} is no count of GPUs"]
+        return [] if 0 <= value <= _MOST_GPUS else [f": {shown(value)} is no count of GPUs"]
     problems = []
     seen: set[str] = set()
     for index, gpu in enumerate(value):
-        if isinstance(gpu, bool) or not isinstance(gpu, (int, str)) or not _GPU_ID.match(str(gpu)):
-            problems.append(f"[{index}]: {gpu!r} is no GPU index, no GPU-… UUID and no MIG-… UUID")
-        elif str(gpu) in seen:
+        usable = not isinstance(gpu, bool) and isinstance(gpu, (int, str)) and value_problem(gpu) is None
+        text = str(gpu).lower() if usable else ""
+        if not usable or not _GPU_ID.fullmatch(str(gpu)):
+            problems.append(f"[{index}]: {shown(gpu)} is no GPU index, no GPU-… UUID and no MIG-… UUID")
+            continue
+        text = str(int(text)) if text.isdecimal() else text
+        if text in seen:
             problems.append(f"[{index}]: {gpu} is named twice")
-        seen.add(str(gpu))
+        seen.add(text)
     return problems
 
 
 def _is_port(value: object) -> bool:
-    if isinstance(value, bool):
-        return False
-    if isinstance(value, str):
-        return value.isdigit() and 1 <= int(value) <= 65535
-    return isinstance(value, int) and 1 <= value <= 65535
+    port = whole_number(value) if isinstance(value, (int, str)) else None
+    return port is not None and 1 <= port <= 65535
 
 
 def _check_port(value: object) -> list[str]:
-    return [] if _is_port(value) else [f": {value!r} is not a TCP port (1 to 65535)"]
+    return [] if _is_port(value) else [f": {shown(value)} is not a TCP port (1 to 65535)"]
 
 
 def _check_bind(value: object) -> list[str]:
     if not isinstance(value, str):
         return [f": must be a string, not {kind(value)}"]
     try:
-        ipaddress.ip_address(value)
+        address = ipaddress.ip_address(value)
     except ValueError:
-        return [f": {value!r} is not an IP address of the host (0.0.0.0 is all of them)"]
+        return [f": {shown(value)} is not an IP address of the host (0.0.0.0 is all of them)"]
+    if "%" in value:
+        return [f": {shown(value)} names an interface, which Docker cannot listen on; use an address without one"]
+    v4 = address.version == 4 and not address.is_unspecified
+    if address.is_multicast or (v4 and (address.is_reserved or value.startswith("0."))):
+        return [f": {shown(value)} is not an address that a host can listen on (0.0.0.0 is all of them)"]
+    if address.version == 6 and address.is_link_local:
+        return [f": {shown(value)} needs an interface, which Docker cannot listen on; use another address of the host"]
     return []
 
 
@@ -401,7 +512,8 @@ def _check_engine(value: object) -> list[str]:
         return [f": must be a mapping of vLLM's option names to values, not {kind(value)}"]
     problems = []
     for name in value:
-        problem = name_problem(name)
+        # A value that nothing can carry is told in any case, and first.
+        problem = name_problem(name) or argument_problem(str(name), value[name])
         if problem:
             problems.append(f".{name}: {problem}")
     return problems
@@ -412,10 +524,11 @@ def _check_names(value: object) -> list[str]:
         return [f": must be a list, not {kind(value)}"]
     problems = []
     for index, name in enumerate(value):
-        if not isinstance(name, str) or not name.strip() or name.startswith("-"):
-            problems.append(f"[{index}]: {name!r} is not a served model name")
+        usable = isinstance(name, str) and name == name.strip() and name.isprintable() and 0 < len(name) <= 300
+        if not usable or name.startswith("-"):
+            problems.append(f"[{index}]: {shown(name)} is not a served model name")
         elif name in value[:index]:
-            problems.append(f"[{index}]: {name!r} is named twice")
+            problems.append(f"[{index}]: {shown(name)} is named twice")
     return problems
 
 
@@ -440,6 +553,8 @@ def _check_api_keys(value: object) -> list[str]:
         problem = key_problem(key)
         if problem:
             problems.append(f"[{index}]: {problem}")
+        elif len(key) < _LEAST_KEY:
+            problems.append(f"[{index}]: has fewer than {_LEAST_KEY} characters, which is guessed in no time")
         elif key in value[:index]:
             problems.append(f"[{index}]: repeats another key")
     return problems
@@ -450,12 +565,14 @@ def _check_env(value: object) -> list[str]:
         return [f": must be a mapping, not {kind(value)}"]
     problems = []
     for name, content in value.items():
-        if not isinstance(name, str) or not _ENV_NAME.match(name):
+        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
             problems.append(f".{name}: is no name of an environment variable")
         elif name in _OWNED_ENV:
             problems.append(f".{name}: is not set here; use {_OWNED_ENV[name]}")
         elif isinstance(content, bool) or not isinstance(content, (str, int, float)):
             problems.append(f".{name}: must be a string or a number, not {kind(content)}; quote it")
+        elif isinstance(content, float) and not math.isfinite(content):
+            problems.append(f".{name}: must be a string or a number; quote it")
     return problems
 
 
@@ -463,12 +580,22 @@ def volume_problem(value: object) -> str | None:
     """Why this is no bind mount in the form ``/on/the/host:/in/the/container[:ro|rw]``, or None."""
     if not isinstance(value, str):
         return f"must be a string, not {kind(value)}"
+    if not value.isprintable():
+        return f"{shown(value)} holds a newline or another character that cannot be printed"
     parts = value.split(":")
     if len(parts) not in (2, 3) or not all(part.startswith("/") for part in parts[:2]):
-        return f"{value!r} is not /on/the/host:/in/the/container, with :ro or :rw at the end if you like"
+        return f"{shown(value)} is not /on/the/host:/in/the/container, with :ro or :rw at the end if you like"
     if len(parts) == 3 and parts[2] not in ("ro", "rw"):
-        return f"{value!r} ends in {parts[2]!r}, which is neither ro nor rw"
+        return f"{shown(value)} ends in {shown(parts[2])}, which is neither ro nor rw"
+    target = mount_target(value)
+    if target in _MOUNTS or target.startswith("/proc/"):
+        return f"{shown(value)} hides {_MOUNTS.get(target, 'the processes of the container')}; mount it elsewhere"
     return None
+
+
+def mount_target(volume: str) -> str:
+    """Where a bind mount is in the container, written in one way."""
+    return posixpath.normpath("/" + volume.split(":")[1].lstrip("/"))
 
 
 def _check_volumes(value: object) -> list[str]:
@@ -479,16 +606,25 @@ def _check_volumes(value: object) -> list[str]:
 
 
 def _check_size(value: object) -> list[str]:
-    if not isinstance(value, bool) and isinstance(value, (str, int)) and (value == "" or _SIZE.match(str(value))):
+    if value == "":
         return []
-    return [f": {value!r} is not a size such as 16g"]
+    match = None
+    if not isinstance(value, bool) and isinstance(value, (str, int)) and value_problem(value) is None:
+        match = _SIZE.fullmatch(str(value))
+    if match is None:
+        return [f": {shown(value)} is not a size such as 16g"]
+    size = float(match.group(1)) * 1024.0 ** " kmgt".index(match.group(2).lower().replace("b", "") or " ")
+    if size < _LEAST_SHM:
+        return [f": {shown(value)} is less than 1m; leave it out to have as much as vLLM needs"]
+    return [f": {shown(value)} is more than any host has"] if size > _MOST_SHM else []
 
 
 _CHECKS: dict[str, t.Callable[[object], list[str]]] = {
     "name": _check_name,
     "model": _check_model,
     "source": _check_choice("source"),
-    "revision": _check_text,
+    "revision": _check_revision,
+    "models_root": _check_root,
     "image": _check_image,
     "gpus": _check_gpus,
     "port": _check_port,
@@ -514,7 +650,7 @@ def _meaning_problems(
 ) -> list[str]:
     if instance["state"] == "absent":
         return []
-    problems: list[str] = []
+    problems: list[str] = _mount_problems(where, instance)
     if is_path(instance["model"]):
         problems.extend(
             f"{where}.{key}: has no meaning beside a model that is a path; leave it out"
@@ -543,6 +679,18 @@ def _meaning_problems(
     return problems
 
 
+def _mount_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]:
+    """Two mounts on one place; Docker refuses the container, after the server before it was stopped."""
+    targets = {posixpath.normpath("/" + instance["model_path"].lstrip("/")): "the model"}
+    problems = []
+    for volume in instance["volumes"]:
+        target = mount_target(volume)
+        if target in targets:
+            problems.append(f"{where}.volumes: {volume} is mounted where {targets[target]} is; choose another place")
+        targets.setdefault(target, volume)
+    return problems
+
+
 def gpu_count(gpus: int | t.Sequence[str]) -> int:
     return gpus if isinstance(gpus, int) else len(gpus)
 
@@ -559,20 +707,28 @@ def _parallel_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]
     engine = {normal_name(str(name)): value for name, value in instance["engine"].items()}
     if engine.get("nnodes") not in (None, 1):
         return []
+    names = ["tensor_parallel_size", "pipeline_parallel_size"]
+    # Replicas on other hosts, or started by themselves, take no GPUs of this server.
+    apart = ("data_parallel_external_lb", "data_parallel_hybrid_lb", "data_parallel_rank", "data_parallel_start_rank")
+    elsewhere = any(engine.get(name) for name in (*apart, "data_parallel_address", "headless"))
+    if not elsewhere and engine.get("data_parallel_backend") in (None, "mp"):
+        local = engine.get("data_parallel_size_local") is not None
+        names.append("data_parallel_size_local" if local else "data_parallel_size")
     sizes = {}
-    for name in ("tensor_parallel_size", "pipeline_parallel_size"):
+    for name in names:
         size = engine.get(name)
         if size is None:
             continue
-        if isinstance(size, bool) or not str(size).isdigit() or int(size) < 1:
-            return [f"{where}.engine.{name}: {size!r} is no count of GPUs"]
-        sizes[name] = int(size)
+        number = whole_number(size)
+        if number is None or number < 1:
+            return [f"{where}.engine.{name}: {shown(size)} is no count of GPUs"]
+        sizes[name] = number
     wanted = 1
-    for size in sizes.values():
-        wanted *= size
+    for number in sizes.values():
+        wanted *= number
     given = gpu_count(instance["gpus"])
     if given and sizes and wanted > given:
-        formula = " x ".join(f"{name} {size}" for name, size in sizes.items())
+        formula = " x ".join(f"{name} {number}" for name, number in sizes.items())
         return [f"{where}.gpus: gives {given} GPU(s), but {formula} needs {wanted}"]
     return []
 
@@ -624,8 +780,8 @@ def _revision_problems(present: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[s
             continue
         first = seen.setdefault(instance["model_repo"], index)
         problems.extend(
-            f"{VARIABLE}[{index}].{key}: {instance[key]!r} differs from {VARIABLE}[{first}], which serves the same "
-            f"model {instance['model_repo']}; a host keeps one release of a model in use"
+            f"{VARIABLE}[{index}].{key}: {shown(instance[key])} differs from {VARIABLE}[{first}], which serves the "
+            f"same model {instance['model_repo']}; a host keeps one release of a model in use"
             for key in ("source", "revision")
             if instance[key] != present[first][key]
         )
@@ -640,9 +796,10 @@ def memory_share(instance: t.Mapping[str, t.Any]) -> float | None:
     stated = engine.get("gpu_memory_utilization", engine.get("device_memory_utilization"))
     if stated is not None:
         try:
-            return float(stated)
-        except (TypeError, ValueError):
+            share = float(stated)
+        except (OverflowError, TypeError, ValueError):
             return None
+        return share if math.isfinite(share) else None
     release = release_of(instance["image"])
     return 0.9 if release is not None and release < (0, 20, 0) else 0.92
 

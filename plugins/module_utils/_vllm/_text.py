@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import typing as t
 
 
@@ -64,6 +65,58 @@ def whole_number(value: object) -> int | None:
         if digits.isascii() and digits.isdecimal() and len(digits) <= _DIGITS:
             return int(value)
     return None
+
+
+def shown(value: object, longest: int = 80) -> str:
+    """Return a value as it may be quoted in a message: in one line, and cut where it is long."""
+    try:
+        text = repr(value) if isinstance(value, (str, int, float, bool, type(None))) else kind(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return "a number of too many digits"
+    return text if len(text) <= longest else f"{text[:longest]}…"
+
+
+def value_problem(value: object) -> str | None:
+    """Return why no configuration can hold this value, or None.
+
+    YAML has values that neither JSON nor an argument can carry: dates, sets, infinity, a list that holds itself.
+    """
+    return _value_problem(value, (), [0])
+
+
+def _value_problem(value: object, within: tuple[int, ...], count: list[int]) -> str | None:
+    count[0] += 1
+    if id(value) in within:
+        return "holds itself (a YAML anchor within its own value)"
+    if len(within) > _DEEPEST or count[0] > _MOST:
+        return f"is nested more than {_DEEPEST} deep, or holds more than {_MOST:,} values"
+    if isinstance(value, (t.Mapping, list, tuple)):
+        inner = (*within, id(value))
+        items = [one for pair in value.items() for one in pair] if isinstance(value, t.Mapping) else value
+        return next(filter(None, (_value_problem(item, inner, count) for item in items)), None)
+    if value is None or isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return None if whole_number(value) is not None else "holds a number of too many digits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"holds {value}, which is no number that can be used"
+    if isinstance(value, str):
+        if "\x00" in value:
+            return "holds a NUL character, which no argument can carry"
+        return None if value.isascii() or _encodes(value) else "holds half a character, which UTF-8 cannot carry"
+    return f"must be a boolean, number, string, list or mapping, not {kind(value)}"
+
+
+_MOST = 100_000
+_DEEPEST = 40
+
+
+def _encodes(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _fold(name: str) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
 import pytest
@@ -140,7 +141,7 @@ def test_nothing_is_wrong_with_a_good_declaration() -> None:
             "vllm_server_instances[0].api_keys[0]: holds a blank or a character that no HTTP header can carry",
         ),
         ([instance(api_keys=[""])], "vllm_server_instances[0].api_keys[0]: is empty"),
-        ([instance(api_keys=["a", "a"])], "vllm_server_instances[0].api_keys[1]: repeats another key"),
+        ([instance(api_keys=["sk-alike", "sk-alike"])], "vllm_server_instances[0].api_keys[1]: repeats another key"),
         (
             [instance(api_keys=[])],
             (
@@ -356,7 +357,7 @@ def test_normal_form_lays_an_instance_over_the_defaults() -> None:
     ("declared", "defaults", "message"),
     [
         ("x", None, "vllm_server_instances: must be a list, not a string"),
-        (["x"], None, "vllm_server_instances: every entry must be a mapping"),
+        (["x"], None, "vllm_server_instances[0]: must be a mapping, not a string"),
         ([], {"imag": "x"}, "the defaults hold imag, which is none of bind, engine,"),
         ([], "x", "the defaults must be a mapping, not a string"),
     ],
@@ -438,3 +439,128 @@ def test_instances_become_options_of_the_module() -> None:
         },
         {"name": "gone", "state": "absent"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "alpha\n"),
+        ("model", "Qwen/Qwen3-8B\n"),
+        ("model", "/srv/m\n"),
+        ("model", "/srv/a:b"),
+        ("model", "/etc:ro"),
+        ("model", "/"),
+        ("model", "/srv/.."),
+        ("model", "/run/private_llm"),
+        ("model", "/proc/1"),
+        ("image", "vllm/vllm-openai:v0.32.0\n"),
+        ("image", "vllm//x"),
+        ("image", "vllm/vllm-openai:"),
+        ("image", "vllm/vllm-openai:v 1"),
+        ("image", f"vllm/{'x' * 300}:v1"),
+        ("revision", "main\n"),
+        ("revision", "a b"),
+        ("revision", "-f"),
+        ("gpus", [0, "00"]),
+        ("gpus", ["٣"]),
+        ("gpus", ["GPU-1A", "gpu-1a"]),
+        ("gpus", [0, "0\n"]),
+        ("gpus", [10**6000]),
+        ("gpus", 10**9),
+        ("port", "²"),
+        ("port", "9" * 5000),
+        ("port", 18005.5),
+        ("bind", "224.0.0.1"),
+        ("bind", "255.255.255.255"),
+        ("bind", "0.0.0.7"),
+        ("bind", "fe80::1%eth0"),
+        ("bind", "fe80::1"),
+        ("bind", "ff02::1"),
+        ("url", "llm.example.com"),
+        ("url", "ftp://llm.example.com"),
+        ("url", "https://user:canary@llm.example.com"),
+        ("url", "https://llm.example.com/?a=b"),
+        ("url", "https://llm.example.com:99999"),
+        ("url", "https://[::1/"),
+        ("url", "https://llm example.com"),
+        ("served_model_names", ["a\n"]),
+        ("served_model_names", ["a\x1b[2J"]),
+        ("api_keys", ["a"]),
+        ("env", {"A\n": "1"}),
+        ("env", {"A": "a\x00b"}),
+        ("env", {"A": float("nan")}),
+        ("env", {"A": "\ud800"}),
+        ("volumes", ["/a:/b", "/c:/b/"]),
+        ("volumes", ["/a:/run/private_llm"]),
+        ("volumes", ["/a:/var/cache/vllm:rw"]),
+        ("volumes", ["/a:/"]),
+        ("volumes", ["/a:/proc/sys"]),
+        ("volumes", ["/a:/b\n"]),
+        ("volumes", ["/a:/srv/models/Qwen/Qwen3-32B/current"]),
+        ("shm_size", 0),
+        ("shm_size", "0"),
+        ("shm_size", "0.5b"),
+        ("shm_size", "999t"),
+        ("shm_size", "١g"),
+        ("shm_size", "1g\n"),
+        ("engine", {"gpu_memory_utilization": 5}),
+        ("engine", {"gpu_memory_utilization": -0.5}),
+        ("engine", {"gpu_memory_utilization": float("nan")}),
+        ("engine", {"max_model_len": 0}),
+        ("engine", {"max_model_len": "32,768"}),
+        ("engine", {"max_num_seqs": "²"}),
+        ("engine", {"kv_offloading_size": float("inf")}),
+        ("engine", {"data_parallel_size": 8}),
+        ("engine", {"tensor_parallel_size": "٢"}),
+        ("engine", {"chat_template": {1, 2}}),
+        ("engine", {"cudagraph_capture_sizes": []}),
+        ("engine", {"additional_config": {"when": datetime.date(2026, 1, 1)}}),
+    ],
+)
+def test_what_docker_or_vllm_would_refuse_is_refused_by_its_variable(key: str, value: t.Any) -> None:
+    problems = instance_problems([instance(**{key: value})])
+    assert problems
+    named = {"data_parallel_size": "gpus"}.get(next(iter(value)), key) if isinstance(value, dict) else key
+    assert all(problem.startswith(f"vllm_server_instances[0].{named}") for problem in problems)
+    assert not any("canary" in problem or "\n" in problem or "\x1b" in problem for problem in problems)
+
+
+@pytest.mark.parametrize("key", ["engine", "env", "volumes", "gpus", "served_model_names", "api_keys"])
+def test_a_value_that_holds_itself_is_refused(key: str) -> None:
+    holds: t.Any = {} if key in ("engine", "env") else []
+    holds.update(a=holds) if isinstance(holds, dict) else holds.append(holds)
+    (problem,) = instance_problems([instance(**{key: holds})])
+    assert problem.startswith(f"vllm_server_instances[0].{key}")
+    assert "holds itself" in problem
+    with pytest.raises(InstanceError, match="holds itself"):
+        normal_instances([instance(**{key: holds})])
+
+
+def test_a_value_of_a_million_values_is_refused_at_once() -> None:
+    many: t.Any = ["a"] * 10
+    for _level in range(8):
+        many = [many] * 10
+    (problem,) = instance_problems([instance(engine={"additional_config": {"a": many}})])
+    assert "more than 100,000 values" in problem
+
+
+@pytest.mark.parametrize(
+    ("defaults", "problem"),
+    [
+        ({"engine": ["a"]}, "vllm_server_engine: must be a mapping of vLLM's option names to values, not a list"),
+        ({"volumes": "/a:/b"}, "vllm_server_volumes: must be a list, not a string"),
+        ({"models_root": "srv"}, "vllm_server_models_root: 'srv' is not an absolute path on the host"),
+        ({"shm_size": 0}, "vllm_server_shm_size: 0 is less than 1m; leave it out to have as much as vLLM needs"),
+    ],
+)
+def test_a_default_that_is_wrong_is_told_once_by_its_variable(defaults: dict[str, t.Any], problem: str) -> None:
+    assert instance_problems([instance(), instance(name="beta")], defaults=defaults) == [problem]
+    with pytest.raises(InstanceError, match="vllm_server_"):
+        normal_instances([instance()], defaults)
+
+
+def test_two_replicas_on_one_gpu_are_refused_unless_others_have_the_gpus() -> None:
+    spread = {"data_parallel_size": 8}
+    assert len(instance_problems([instance(engine=spread)])) == 1
+    for more in ({"data_parallel_size_local": 1}, {"data_parallel_backend": "ray"}, {"data_parallel_rank": 1}):
+        assert instance_problems([instance(engine={**spread, **more})]) == []

@@ -21,7 +21,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._option_ta
     NEWEST,
     OPTIONS,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import SHORT, check, has
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import SHORT, check, has, in_form_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
 
 ROOT = pathlib.Path(__file__).parents[5]
@@ -190,3 +190,77 @@ def test_instances_and_modules_hold_options_against_the_image() -> None:
     assert instance_problems([declared], defaults={"engine": engine})[0].startswith(
         "vllm_server_instances[0].engine.task: "
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("O", "is vLLM's short form; write optimization_level"),
+        ("-O", "is vLLM's short form; write optimization_level"),
+        ("O3", "is vLLM's short form; write optimization_level: 3"),
+        ("-tp", "is vLLM's short form; write tensor_parallel_size"),
+        (
+            "--compilation-config.pass_config.fuse_allreduce_rms",
+            "is a part of an option; write compilation_config: {pass_config: {fuse_allreduce_rms: …}}",
+        ),
+        ("compilation_config.level", "is a part of an option; write compilation_config: {level: …}"),
+        ("a..b", "is not an option name; write it with underscores"),
+    ],
+)
+def test_spellings_of_the_command_line_are_answered_with_what_to_write(name: str, advice: str) -> None:
+    (problem,) = instance_problems([{"name": "alpha", "model": "/m", "gpus": [0], "port": 1, "engine": {name: 1}}])
+    assert problem == f"vllm_server_instances[0].engine.{name}: {advice}"
+
+
+@pytest.mark.parametrize(
+    ("engine", "release", "problem"),
+    [
+        (
+            {"limit_mm_per_prompt": "image=5,video=1"},
+            (0, 11, 0),
+            "must be a mapping, not 'image=5,video=1'; write limit_mm_per_prompt: {image: 5, video: 1}",
+        ),
+        ({"limit_mm_per_prompt": "image=5"}, (0, 8, 4), None),
+        ({"limit_mm_per_prompt": {"image": 5}}, (0, 8, 4), None),
+        (
+            {"limit_mm_per_prompt": {"image": {"count": 5}}},
+            (0, 8, 4),
+            "holds image, which must be a whole number for vLLM 0.8.4",
+        ),
+        ({"limit_mm_per_prompt": {"image": {"count": 5}}}, (0, 32, 0), None),
+        (
+            {"compilation_config": "piecewise"},
+            (0, 32, 0),
+            "must be a mapping, or one as JSON, not 'piecewise'",
+        ),
+        ({"compilation_config": '{"level": 3}'}, (0, 10, 0), None),
+        ({"compilation_config": 3}, (0, 10, 0), None),
+        ({"compilation_config": 3}, (0, 32, 0), "must be a mapping, not a number"),
+        ({"speculative_config": "[ngram]"}, (0, 32, 0), "must be a mapping, or one as JSON, not '[ngram]'"),
+        ({"speculative_config": ["ngram"]}, (0, 32, 0), "must be a mapping, not a list"),
+        ({"hf_overrides": "rope"}, (0, 11, 0), "must be a mapping, or one as JSON, not 'rope'"),
+        ({"pt_load_map_location": "cuda:0"}, (0, 32, 0), None),
+        ({"max_model_len": "32k"}, (0, 32, 0), None),
+        ({"max_model_len": -1}, (0, 32, 0), None),
+        (
+            {"max_model_len": "32,768"},
+            (0, 32, 0),
+            "must be a whole number, one such as 32k, or auto, not '32,768'",
+        ),
+        ({"max_num_batched_tokens": "8.5K"}, (0, 32, 0), None),
+        ({"max_num_seqs": 0}, (0, 32, 0), "is 0; the least is 1"),
+        ({"gpu_memory_utilization": 90}, (0, 32, 0), "is 90; the most is 1"),
+    ],
+)
+def test_options_that_take_json_and_numbers_are_checked_for_their_shape(
+    engine: dict[str, t.Any], release: Release, problem: str | None
+) -> None:
+    assert list(check(engine, release).problems.values()) == ([problem] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("release", "expected"), [((0, 8, 4), "image=5,video=1"), ((0, 8, 5), {"video": 1, "image": 5})]
+)
+def test_an_old_release_gets_limits_of_a_prompt_in_its_own_form(release: Release, expected: t.Any) -> None:
+    engine = {"limit_mm_per_prompt": {"video": 1, "image": 5}}
+    assert in_form_of(engine, release)["limit_mm_per_prompt"] == expected
