@@ -370,6 +370,7 @@ def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
         problem = image_problem(options["image"], options.get("gpus") or [])
         if problem:
             problems.append(f"image: {problem}")
+        problems.extend(_mount_problems("volumes", str(options.get("model") or ""), options.get("volumes") or []))
     if options.get("state") != "absent" and options.get("api_keys") == [] and not options.get("allow_unauthenticated"):
         bind = options.get("bind", DEFAULTS["bind"])
         if not is_loopback(bind):
@@ -650,7 +651,7 @@ def _meaning_problems(
 ) -> list[str]:
     if instance["state"] == "absent":
         return []
-    problems: list[str] = _mount_problems(where, instance)
+    problems: list[str] = _mount_problems(f"{where}.volumes", instance["model_path"], instance["volumes"])
     if is_path(instance["model"]):
         problems.extend(
             f"{where}.{key}: has no meaning beside a model that is a path; leave it out"
@@ -679,14 +680,14 @@ def _meaning_problems(
     return problems
 
 
-def _mount_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]:
+def _mount_problems(where: str, model_path: str, volumes: t.Sequence[str]) -> list[str]:
     """Two mounts on one place; Docker refuses the container, after the server before it was stopped."""
-    targets = {posixpath.normpath("/" + instance["model_path"].lstrip("/")): "the model"}
+    targets = {posixpath.normpath("/" + model_path.lstrip("/")): "the model"}
     problems = []
-    for volume in instance["volumes"]:
+    for volume in volumes:
         target = mount_target(volume)
         if target in targets:
-            problems.append(f"{where}.volumes: {volume} is mounted where {targets[target]} is; choose another place")
+            problems.append(f"{where}: {volume} is mounted where {targets[target]} is; choose another place")
         targets.setdefault(target, volume)
     return problems
 
