@@ -112,7 +112,7 @@ def served(
 ) -> Iterator[tuple[int, float]]:
     """A server on a free port, and the seconds that it took to its first token; stopped when the block ends."""
     port = free_port()
-    env = {**_container.BASE_ENV, **_container.cache_env("m")}
+    env = dict(_container.BASE_ENV)
     here = {key: value.replace(_container.CACHE_MOUNT, str(cache)) for key, value in env.items()}
     command = [*vllm, "serve", model, "--served-model-name", "m", "--host", HOST, "--port", str(port), *options]
     with log.open("wb") as stream:

@@ -19,12 +19,30 @@ import time
 
 DIRECTORY = "/run/private_llm/progress"
 MIN_INTERVAL = 1.0  # seconds between two writes
+LEFT_BEHIND = 24 * 3600.0  # seconds after which a file that nobody writes any more is removed
+
+# Two runs on one host may be at work on the same thing, one of them waiting for the other. Each reports for itself.
+RUN_VARIABLE = "PRIVATE_LLM_RUN"
 
 
-def progress_path(kind: str, identity: str) -> str:
-    """The file in which the module ``kind`` reports on the piece of work called ``identity``."""
-    digest = hashlib.sha256(identity.encode("utf-8")).hexdigest()[:16]
-    return os.path.join(DIRECTORY, f"{kind}-{digest}.json")
+def progress_path(kind: str, identity: str, run: str | None = None) -> str:
+    """Return the file in which the module ``kind`` reports on the piece of work called ``identity`` in this run."""
+    run = os.environ.get(RUN_VARIABLE, "") if run is None else run
+    digest = hashlib.sha256(
+        f"{identity}\0{run}".encode("utf-8", "replace") if run else identity.encode("utf-8", "replace")
+    )
+    return os.path.join(DIRECTORY, f"{kind}-{digest.hexdigest()[:16]}.json")
+
+
+def sweep(directory: str | None = None) -> None:
+    """Remove what runs that were killed left behind."""
+    directory = directory or DIRECTORY
+    with contextlib.suppress(OSError):
+        for name in os.listdir(directory):
+            path = os.path.join(directory, name)
+            with contextlib.suppress(OSError):
+                if time.time() - os.lstat(path).st_mtime > LEFT_BEHIND:
+                    os.unlink(path)
 
 
 class Progress:
@@ -35,6 +53,7 @@ class Progress:
         self._last_write = 0.0
         self._last_text = ""
         self._started = time.time()
+        sweep()
 
     def __enter__(self) -> Progress:
         return self

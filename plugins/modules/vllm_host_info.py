@@ -19,7 +19,8 @@ description:
     what the servers measured the last time they got ready.
   - Succeeds on a bare host, too. What cannot be told there is null.
 requirements:
-  - The Python library C(docker) on the managed host, for what only the Docker Engine knows.
+  - A Docker Engine 20.10 or newer on the managed host, on its usual socket or where the environment variable
+    E(DOCKER_HOST) says, as C(unix:///path) or C(tcp://host:port).
 extends_documentation_fragment:
   - private_llm.fleet.attributes
 attributes:
@@ -120,10 +121,10 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _measured, _model_files
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError
 
 IMAGE_FOLDER = "/var/lib/docker"
 GPU_TOOL_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
@@ -157,11 +158,6 @@ def running(engine: Engine) -> list[dict[str, t.Any]]:
 
 def ask_engine(module: AnsibleModule, result: dict[str, t.Any]) -> None:
     """Fill in what only the engine knows; a host where it cannot be asked keeps what is there."""
-    if not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ:
-        return
-    if not _respawn.available("docker"):
-        return
-    _respawn.require(module, "docker")
     try:
         engine = Engine.connect()
         result["image_folder"]["path"] = str(engine.info().get("DockerRootDir") or IMAGE_FOLDER)

@@ -20,7 +20,8 @@ description:
     is not.
   - The image must be on the host already, and so must the model.
 requirements:
-  - The Python library C(docker) on the managed host; the role P(private_llm.fleet.host_python#role) installs it.
+  - A Docker Engine 20.10 or newer on the managed host, on its usual socket or where the environment variable
+    E(DOCKER_HOST) says, as C(unix:///path) or C(tcp://host:port).
 extends_documentation_fragment:
   - private_llm.fleet.attributes
   - private_llm.fleet.vllm_server

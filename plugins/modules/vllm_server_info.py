@@ -20,7 +20,8 @@ description:
   - The servers' keys are read from where they are kept on the host, and are not returned.
   - A host without a Docker Engine has no servers; that is no failure.
 requirements:
-  - The Python library C(docker) on the managed host; the role P(private_llm.fleet.host_python#role) installs it.
+  - A Docker Engine 20.10 or newer on the managed host, on its usual socket or where the environment variable
+    E(DOCKER_HOST) says, as C(unix:///path) or C(tcp://host:port).
 extends_documentation_fragment:
   - private_llm.fleet.attributes
 attributes:
@@ -175,7 +176,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import address_here
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _container,
     _health,
@@ -185,7 +187,6 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _measured,
     _readiness,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import (
     Server,
@@ -287,16 +288,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     names, timeout, generate = (module.params[key] for key in ("names", "timeout", "generate"))
-    if not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ:
-        servers = [nothing(name, "this host has no Docker Engine") for name in names or []]
-        module.exit_json(changed=False, servers=servers)
-    if module.check_mode and not _respawn.available("docker"):
-        servers = [
-            nothing(name, "the library that asks the Docker Engine is not installed yet") for name in names or []
-        ]
-        module.exit_json(changed=False, servers=servers)
-    _respawn.require(module, "docker")
     try:
+        if not address_here().exists():
+            servers = [nothing(name, "this host has no Docker Engine") for name in names or []]
+            module.exit_json(changed=False, servers=servers)
         engine = Engine.connect()
         wanted = names if names is not None else names_of(engine)
         module.exit_json(changed=False, servers=[look(engine, name, timeout, generate) for name in wanted])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import shlex
 import sys
 import time
@@ -22,7 +23,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._progress import progress_path
+from ansible_collections.private_llm.fleet.plugins.module_utils._progress import RUN_VARIABLE, progress_path
 
 JOB_LIMIT = 7 * 24 * 3600  # seconds; the modules have time-outs of their own, this only ends what nobody waits for
 FIRST_POLL = 0.3  # seconds; a run that changes nothing should not wait
@@ -30,6 +31,23 @@ LONGEST_POLL = 3.0
 LOST_CONNECTION_LIMIT = 600  # seconds without an answer from the host before the play gives up
 TERMINAL_INTERVAL = 5.0  # seconds between two lines that differ only in their numbers
 LOG_INTERVAL = 60.0
+
+# Where a job notes its result file, so that a later run finds what is left of a job whose controller went away. Only
+# root can write there; for others nothing is noted, and nothing is swept.
+JOBS = "/run/private_llm/jobs"
+# A controller that is there fetches a result within seconds, one that lost its connection within ten minutes. A job
+# that has not ended has "started" in its file; one that was killed keeps that for ever.
+_SWEEP = """( [ "$(id -u)" = 0 ] || exit 0
+mkdir -p -m 755 /run/private_llm && mkdir -p -m 700 {jobs} && [ ! -L {jobs} ] && cd {jobs} || exit 0
+for note in *; do
+  [ -f "$note" ] || continue
+  path=$(cat "$note")
+  if [ ! -f "$path" ]; then rm -f "$note"
+  elif [ -n "$(find "$path" -mmin +10080)" ]; then rm -f "$path" "$note"
+  elif [ -n "$(find "$path" -mmin +20)" ] && ! grep -q '"started"' "$path"; then rm -f "$path" "$note"
+  fi
+done
+umask 077; echo {path} > {note} ) 2>/dev/null; :"""
 
 UNITS = ("B", "kB", "MB", "GB", "TB")
 
@@ -112,6 +130,8 @@ class ProgressAction(ActionBase):
             result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
             return result
 
+        run = secrets.token_hex(8)
+        self._task.environment = [*_listed(self._task.environment), {RUN_VARIABLE: run}]
         self._task.async_val = JOB_LIMIT
         try:
             job = self._execute_module(task_vars=task_vars, wrap_async=True)
@@ -122,10 +142,13 @@ class ProgressAction(ActionBase):
             result.update(job)
             return result
 
-        self._wait(job, task_vars or {})
+        note = f"{JOBS}/{run}"
+        with contextlib.suppress(AnsibleConnectionFailure):
+            self._low_level_execute_command(_SWEEP.format(jobs=JOBS, note=note, path=shlex.quote(job["results_file"])))
+        self._wait(job, task_vars or {}, run)
         result.update(self._ended(job, task_vars))
         # What async_status does to clean up, without starting it.
-        self._low_level_execute_command(f"rm -f {shlex.quote(job['results_file'])}")
+        self._low_level_execute_command(f"rm -f {shlex.quote(job['results_file'])} {note}")
         for key in ("ansible_job_id", "finished", "started", "results_file"):
             result.pop(key, None)
         return result
@@ -142,12 +165,12 @@ class ProgressAction(ActionBase):
         )
         return status
 
-    def _wait(self, job: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any]) -> None:
+    def _wait(self, job: t.Mapping[str, t.Any], task_vars: t.Mapping[str, t.Any], run: str = "") -> None:
         """Return when the job has ended, showing its progress until then."""
         host = task_vars.get("inventory_hostname", "")
         works = self.works()
         reporters = [self._reporter(f"  {host}: {label}") for label in works.values()]
-        paths = [job["results_file"], *(progress_path(self.KIND, identity) for identity in works)]
+        paths = [job["results_file"], *(progress_path(self.KIND, identity, run) for identity in works)]
         look = " ; ".join(f"cat {shlex.quote(path)}; echo" for path in paths)
         pause, silent_since = FIRST_POLL, 0.0
         while True:
@@ -181,6 +204,11 @@ class ProgressAction(ActionBase):
     def _reset_connection(self) -> None:
         with contextlib.suppress(AttributeError):  # not every connection has something to reset
             self._connection.reset()
+
+
+def _listed(environment: t.Any) -> list[t.Any]:
+    """Return a task's environment as the list that the executor takes."""
+    return list(environment) if isinstance(environment, list) else [environment] if environment else []
 
 
 def _parsed(text: str) -> dict[str, t.Any]:

@@ -8,12 +8,11 @@
 
 from __future__ import annotations
 
-import os
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError, address_here
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._converge import Host, Server
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine, EngineError
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -31,20 +30,15 @@ def host_of(module: AnsibleModule) -> Host:
 
 
 def way_to_engine(module: AnsibleModule, servers: t.Sequence[Server]) -> t.Callable[[], Engine] | None:
-    """How to reach the engine; None where there is none, and none is needed to say what would be.
-
-    May start the module again under the interpreter that has Docker's library.
-    """
-    bare = not os.path.exists(SOCKET) and "DOCKER_HOST" not in os.environ
+    """Return how to reach the engine; None where there is none, and none is needed to say what would be."""
+    bare = not address_here().exists()
     if bare and (module.check_mode or all(server.state == "absent" for server in servers)):
         return None
-    if module.check_mode and not _respawn.available("docker"):
-        return None
-    _respawn.require(module, "docker")
     try:
-        Engine.connect()
+        engine = Engine.connect()
     except EngineError:
         if module.check_mode:
             return None
         raise
-    return Engine.connect
+    # One engine for all threads: every request has a connection of its own.
+    return lambda: engine

@@ -4,11 +4,11 @@
 
 # This is private to the collection: it may change or vanish without notice.
 
-"""Where compiled graphs and kernels are kept on the host: one folder for each image and kind of GPU.
+"""Where compiled graphs and kernels are kept on the host: folders of each server's own, by image and kind of GPU.
 
 What vLLM compiles depends on its own release, PyTorch's, and the GPU's kind, and is keyed by model and options below
-that by vLLM itself. Servers of one image and kind share the kernels there; what vLLM writes by itself is in a folder of
-each server's own (see `_container.cache_env`). An image that has gone leaves its folder to be removed.
+that by vLLM itself. It is code that the server runs, so no server may write what another one loads. An image that has
+gone leaves its folders to be removed.
 """
 
 from __future__ import annotations
@@ -16,35 +16,63 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import stat
 import typing as t
 
 ROOT = "/var/cache/private_llm/vllm"
+SERVERS = "servers"  # below the root, with a folder for each server
 
 _ID_AT_END = re.compile(r"-([0-9a-f]{12})$")
 _UNFIT = re.compile(r"[^a-z0-9.]+")
 
 
-def directory_of(tag: str, image_id: str, gpu_names: t.Iterable[str], root: str = ROOT) -> str:
-    """The folder for an image (its tag is there for people, its id tells it apart) and GPUs of these names."""
+class CacheError(ValueError):
+    """The folder of a server's kernels cannot be used."""
+
+
+def directory_of(name: str, tag: str, image_id: str, gpu_names: t.Iterable[str], root: str = ROOT) -> str:
+    """Return the folder of a server for an image (the tag is for people, the id tells it apart) and these GPUs."""
     image = f"{_plain(tag) or 'image'}-{image_id.rpartition(':')[2][:12] or 'unknown'}"
-    kind = "+".join(sorted({_plain(name) for name in gpu_names})) or "cpu"
-    return os.path.join(root, image, kind)
+    kind = "+".join(sorted({_plain(gpu) for gpu in gpu_names})) or "cpu"
+    return os.path.join(root, SERVERS, name, image, kind)
+
+
+def make(directory: str, root: str = ROOT) -> None:
+    """Make the folder. Nothing above it can be written by a container; CacheError where a link is in its place."""
+    try:
+        os.makedirs(root, mode=0o755, exist_ok=True)
+        path = root
+        for part in os.path.relpath(directory, root).split(os.sep):
+            path = os.path.join(path, part)
+            if not os.path.lexists(path):
+                os.mkdir(path, 0o755)
+            if not stat.S_ISDIR(os.lstat(path).st_mode):
+                raise CacheError(f"{path} is no folder for compiled kernels; remove what is in its place")
+    except OSError as error:
+        raise CacheError(
+            f"the folder {directory} for compiled kernels cannot be made: {error.strerror or error}; "
+            "make room on that disk, or see why root may not write there"
+        ) from error
 
 
 def prune(image_ids: t.Iterable[str], root: str = ROOT) -> list[str]:
-    """Remove the folders of images that are no longer on the host; returns their names."""
+    """Remove the folders of images that are no longer on the host; return their paths below the root."""
     there = {image_id.rpartition(":")[2][:12] for image_id in image_ids}
+    gone = []
+    for folder in ("", *(os.path.join(SERVERS, name) for name in _listed(os.path.join(root, SERVERS)))):
+        for name in _listed(os.path.join(root, folder)):
+            match = _ID_AT_END.search(name)
+            if match and match.group(1) not in there:
+                shutil.rmtree(os.path.join(root, folder, name), ignore_errors=True)
+                gone.append(os.path.join(folder, name))
+    return gone
+
+
+def _listed(directory: str) -> list[str]:
     try:
-        names = os.listdir(root)
+        return sorted(os.listdir(directory))
     except OSError:
         return []
-    gone = []
-    for name in sorted(names):
-        match = _ID_AT_END.search(name)
-        if match and match.group(1) not in there:
-            shutil.rmtree(os.path.join(root, name), ignore_errors=True)
-            gone.append(name)
-    return gone
 
 
 def _plain(text: str) -> str:

@@ -19,6 +19,7 @@ import json
 import re
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._life import Change
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _keys
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import ENTRYPOINT, REPEATED, serve_arguments
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._drain import DRAINING
@@ -29,6 +30,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release i
 LABEL_MANAGED_BY = "private_llm.fleet.managed-by"
 LABEL_NAME = "private_llm.fleet.name"
 LABEL_CONFIG = "private_llm.fleet.config"
+LABEL_KEYS = "private_llm.fleet.keys"  # a salted hash of the keys that the container was made with
 MANAGED_BY = "private_llm.fleet"
 # Other containers of the collection carry the same managed-by label; this one says which of them are vLLM servers.
 LABEL_KIND = "private_llm.fleet.kind"
@@ -41,26 +43,24 @@ STOP_GRACE = 15  # seconds beyond vLLM's own shutdown timeout, for everything th
 MEBIBYTE = 1024 * 1024
 GIBIBYTE = 1024 * MEBIBYTE
 
-# Kernels survive the container; weights are on the host and are never looked for elsewhere. Triton renames what it has
-# written, and FlashInfer locks, so that servers can share both folders.
+# What every server's container is denied. Models and volumes may belong to other users than root, so root keeps the
+# right to read and write them; vLLM needs none of the others.
+SECURITY = ("no-new-privileges",)
+CAP_DROP = ("ALL",)
+CAP_ADD = ("DAC_OVERRIDE",)
+PIDS_LIMIT = 32768  # threads count; eight GPUs on a host with 256 cores start about 6,000
+
+# Kernels survive the container, in a folder of the server's own; weights are on the host and are never looked for
+# elsewhere.
 BASE_ENV = {
     "DO_NOT_TRACK": "1",
     "FLASHINFER_WORKSPACE_BASE": f"{CACHE_MOUNT}/flashinfer",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "TRITON_CACHE_DIR": f"{CACHE_MOUNT}/triton",
+    "VLLM_CACHE_ROOT": f"{CACHE_MOUNT}/vllm",
     "VLLM_NO_USAGE_STATS": "1",
 }
-
-
-def cache_env(name: str) -> dict[str, str]:
-    """Where vLLM keeps compiled graphs: a folder of the server's own.
-
-    vLLM tells what it writes apart by the process, whose number is the same in another container, and which GPUs reach
-    each other by their numbers in the container; two servers of one model would write and read the same files.
-    """
-    return {"VLLM_CACHE_ROOT": f"{CACHE_MOUNT}/servers/{name}"}
-
 
 # Where NVIDIA's runtime is Docker's default, an image that asks for all GPUs would get them without being given any.
 NO_GPU_ENV = {"NVIDIA_VISIBLE_DEVICES": "void"}
@@ -97,6 +97,9 @@ class ServerSpec:
     capabilities: tuple[str, ...] = ()
     stop_timeout: int = STOP_GRACE
     network: str = "bridge"
+    security: tuple[str, ...] = SECURITY
+    cap_drop: tuple[str, ...] = CAP_DROP
+    pids_limit: int = PIDS_LIMIT
 
 
 # --- from a declaration -----------------------------------------------------------------------------------------------
@@ -114,12 +117,14 @@ def desired_spec(
     image_env: t.Mapping[str, str] | None = None,
     release: Release | None = None,
     weight_bytes: int = 0,
+    pids_limit: int = PIDS_LIMIT,
 ) -> ServerSpec:
     """What ``options`` (an instance in its normal form) ask for.
 
     ``model`` is the resolved release, ``gpus`` are device names, ``keys`` is how keys are delivered and ``nofile`` the
     limit on open files, 0 for the engine's own. Variables that the image sets to the same value are left out.
-    ``release`` is that of the image's vLLM, None where it is not known.
+    ``release`` is that of the image's vLLM, None where it is not known. ``pids_limit`` is 0 where the engine cannot
+    limit processes.
     """
     engine = with_parallel_size(options["engine"], len(gpus))
     engine = with_drain(engine, release, int(options.get("drain_timeout") or 0))
@@ -129,7 +134,6 @@ def desired_spec(
     volumes.extend(with_mode(volume) for volume in options["volumes"])
     env = {
         **BASE_ENV,
-        **cache_env(options["name"]),
         **({} if gpus else NO_GPU_ENV),
         **ready_timeout_env(weight_bytes, release),
         **{str(name): as_env(value) for name, value in options["env"].items()},
@@ -152,7 +156,8 @@ def desired_spec(
         restart_policy=options["restart_policy"],
         nofile=nofile,
         # vLLM binds memory and threads to NUMA nodes on CPU, and on GPU when asked to; Docker forbids that otherwise.
-        capabilities=("SYS_NICE",) if not gpus or engine.get("numa_bind") else (),
+        capabilities=(*CAP_ADD, "SYS_NICE") if not gpus or engine.get("numa_bind") else CAP_ADD,
+        pids_limit=pids_limit,
         stop_timeout=shutdown_timeout(engine) + STOP_GRACE,
     )
 
@@ -173,9 +178,13 @@ def with_drain(engine: t.Mapping[str, t.Any], release: Release | None, seconds: 
 
 
 def shared_memory(stated: str | int, engine: t.Mapping[str, t.Any], gpus: int) -> int:
-    """Bytes of /dev/shm: what was stated, or what vLLM needs for this many workers with some to spare."""
-    if stated not in ("", None):
-        return parse_size(stated)
+    """Return the bytes of /dev/shm: what was stated, or what vLLM needs for this many workers with some to spare.
+
+    Nothing at all cannot be had: the engine takes its own default for less than a byte, so that counts as not stated.
+    """
+    size = parse_size(stated) if stated not in ("", None) else 0
+    if size:
+        return size
     workers = max(1, gpus)
     offload = 0
     if engine.get("kv_offloading_size") is not None:
@@ -277,8 +286,8 @@ def arguments_of(name: str, value: t.Any) -> list[str]:
 # --- what the engine takes --------------------------------------------------------------------------------------------
 
 
-def create_body(spec: ServerSpec) -> dict[str, t.Any]:
-    """The body of the engine's "create a container"."""
+def create_body(spec: ServerSpec, keys: str = "") -> dict[str, t.Any]:
+    """Return the body of the engine's "create a container"; ``keys`` is the fingerprint of the keys."""
     published = f"{CONTAINER_PORT}/tcp"
     host: dict[str, t.Any] = {
         "Binds": list(spec.volumes),
@@ -288,7 +297,11 @@ def create_body(spec: ServerSpec) -> dict[str, t.Any]:
         "Init": spec.init,
         "NetworkMode": spec.network,
         "CapAdd": list(spec.capabilities),
+        "CapDrop": list(spec.cap_drop),
+        "SecurityOpt": list(spec.security),
     }
+    if spec.pids_limit:
+        host["PidsLimit"] = spec.pids_limit
     if spec.shm_size:
         host["ShmSize"] = spec.shm_size
     if spec.nofile:
@@ -301,7 +314,7 @@ def create_body(spec: ServerSpec) -> dict[str, t.Any]:
         "Cmd": command(spec),
         "Env": [f"{name}={value}" for name, value in sorted(spec.env.items())],
         "ExposedPorts": {published: {}},
-        "Labels": labels(spec),
+        "Labels": {**labels(spec), **({LABEL_KEYS: keys} if keys else {})},
         "StopTimeout": spec.stop_timeout,
         "HostConfig": host,
     }
@@ -385,9 +398,12 @@ def spec_of(inspect: t.Mapping[str, t.Any], image_env: t.Mapping[str, str] | Non
         restart_policy=(host.get("RestartPolicy") or {}).get("Name") or "no",
         init=bool(host.get("Init")),
         nofile=limits.get("nofile", 0),
-        capabilities=tuple(sorted(name.replace("CAP_", "", 1) for name in host.get("CapAdd") or [])),
+        capabilities=_capabilities(host.get("CapAdd")),
         stop_timeout=int(config.get("StopTimeout") or 10),
         network=_network(inspect),
+        security=_security(host),
+        cap_drop=_capabilities(host.get("CapDrop")),
+        pids_limit=max(0, int(host.get("PidsLimit") or 0)),
     )
 
 
@@ -395,6 +411,18 @@ def _devices(host: t.Mapping[str, t.Any]) -> tuple[tuple[str, ...], str]:
     for request in host.get("DeviceRequests") or []:
         return tuple(request.get("DeviceIDs") or []), "cdi" if request.get("Driver") == "cdi" else "nvidia"
     return (), "nvidia"
+
+
+def _capabilities(names: t.Iterable[str] | None) -> tuple[str, ...]:
+    return tuple(sorted(str(name).upper().replace("CAP_", "", 1) for name in names or ()))
+
+
+def _security(host: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """Return the security options; the engine itself switches labels off for a container in the host's IPC."""
+    options = {str(option).replace("=", ":") for option in host.get("SecurityOpt") or []}
+    if host.get("IpcMode") == "host":
+        options.discard("label:disable")
+    return tuple(sorted(option.replace("no-new-privileges:true", "no-new-privileges") for option in options))
 
 
 def _network(inspect: t.Mapping[str, t.Any]) -> str:
@@ -419,14 +447,6 @@ def without_cache(volumes: t.Sequence[str]) -> list[str]:
     return [volume for volume in volumes if volume.split(":")[1:2] != [CACHE_MOUNT]]
 
 
-class Change(t.NamedTuple):
-    """One option that differs."""
-
-    option: str
-    before: t.Any
-    after: t.Any
-
-
 def differences(
     before: ServerSpec,
     after: ServerSpec,
@@ -449,6 +469,72 @@ def differences(
         Change(f"env.{name}", *(_hidden(name, value) for value in pair))
         for name, pair in _by_key(before.env, after.env)
     ]
+    return changes
+
+
+# What no server of ours has: how it is called here, and by the engine. Neither is anything but empty or zero.
+_NEVER = (
+    ("memory", "Memory"),
+    ("memory_reservation", "MemoryReservation"),
+    ("memory_swap", "MemorySwap"),
+    ("cpus", "NanoCpus"),
+    ("cpu_quota", "CpuQuota"),
+    ("cpu_period", "CpuPeriod"),
+    ("cpu_shares", "CpuShares"),
+    ("cpuset_cpus", "CpusetCpus"),
+    ("cpuset_mems", "CpusetMems"),
+    ("blkio_weight", "BlkioWeight"),
+    ("oom_kill_disable", "OomKillDisable"),
+    ("oom_score_adj", "OomScoreAdj"),
+    ("privileged", "Privileged"),
+    ("pid_mode", "PidMode"),
+    ("uts_mode", "UTSMode"),
+    ("userns_mode", "UsernsMode"),
+    ("devices", "Devices"),
+    ("device_cgroup_rules", "DeviceCgroupRules"),
+    ("mounts", "Mounts"),
+    ("tmpfs", "Tmpfs"),
+    ("volumes_from", "VolumesFrom"),
+    ("read_only", "ReadonlyRootfs"),
+    ("sysctls", "Sysctls"),
+    ("group_add", "GroupAdd"),
+    ("links", "Links"),
+    ("dns", "Dns"),
+    ("extra_hosts", "ExtraHosts"),
+    ("publish_all_ports", "PublishAllPorts"),
+    ("auto_remove", "AutoRemove"),
+)
+# What a container has from its image unless somebody gave it another one.
+_FROM_IMAGE = (("user", "User"), ("healthcheck", "Healthcheck"), ("working_dir", "WorkingDir"))
+
+
+def drift(inspect: t.Mapping[str, t.Any], name: str, image: t.Mapping[str, t.Any] | None) -> list[Change]:
+    """Return what a container has that no declaration can ask for, so that somebody changed or made it by hand.
+
+    ``image`` is the one it was made from, None when that has gone.
+    """
+    config, host = inspect.get("Config") or {}, inspect.get("HostConfig") or {}
+    changes = [Change(option, host[key], None) for option, key in _NEVER if host.get(key)]
+    of_image = (image or {}).get("Config") or {}
+    for option, key in _FROM_IMAGE:
+        if image is not None and (config.get(key) or None) != (of_image.get(key) or None):
+            changes.append(Change(option, config.get(key) or None, of_image.get(key) or None))
+    policy = host.get("RestartPolicy") or {}
+    if policy.get("MaximumRetryCount"):
+        changes.append(Change("restart_policy", f"{policy.get('Name')}:{policy['MaximumRetryCount']}", "no limit"))
+    more = sorted(set((inspect.get("NetworkSettings") or {}).get("Networks") or {}) - {_network(inspect)})
+    if more and _network(inspect):
+        changes.append(Change("networks", [_network(inspect), *more], [_network(inspect)]))
+    bindings = {port: there for port, there in (host.get("PortBindings") or {}).items() if there}
+    published = f"{CONTAINER_PORT}/tcp"
+    if set(bindings) - {published} or len(bindings.get(published) or []) > 1:
+        changes.append(Change("published_ports", sorted(bindings), [published]))
+    label = (config.get("Labels") or {}).get(LABEL_NAME)
+    if label != name:
+        changes.append(Change("labels", {LABEL_NAME: label}, {LABEL_NAME: name}))
+    requests = host.get("DeviceRequests") or []
+    if len(requests) > 1:
+        changes.append(Change("gpus", [request.get("DeviceIDs") for request in requests], "one request"))
     return changes
 
 

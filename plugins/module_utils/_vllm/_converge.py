@@ -4,20 +4,26 @@
 
 # This is private to the collection: it may change or vanish without notice.
 
-"""One server, from its options to its result; and several of one host, in their turns.
+"""Reconcile one server, or all servers of a host.
 
-Looking and deciding is done for one server after the other, so that each knows which GPUs the ones before it take.
-Carrying out is done side by side, but for servers on one GPU.
+The lock of every server is held from the first look to the end, so a plan is never carried out on something else than
+it was made for. Planning is sequential, so that each server knows which GPUs the ones before it take; changes are
+carried out in parallel, except for servers that share a GPU.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import threading
+import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _life, _lock
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import epoch
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._select import select_gpus
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
@@ -38,11 +44,12 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _turns,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import serve_arguments
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import Engine, epoch
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._options import check
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release, release_of, tag_of
 
+LOCK_KIND = "vllm_server"
+PROGRESS_KIND = "vllm_server"
 LOOK_TIMEOUT = 20.0  # seconds for nvidia-smi, which can hang with its GPU
 AT_ONCE = 16  # servers that are carried out side by side; more GPUs than that are rare in one host
 
@@ -142,6 +149,7 @@ class Server:
         self.plan = _lifecycle.Plan((), ())
         self.spec: _container.ServerSpec | None = None
         self.files: dict[str, str] = {}
+        self.lock: _lock.Lock | None = None
         self.devices: tuple[str, ...] = ()
 
     # --- what is wanted ---
@@ -216,7 +224,7 @@ class Server:
         uuids = self.wanted_gpus(engine, current)
         self.host.claimed[self.name] = set(uuids)
         self.devices = _turns.devices_of(uuids)
-        info = self.host.info(engine) if uuids else {}
+        info = self.host.info(engine)
         driver, devices = _host.choose_driver(uuids, self.gpus, _host.cdi_devices(info) if uuids else ())
         options = {**self.params, "served_model_names": self.params["served_model_names"] or [self.name]}
         model = self.wanted_model()
@@ -227,6 +235,7 @@ class Server:
             keys=_keys.delivery(len(keys), self.release),
             secrets_directory=self.directory,
             cache_directory=_cache.directory_of(
+                self.name,
                 tag_of(self.params["image"]),
                 str((self.image or {}).get("Id") or ""),
                 [str(gpu["name"]) for gpu in self.gpus if gpu["uuid"] in uuids],
@@ -236,27 +245,39 @@ class Server:
             image_env=_container.env_of((self.image or {}).get("Config")),
             release=self.release,
             weight_bytes=_host.weight_bytes(model),
+            pids_limit=0 if info.get("PidsLimit") is False else _container.PIDS_LIMIT,
         )
 
     # --- the difference ---
 
     def compare(
         self, engine: Engine, spec: _container.ServerSpec, files: t.Mapping[str, str]
-    ) -> t.Callable[[t.Mapping[str, t.Any]], list[_container.Change]]:
-        def compare(container: t.Mapping[str, t.Any]) -> list[_container.Change]:
+    ) -> t.Callable[[t.Mapping[str, t.Any]], list[_life.Change]]:
+        def compare(container: t.Mapping[str, t.Any]) -> list[_life.Change]:
             own_image = engine.inspect_image(str(container.get("Image") or ""))
             before = _container.spec_of(container, _container.env_of((own_image or {}).get("Config")))
             changes = _container.differences(before, spec, lambda device: _host.uuid_of(device, self.gpus))
             if self.image is not None and self.image.get("Id") != container.get("Image") and before.image == spec.image:
                 old, new = (_short(str(one)) for one in (container.get("Image"), self.image.get("Id")))
-                changes.append(_container.Change("image", f"{spec.image} ({old})", f"{spec.image} ({new})"))
-            running = (container.get("State") or {}).get("Running")
-            stale = running and _keys.changed_at(self.directory) > _readiness.started_at(container)
-            if stale or _keys.read_directory(self.directory) != files:
-                changes.append(_container.Change("api_keys", "(hidden)", "(hidden, other keys)"))
+                changes.append(_life.Change("image", f"{spec.image} ({old})", f"{spec.image} ({new})"))
+            changes += _container.drift(container, self.name, own_image)
+            if self.runs_with_other_keys(container, files) or _keys.read_directory(self.directory) != files:
+                changes.append(_life.Change("api_keys", "(hidden)", "(hidden, other keys)"))
             return changes
 
         return compare
+
+    def runs_with_other_keys(self, container: t.Mapping[str, t.Any], files: t.Mapping[str, str]) -> bool:
+        """Return whether vLLM has read other keys than those that are there now.
+
+        The container's label tells. One that was made before there was such a label is judged by when the keys were
+        written, and a time that has not come yet says nothing: the host's clock was set back.
+        """
+        label = ((container.get("Config") or {}).get("Labels") or {}).get(_container.LABEL_KEYS)
+        if label:
+            return bool(files) and not _keys.matches(str(label), files)
+        running = (container.get("State") or {}).get("Running")
+        return bool(running) and _readiness.started_at(container) < _keys.changed_at(self.directory) <= time.time()
 
     def check_port(self, engine: Engine | None) -> None:
         """Fail, naming who it is, when something else listens where the server is to listen."""
@@ -309,13 +330,18 @@ class Server:
         self.found = _lifecycle.look(engine, self.name)
         if self.state == "absent":
             self.set_plan(_lifecycle.plan("absent", self.found, lambda container: ()))
-            kept = bool(_keys.read_directory(self.directory)) or os.path.exists(_measured.path_of(self.name))
+            kept = _keys.kept_in(self.directory) or os.path.exists(_measured.path_of(self.name))
             self.result["changed"] = self.plan.changed or kept
             self.result["diff"]["before"] = self.shown(engine, self.found.current)
             return
         self.image = engine.inspect_image(self.params["image"])
         if self.release is None:
             self.release = _image.release_in(engine, self.params["image"], self.image, not self.host.check_mode)
+            if self.release is None and self.image is not None and self.host.check_mode:
+                self.host.warn(
+                    f"the release of vLLM in {self.params['image']} of {self.name} is not known, because check mode "
+                    "starts no container to ask the image; a real run may change options that depend on it"
+                )
             self.check_engine()
         keys = self.wanted_keys()
         self.files = _keys.files_of(keys)
@@ -339,23 +365,30 @@ class Server:
 
     @staticmethod
     def makes(plan: _lifecycle.Plan) -> bool:
-        return bool({_lifecycle.CREATE, _lifecycle.RECREATE}.intersection(plan.actions))
+        return plan.makes
 
     def carry_out(self, engine: Engine) -> None:
         """Do what was decided, wait, and look at what there is now; StartError when the server does not get ready."""
-        with Progress("vllm_server", self.name) as progress:
-            lifecycle = self.lifecycle(engine, progress.update)
+        with Progress(PROGRESS_KIND, self.name) as progress:
+
+            def report(text: str) -> None:
+                progress.update(text)
+                if self.lock is not None:
+                    self.lock.note(text)
+
+            lifecycle = self.lifecycle(engine, report)
             if self.spec is None:
                 lifecycle.remove(self.plan, self.found)
-                _measured.remove(self.name)
+                with self.courtesy("the measurements that were kept of it could not be removed"):
+                    _measured.remove(self.name)
                 return
             if self.makes(self.plan):
                 cache = next(one for one in self.spec.volumes if one.split(":")[1] == _container.CACHE_MOUNT)
-                os.makedirs(cache.split(":")[0], mode=0o755, exist_ok=True)
+                _cache.make(cache.split(":")[0])
             try:
                 if self.plan.starts:
                     devices = ", ".join(self.devices)
-                    with _turns.turn(self.devices, lambda: progress.update(f"waiting for its turn on {devices}")):
+                    with _turns.turn(self.devices, lambda: report(f"waiting for its turn on {devices}")):
                         ready = lifecycle.carry_out(self.plan, self.spec, self.found)
                 else:
                     ready = lifecycle.carry_out(self.plan, self.spec, self.found)
@@ -363,18 +396,29 @@ class Server:
                 self.result.update(
                     diagnosis=error.diagnosis._asdict(),
                     log_tail=error.log[-_readiness.LOG_TAIL :],
-                    log_file=_failures.keep(self.name, error.begun, error.log),
                     rolled_back=error.rolled_back,
                 )
+                with self.courtesy("its log could not be kept"):
+                    self.result["log_file"] = _failures.keep(self.name, error.begun, error.log)
                 raise
             finally:
                 self.result["outage_seconds"] = lifecycle.outage
-                self.result["container"] = self.container_now(engine)
+                with self.courtesy("its container could not be looked at afterwards"):
+                    self.result["container"] = self.container_now(engine)
         self.result["ready"] = ready or _readiness.nothing_measured()
-        facts = self.result["container"]
-        measured = _measured.record(facts, self.result["ready"], epoch(facts.get("started_at", "")))
-        if measured is not None:
-            _measured.write(self.name, measured)
+        with self.courtesy("what it measured could not be kept for the next plan"):
+            facts = self.result["container"]
+            measured = _measured.record(facts, self.result["ready"], epoch(facts.get("started_at", "")))
+            if measured is not None:
+                _measured.write(self.name, measured)
+
+    @contextlib.contextmanager
+    def courtesy(self, what: str) -> t.Iterator[None]:
+        """Turn what goes wrong with something that no client depends on into a warning."""
+        try:
+            yield
+        except Exception as error:
+            self.host.warn(f"{self.name}: {what}: {_plainly(error)}")
 
     def lifecycle(self, engine: Engine, report: t.Callable[[str], None]) -> _lifecycle.Lifecycle:
         def reach(spec: _container.ServerSpec, files: t.Mapping[str, str]) -> t.Any:
@@ -466,42 +510,91 @@ def summary(outcomes: t.Sequence[Outcome]) -> dict[str, t.Any]:
 
 
 def run(servers: t.Sequence[Server], connect: t.Callable[[], Engine] | None) -> list[Outcome]:
-    """Bring each server to its state; one that fails is no reason to leave the others. ``connect`` is None where there
-    is no engine to ask, so that what would happen can only be foretold.
+    """Bring each server to its state; a failing server does not stop the others.
 
-    Servers that leave go first: what they hold, a port or a GPU, is then free for the others.
+    ``connect`` is None in check mode on a host without an engine. Servers that leave go first: what they hold, a port
+    or a GPU, is then free for the others.
     """
     engine = connect() if connect is not None else None
-    outcomes: dict[str, Outcome] = {}
-    leaving = [server for server in servers if server.state != "started"]
-    staying = [server for server in servers if server.state == "started"]
-    for group in (leaving, staying):
-        decided = []
-        for server in group:
-            problem = _problem_of(server, engine)
-            if problem is None:
-                decided.append(server)
-            outcomes[server.name] = Outcome(server, problem or "")
-        if engine is None or connect is None or not decided or decided[0].host.check_mode:
-            continue
-        for outcome in _side_by_side(decided, connect):
-            outcomes[outcome.server.name] = outcome
-    made = any(Server.makes(outcome.server.plan) for outcome in outcomes.values())
-    if engine is not None and made and not servers[0].host.check_mode:
-        _cache.prune(engine.image_ids())
+    check_mode = bool(servers) and servers[0].host.check_mode
+    with contextlib.ExitStack() as stack:
+        if engine is not None and not check_mode:
+            locks = stack.enter_context(_locked(servers))
+            for server in servers:
+                server.lock = locks[server.name]
+        elif check_mode:
+            _tell_who_is_at_work(servers)
+        outcomes: dict[str, Outcome] = {}
+        leaving = [server for server in servers if server.state != "started"]
+        staying = [server for server in servers if server.state == "started"]
+        for group in (leaving, staying):
+            decided = []
+            for server in group:
+                problem = _problem_of(server, engine)
+                if problem is None:
+                    decided.append(server)
+                outcomes[server.name] = Outcome(server, problem or "")
+            if engine is None or connect is None or not decided or check_mode:
+                continue
+            for outcome in _side_by_side(decided, connect):
+                outcomes[outcome.server.name] = outcome
+        made = any(Server.makes(outcome.server.plan) for outcome in outcomes.values())
+        if engine is not None and made and not check_mode:
+            with servers[0].courtesy("compiled kernels of images that have gone could not be removed"):
+                _cache.prune(engine.image_ids())
     return [outcomes[server.name] for server in servers]
 
 
+@contextlib.contextmanager
+def _locked(servers: t.Sequence[Server]) -> t.Iterator[dict[str, _lock.Lock]]:
+    """Hold the locks of all servers, saying for whom this run waits."""
+    with contextlib.ExitStack() as stack:
+        progress: dict[str, Progress] = {}
+
+        def waiting(name: str, holder: _lock.Holder) -> None:
+            if name not in progress:
+                progress[name] = stack.enter_context(Progress(PROGRESS_KIND, name))
+            progress[name].update(f"waiting for {holder}")
+
+        names = [server.name for server in servers]
+        locks = stack.enter_context(_lock.hold_all(LOCK_KIND, names, "looking at the host", waiting))
+        for one in progress.values():
+            one.close()
+        yield locks
+
+
+def _tell_who_is_at_work(servers: t.Sequence[Server]) -> None:
+    """Say in check mode that what is seen is about to change."""
+    for server in servers:
+        holder = _lock.holder_of(LOCK_KIND, server.name)
+        if holder is not None:
+            server.host.warn(f"{server.name} is being changed by {holder}; what is foretold may not hold")
+
+
 def _problem_of(server: Server, engine: Engine | None) -> str | None:
-    """Why the server cannot be brought to its state, as far as that is seen without changing anything."""
+    """Return why the server cannot be brought to its state, as far as that is seen without changing anything."""
     try:
         if engine is None:
             server.predict_on_bare_host()
         else:
             server.prepare(engine)
-    except ValueError as error:
-        return str(error)
+    except Exception as error:
+        return _plainly(error)
     return None
+
+
+def _plainly(error: Exception) -> str:
+    """Return an error as a sentence; of one that nobody expected, its type and its place as well."""
+    if isinstance(error, ValueError) and not isinstance(error, UnicodeError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        return f"{error.strerror or error}{where}"
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" in {os.path.basename(place.tb_frame.f_code.co_filename)}, line {place.tb_lineno}" if place else ""
+    return f"an error of the collection itself{where}: {type(error).__name__}: {error}; please report it"
 
 
 def _side_by_side(servers: t.Sequence[Server], connect: t.Callable[[], Engine]) -> list[Outcome]:
@@ -516,8 +609,8 @@ def _side_by_side(servers: t.Sequence[Server], connect: t.Callable[[], Engine]) 
                     if other.plan.starts and set(other.devices) & set(server.devices):
                         done[other.name].wait()
             server.carry_out(connect())
-        except ValueError as error:
-            return Outcome(server, str(error))
+        except Exception as error:
+            return Outcome(server, _plainly(error))
         finally:
             done[server.name].set()
         return Outcome(server, "")

@@ -15,13 +15,13 @@ import re
 import tempfile
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._cache import ROOT
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import env_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import EngineError
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release, release_of
 
 if t.TYPE_CHECKING:
-    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import Engine
+    from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Driver
 
 ANSWERS = "releases.json"  # what images answered, by their ids
 ASK_SECONDS = 120
@@ -35,9 +35,12 @@ _ANSWER = re.compile(r"^vllm (\d+)\.(\d+)\.(\d+)", re.MULTILINE)
 
 
 def release_in(
-    engine: Engine, reference: str, image: t.Mapping[str, t.Any] | None, remember: bool = True, root: str = ROOT
+    engine: Driver, reference: str, image: t.Mapping[str, t.Any] | None, may_ask: bool = True, root: str = ROOT
 ) -> Release | None:
-    """The release; None when nothing tells it, as with an image that is not on the host yet."""
+    """Return the release; None when nothing tells it, as with an image that is not on the host yet.
+
+    Without ``may_ask`` no container is started; what the image answered before is used all the same.
+    """
     release = release_of(reference)
     if release is not None or image is None:
         return release
@@ -46,31 +49,34 @@ def release_in(
         release = release_of(text if ":" in text else f"image:{text}")
         if release is not None:
             return release
-    return _asked(engine, str(image.get("Id") or ""), os.path.join(root, ANSWERS), remember)
+    return _asked(engine, str(image.get("Id") or ""), os.path.join(root, ANSWERS), may_ask)
 
 
-def _asked(engine: Engine, image_id: str, path: str, remember: bool) -> Release | None:
-    """What a container of the image says, which leaves nothing behind; an image answers once and for all."""
+def _asked(engine: Driver, image_id: str, path: str, may_ask: bool) -> Release | None:
+    """Return what a container of the image says, which leaves nothing behind. Only an answer is remembered."""
     answers = _read(path)
-    if image_id not in answers:
-        try:
-            match = _ANSWER.search(engine.run_once(image_id, _ASK, ASK_SECONDS))
-        except EngineError:
-            match = None
-        answers[image_id] = [int(part) for part in match.groups()] if match else None
-        if remember:
-            _write(path, answers)
-    found = answers[image_id]
+    found = answers.get(image_id)
+    if not found and may_ask:
+        with contextlib.suppress(EngineError):
+            match = _ANSWER.search(engine.run_once(image_id, _ASK, ASK_SECONDS).stdout)
+            if match:
+                found = [int(part) for part in match.groups()]
+                _write(path, {**answers, image_id: found})
     return (found[0], found[1], found[2]) if found else None
 
 
 def _read(path: str) -> dict[str, t.Any]:
+    """Return the answers by image; what an older release noted as no answer, or what makes no sense, is left out."""
     try:
         with open(path, encoding="utf-8") as stream:
             found = json.load(stream)
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {image: answer for image, answer in found.items() if _is_release(answer)} if isinstance(found, dict) else {}
+
+
+def _is_release(answer: object) -> bool:
+    return isinstance(answer, list) and len(answer) == 3 and all(isinstance(part, int) for part in answer)
 
 
 def _write(path: str, answers: t.Mapping[str, t.Any]) -> None:
@@ -78,6 +84,10 @@ def _write(path: str, answers: t.Mapping[str, t.Any]) -> None:
     with contextlib.suppress(OSError):
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=".", dir=os.path.dirname(path))
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(answers, stream, sort_keys=True)
-        os.replace(temporary, path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+                json.dump(answers, stream, sort_keys=True)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise

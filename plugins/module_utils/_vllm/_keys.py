@@ -9,9 +9,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import json
 import os
 import secrets
+import stat
 import tempfile
 import typing as t
 
@@ -20,6 +23,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release i
 # Inside the container; the server's own directory under /etc/private_llm is mounted there, read-only.
 MOUNT = "/run/private_llm"
 KEY_FILE = "api_keys"
+_TEMPORARY = "."  # how the names of files begin that are not whole yet; nothing else does in this directory
 CONFIG_FILE = "config.yaml"
 
 # How keys are delivered.
@@ -54,6 +58,10 @@ def delivery(count: int, release: Release | None) -> str:
     )
 
 
+class KeyFileError(ValueError):
+    """The files of a server's keys cannot be read or written."""
+
+
 def generate() -> str:
     """A new key with 192 bits of chance; the prefix is what OpenAI clients expect to see."""
     return "sk-" + secrets.token_hex(24)
@@ -79,6 +87,26 @@ def files_of(keys: t.Sequence[str]) -> dict[str, str]:
     return {KEY_FILE: render_key_file(keys), CONFIG_FILE: render_config(keys)}
 
 
+# --- which keys a container was made with ---------------------------------------------------------------------------
+
+# A label of a container can be read by whoever may talk to the engine; keys that people choose may be weak.
+_ROUNDS = 50_000
+
+
+def fingerprint(files: t.Mapping[str, str], salt: str = "") -> str:
+    """Return a salted hash of the keys for a label; empty where there are none."""
+    if KEY_FILE not in files:
+        return ""
+    salt = salt or secrets.token_hex(8)
+    digest = hashlib.pbkdf2_hmac("sha256", files[KEY_FILE].encode("utf-8"), salt.encode("utf-8"), _ROUNDS)
+    return f"{salt}:{digest.hex()[:32]}"
+
+
+def matches(label: str, files: t.Mapping[str, str]) -> bool:
+    """Return whether a label tells these keys."""
+    return hmac.compare_digest(label.encode("utf-8"), fingerprint(files, label.partition(":")[0]).encode("utf-8"))
+
+
 # --- the directory on the host ----------------------------------------------------------------------------------------
 
 
@@ -86,14 +114,31 @@ def read_directory(directory: str) -> dict[str, str]:
     """The files of ours that are there now."""
     contents = {}
     for name in _present(directory):
-        with open(os.path.join(directory, name), encoding="utf-8") as stream:
-            contents[name] = stream.read()
+        path = os.path.join(directory, name)
+        try:
+            with open(path, encoding="utf-8") as stream:
+                contents[name] = stream.read()
+        except UnicodeDecodeError as error:
+            raise KeyFileError(
+                f"{path} is damaged: it holds something that is not text; put a copy of it back, or remove it, "
+                "and the server gets a new key with the next run"
+            ) from error
     return contents
 
 
 def changed_at(directory: str) -> float:
     """When the newest of the files was written, in seconds since the epoch; 0 when there is none."""
     return max((os.stat(os.path.join(directory, name)).st_mtime for name in _present(directory)), default=0.0)
+
+
+def kept_in(directory: str) -> bool:
+    """Return whether anything of ours is in the directory, half-written files included."""
+    if _present(directory):
+        return True
+    try:
+        return any(name.startswith(_TEMPORARY) for name in os.listdir(directory))
+    except OSError:
+        return False
 
 
 def _present(directory: str) -> list[str]:
@@ -103,8 +148,30 @@ def _present(directory: str) -> list[str]:
 def write_directory(directory: str, contents: t.Mapping[str, str]) -> None:
     """Make the directory hold exactly these of our files, readable by root alone. What is right stays untouched.
 
-    A directory without any of them is removed, unless somebody else keeps something there.
+    A directory without any of them is removed, unless somebody else keeps something there. What a run that was killed
+    left behind goes. KeyFileError when that cannot be done.
     """
+    try:
+        _sweep(directory)
+        _write_directory(directory, contents)
+    except OSError as error:
+        raise KeyFileError(
+            f"the keys in {directory} cannot be written: {error.strerror or error}; make room on that disk, or see why "
+            "root may not write there, and run again"
+        ) from error
+
+
+def _sweep(directory: str) -> None:
+    """Remove files that were being written when their run was killed. They may hold keys."""
+    if not os.path.isdir(directory):
+        return
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if name.startswith(_TEMPORARY) and stat.S_ISREG(os.lstat(path).st_mode):
+            os.unlink(path)
+
+
+def _write_directory(directory: str, contents: t.Mapping[str, str]) -> None:
     if not contents:
         for name in _present(directory):
             os.unlink(os.path.join(directory, name))
@@ -128,7 +195,7 @@ def write_directory(directory: str, contents: t.Mapping[str, str]) -> None:
 
 
 def _write_private(path: str, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=os.path.dirname(path))
+    descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=os.path.dirname(path))
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)

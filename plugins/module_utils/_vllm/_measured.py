@@ -13,11 +13,13 @@ import datetime
 import json
 import os
 import tempfile
+import time
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import as_text, release_of
 
 ROOT = "/etc/private_llm/vllm"
+LEFT_BEHIND = 3600.0  # seconds after which nobody is still writing a file
 
 _FROM_START = ("kv_cache_tokens", "max_concurrency", "max_model_len")
 
@@ -65,6 +67,7 @@ def write(name: str, wanted: t.Mapping[str, t.Any], root: str = ROOT) -> None:
     # What is above it holds keys, and is closed to everyone but root whoever makes it first.
     os.makedirs(os.path.dirname(root), mode=0o700, exist_ok=True)
     os.makedirs(root, mode=0o755, exist_ok=True)
+    _sweep(root)
     descriptor, temporary = tempfile.mkstemp(prefix=".", dir=root)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
@@ -75,6 +78,14 @@ def write(name: str, wanted: t.Mapping[str, t.Any], root: str = ROOT) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _sweep(root: str) -> None:
+    """Remove what runs that were killed left half-written."""
+    for name in os.listdir(root):
+        path = os.path.join(root, name)
+        if name.startswith(".") and os.path.isfile(path) and time.time() - os.lstat(path).st_mtime > LEFT_BEHIND:
+            os.unlink(path)
 
 
 def remove(name: str, root: str = ROOT) -> None:

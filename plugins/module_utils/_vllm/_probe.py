@@ -11,10 +11,16 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import re
 import socket
 import ssl
 import typing as t
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._http import Connection, read_limited
+
+# Metrics of a server with many adapters are some MiB; what a program in a container sends must not fill the memory.
+ANSWER_LIMIT = 16 * 1024 * 1024
 
 _METRIC = re.compile(r"^(?P<name>[A-Za-z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)(?: \d+)?$")
 _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
@@ -47,15 +53,13 @@ class Server:
 
     def request(self, method: str, path: str, body: t.Any = None, timeout: float = 10.0) -> Answer:
         """One request; ServerError when nothing came back."""
-        connection: http.client.HTTPConnection
+        context = None
         if self.tls:
             # The certificate names the service, not the address by which the host reaches itself.
             context = ssl.create_default_context()
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
-            connection = http.client.HTTPSConnection(self.address, self.port, timeout=timeout, context=context)
-        else:
-            connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
+        connection = Connection(self.address, self.port, timeout, tls=context)
         headers = {"Accept": "application/json"}
         payload = None
         if body is not None:
@@ -67,7 +71,7 @@ class Server:
             try:
                 connection.request(method, self.root + path, body=payload, headers=headers)
                 response = connection.getresponse()
-                return Answer(response.status, response.read().decode("utf-8", "replace"))
+                return Answer(response.status, read_limited(response, ANSWER_LIMIT).decode("utf-8", "replace"))
             except socket.timeout as error:
                 raise ServerSilent(
                     f"{method} {path} on {self.address}:{self.port}: no answer within {timeout:g} seconds"
@@ -90,10 +94,10 @@ class Server:
             raise ServerError(f"GET /v1/models answered {answer.status}: {brief(answer.body)}")
         try:
             return [
-                {"id": str(row["id"]), "root": row.get("root"), "max_model_len": row.get("max_model_len")}
+                {"id": str(row["id"]), "root": row.get("root"), "max_model_len": _length(row.get("max_model_len"))}
                 for row in json.loads(answer.body)["data"]
             ]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ServerError(f"GET /v1/models answered something else: {brief(answer.body)}") from error
 
     def generate_one_token(self, model: str, timeout: float = 120.0) -> None:
@@ -123,10 +127,14 @@ def _check_generated(path: str, body: str) -> None:
     try:
         answer = json.loads(body)
         count = answer["usage"]["completion_tokens"] if path == "/v1/completions" else len(answer["data"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ServerError(f"POST {path} answered something else: {brief(body)}") from error
     if not count:
         raise ServerError(f"POST {path} answered 200 but generated nothing")
+
+
+def _length(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def brief(text: str, limit: int = 200) -> str:
@@ -150,10 +158,9 @@ def parse_metrics(text: str) -> list[Sample]:
     for line in text.splitlines():
         match = None if line.startswith("#") else _METRIC.match(line)
         if match:
-            with contextlib.suppress(ValueError):
-                samples.append(
-                    Sample(match["name"], dict(_LABEL.findall(match["labels"] or "")), float(match["value"]))
-                )
+            value = _number(match["value"])
+            if value is not None:
+                samples.append(Sample(match["name"], dict(_LABEL.findall(match["labels"] or "")), value))
     return samples
 
 
@@ -186,19 +193,22 @@ def capacity(samples: t.Sequence[Sample]) -> dict[str, t.Any]:
         ]
     known = [value for value in tokens if value is not None]
     if known:
-        result["kv_cache_tokens"] = int(sum(known))
+        total = sum(known)
+        result["kv_cache_tokens"] = int(total) if math.isfinite(total) else None
     concurrency = [_number(labels.get("kv_cache_max_concurrency")) for labels in infos]
     certain = [value for value in concurrency if value is not None]
-    if certain:
+    if certain and math.isfinite(sum(certain)):
         result["max_concurrency"] = round(sum(certain), 2)
     return result
 
 
 def _number(text: str | None) -> float | None:
+    """Return a number that can be reckoned with; None for what is not one, for NaN and for infinities."""
     try:
-        return float(text) if text is not None else None
+        value = float(text) if text is not None else math.nan
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _values(samples: t.Sequence[Sample], name: str) -> list[float]:
@@ -206,5 +216,5 @@ def _values(samples: t.Sequence[Sample], name: str) -> list[float]:
 
 
 def _total(samples: t.Sequence[Sample], name: str) -> int | None:
-    values = _values(samples, name)
-    return int(sum(values)) if values else None
+    total = sum(_values(samples, name)) if _values(samples, name) else math.nan
+    return int(total) if math.isfinite(total) else None

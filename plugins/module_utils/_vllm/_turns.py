@@ -42,7 +42,12 @@ def turn(
     Whoever holds them waits for a server no longer than its time-out, so this wait ends as well. Devices are taken in
     one order by everyone.
     """
-    os.makedirs(directory, mode=0o755, exist_ok=True)
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"servers cannot take turns, because {directory} cannot be made: {error.strerror or error}"
+        ) from error
     with contextlib.ExitStack() as stack:
         for device in sorted(devices):
             name = hashlib.sha256(device.encode("utf-8")).hexdigest()[:16]
