@@ -67,6 +67,9 @@ def test_it_is_what_was_declared(host: t.Any) -> None:
     assert container["Config"]["Entrypoint"] == ["vllm", "serve"]
     assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
     assert container["HostConfig"]["Init"] is True
+    assert container["HostConfig"]["CapDrop"] == ["ALL"]
+    assert container["HostConfig"]["SecurityOpt"] == ["no-new-privileges"]
+    assert container["HostConfig"]["PidsLimit"] == 32768
     assert container["Config"]["Labels"]["private_llm.fleet.managed-by"] == "private_llm.fleet"
     assert {(mount["Source"], mount["Destination"], mount["RW"]) for mount in container["Mounts"]} == {
         (RELEASE, RELEASE, False),
@@ -76,9 +79,9 @@ def test_it_is_what_was_declared(host: t.Any) -> None:
 
 
 def cache_of(host: t.Any) -> str:
-    """Compiled kernels are kept for the image and the kind of GPU, whatever server it is."""
+    """Compiled kernels are kept for the server, the image and the kind of GPU."""
     image = inspect(host, "alpha")["Image"].partition(":")[2][:12]
-    return f"/var/cache/private_llm/vllm/v0.32.0-{image}/nvidia-l40s"
+    return f"/var/cache/private_llm/vllm/servers/alpha/v0.32.0-{image}/nvidia-l40s"
 
 
 def test_servers_on_different_gpus_started_side_by_side(host: t.Any) -> None:

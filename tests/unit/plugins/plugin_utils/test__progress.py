@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
+import subprocess
+import time
 import typing as t
 from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 
+from ansible_collections.private_llm.fleet.plugins.module_utils import _progress as _module_progress
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _progress
 
 
@@ -122,3 +127,84 @@ def test_a_line_that_stays_down_is_given_up() -> None:
     with pytest.raises(AnsibleConnectionFailure):
         line._wait({"results_file": "/root/.ansible_async/1"}, {})
     assert _progress.LOST_CONNECTION_LIMIT / _progress.LONGEST_POLL <= line.happened.count("asked") < 1000
+
+
+class Job(Line):
+    """An action whose module is at work on the host: what the shell there would do is done here."""
+
+    def __init__(self, results: pathlib.Path) -> None:
+        super().__init__()
+        self._task = SimpleNamespace(
+            args={"repo": "acme/tiny"}, check_mode=False, async_val=0, environment=[{"DOCKER_HOST": "unix:///x"}]
+        )
+        self.results = results
+        self.commands: list[str] = []
+        self.seen: list[dict[str, str]] = []
+
+    def _execute_module(self, **given: t.Any) -> dict[str, t.Any]:
+        if given.get("module_name"):
+            return {"changed": True, "finished": 1}
+        self.seen = list(self._task.environment)
+        return {"ansible_job_id": "j1.2", "results_file": str(self.results)}
+
+    def _low_level_execute_command(self, cmd: str, **unused: t.Any) -> dict[str, t.Any]:
+        self.commands.append(cmd)
+        return {"stdout": subprocess.run(["/bin/sh", "-c", cmd], capture_output=True, text=True, check=False).stdout}
+
+    def get_shell_option(self, option: str, default: t.Any = None) -> t.Any:
+        return default
+
+
+@pytest.fixture
+def jobs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    folder = tmp_path / "jobs"
+    monkeypatch.setattr(_progress, "JOBS", str(folder))
+    return folder
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root notes its jobs")
+def test_what_a_run_left_behind_whose_controller_went_away_is_swept(
+    tmp_path: pathlib.Path, jobs: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_progress.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    jobs.mkdir(mode=0o700)
+    hour_ago = time.time() - 3600
+    kept, gone = {}, {}
+    for name, text, old, where in (
+        ("ended", '{"changed": true}', True, gone),
+        ("ended-just-now", '{"changed": true}', False, kept),
+        ("at-work", '{"started": 1}', True, kept),
+    ):
+        where[name] = tmp_path / f"result-{name}"
+        where[name].write_text(text, encoding="utf-8")
+        (jobs / name).write_text(f"{where[name]}\n", encoding="utf-8")
+        if old:
+            os.utime(where[name], (hour_ago, hour_ago))
+    (jobs / "of-a-result-that-was-fetched").write_text(str(tmp_path / "nothing"), encoding="utf-8")
+    results = tmp_path / "result-of-this-run"
+    results.write_text('{"changed": true}', encoding="utf-8")
+    job = Job(results)
+    assert job.run(task_vars={"inventory_hostname": "gpu-1"}) == {"changed": True}
+    assert all(path.exists() for path in kept.values())
+    assert not any(path.exists() for path in gone.values())
+    assert sorted(path.name for path in jobs.iterdir()) == ["at-work", "ended-just-now"]
+    assert not results.exists()
+    # The job's own environment stays, and each run reports into a file of its own.
+    assert job.seen[0] == {"DOCKER_HOST": "unix:///x"}
+    run = job.seen[1][_progress.RUN_VARIABLE]
+    assert any(_progress.progress_path("model_snapshot", "/srv/models/acme/tiny", run) in cmd for cmd in job.commands)
+
+
+def test_two_runs_on_one_thing_report_into_two_files() -> None:
+    paths = {_progress.progress_path("vllm_server", "alpha", run) for run in ("", "one", "two")}
+    assert len(paths) == 3
+
+
+def test_progress_of_runs_that_were_killed_is_swept(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "old.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "new.json").write_text("{}", encoding="utf-8")
+    days_ago = time.time() - 3 * 24 * 3600
+    os.utime(tmp_path / "old.json", (days_ago, days_ago))
+    _module_progress.sweep(str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["new.json"]

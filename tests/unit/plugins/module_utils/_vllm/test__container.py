@@ -134,7 +134,10 @@ def test_the_body() -> None:
         "IpcMode": "private",
         "Init": True,
         "NetworkMode": "bridge",
-        "CapAdd": [],
+        "CapAdd": ["DAC_OVERRIDE"],
+        "CapDrop": ["ALL"],
+        "SecurityOpt": ["no-new-privileges"],
+        "PidsLimit": 32768,
         "ShmSize": 400 * MIB + GIB,
         "Ulimits": [{"Name": "nofile", "Soft": 65535, "Hard": 65535}],
         "DeviceRequests": [
@@ -165,6 +168,9 @@ def test_a_key_for_an_old_release_is_exported_by_a_shell() -> None:
         ("512MiB", {}, 1, 512 * MIB),
         (1048576, {}, 1, MIB),
         ("1.5 GB", {}, 1, 3 * GIB // 2),
+        (0, {}, 0, 400 * MIB + GIB),
+        ("0", {}, 0, 400 * MIB + GIB),
+        ("0.5b", {}, 0, 400 * MIB + GIB),
     ],
 )
 def test_shared_memory(stated: str | int, engine: dict[str, t.Any], gpus: int, size: int) -> None:
@@ -263,13 +269,9 @@ def test_what_the_image_sets_is_no_part_of_the_server() -> None:
     assert "env.PATH" in [change.option for change in _container.differences(_container.spec_of(container), spec())]
 
 
-def test_two_servers_share_kernels_and_nothing_that_vllm_writes_by_itself() -> None:
-    alpha, beta = spec().env, spec(declared(name="beta")).env
-    assert alpha["TRITON_CACHE_DIR"] == beta["TRITON_CACHE_DIR"]
-    assert (alpha["VLLM_CACHE_ROOT"], beta["VLLM_CACHE_ROOT"]) == (
-        "/var/cache/vllm/servers/alpha",
-        "/var/cache/vllm/servers/beta",
-    )
+def test_what_vllm_compiles_goes_into_the_folder_that_the_server_has_for_itself() -> None:
+    for name in ("TRITON_CACHE_DIR", "VLLM_CACHE_ROOT", "FLASHINFER_WORKSPACE_BASE"):
+        assert spec().env[name].startswith(_container.CACHE_MOUNT + "/")
 
 
 def test_a_container_cut_off_from_its_network_differs() -> None:
@@ -341,3 +343,75 @@ def test_a_large_model_gets_more_time_from_vllm() -> None:
     assert spec(weight_bytes=140 * 10**9, release=(0, 32, 0)).env["VLLM_ENGINE_READY_TIMEOUT_S"] == "3600"
     own = declared(env={"VLLM_ENGINE_READY_TIMEOUT_S": 9000})
     assert spec(own, weight_bytes=140 * 10**9, release=(0, 32, 0)).env["VLLM_ENGINE_READY_TIMEOUT_S"] == "9000"
+
+
+def test_an_upgraded_container_without_hardening_is_made_anew_and_says_why() -> None:
+    container = copy.deepcopy(RECORDED)
+    container["HostConfig"].update(CapAdd=["CAP_SYS_NICE"], CapDrop=None, SecurityOpt=None, PidsLimit=None)
+    changed = {change.option for change in _container.differences(_container.spec_of(container), spec())}
+    assert changed == {"capabilities", "cap_drop", "security", "pids_limit"}
+
+
+@pytest.mark.parametrize("written", ["no-new-privileges", "no-new-privileges:true", "no-new-privileges=true"])
+def test_an_option_of_security_is_the_same_however_it_is_written(written: str) -> None:
+    container = copy.deepcopy(RECORDED)
+    container["HostConfig"].update(SecurityOpt=[written], CapAdd=["CAP_SYS_NICE", "CAP_DAC_OVERRIDE"])
+    assert _container.differences(_container.spec_of(container), spec()) == []
+
+
+def test_an_engine_that_cannot_limit_processes_is_not_asked_to() -> None:
+    assert "PidsLimit" not in _container.create_body(spec(pids_limit=0))["HostConfig"]
+
+
+IMAGE = {"Config": {"WorkingDir": "/vllm-workspace", "User": "", "Healthcheck": None}}
+
+
+def test_a_container_as_it_was_made_has_not_drifted() -> None:
+    assert _container.drift(RECORDED, "alpha", IMAGE) == []
+    assert _container.drift(RECORDED, "alpha", None) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "option"),
+    [
+        ("HostConfig", {"Memory": 2 * GIB, "MemorySwap": 4 * GIB}, "memory"),
+        ("HostConfig", {"NanoCpus": 10**9}, "cpus"),
+        ("HostConfig", {"CpusetCpus": "0-3"}, "cpuset_cpus"),
+        ("HostConfig", {"RestartPolicy": {"Name": "unless-stopped", "MaximumRetryCount": 3}}, "restart_policy"),
+        ("HostConfig", {"Privileged": True}, "privileged"),
+        ("HostConfig", {"PidMode": "host"}, "pid_mode"),
+        ("HostConfig", {"Devices": [{"PathOnHost": "/dev/kmsg"}]}, "devices"),
+        ("HostConfig", {"Mounts": [{"Source": "/", "Target": "/host"}]}, "mounts"),
+        ("HostConfig", {"PortBindings": {"8000/tcp": [{}, {}]}}, "published_ports"),
+        ("HostConfig", {"PortBindings": {"8000/tcp": [{}], "22/tcp": [{}]}}, "published_ports"),
+        ("HostConfig", {"DeviceRequests": [{"DeviceIDs": ["0"]}, {"DeviceIDs": ["1"]}]}, "gpus"),
+        ("Config", {"User": "1000"}, "user"),
+        ("Config", {"Healthcheck": {"Test": ["NONE"]}}, "healthcheck"),
+        ("Config", {"Labels": {"private_llm.fleet.name": "beta"}}, "labels"),
+        ("NetworkSettings", {"Networks": {"bridge": {}, "other": {}}}, "networks"),
+    ],
+)
+def test_what_was_changed_by_hand_is_seen(part: str, changed: dict[str, t.Any], option: str) -> None:
+    container = copy.deepcopy(RECORDED)
+    container[part].update(changed)
+    assert option in [change.option for change in _container.drift(container, "alpha", IMAGE)]
+
+
+@pytest.mark.parametrize(
+    ("changed", "option"),
+    [
+        ({"PidsLimit": 10}, "pids_limit"),
+        ({"SecurityOpt": ["seccomp=unconfined"]}, "security"),
+        ({"Init": None}, "init"),
+    ],
+)
+def test_a_protection_that_was_taken_away_is_seen(changed: dict[str, t.Any], option: str) -> None:
+    container = copy.deepcopy(RECORDED)
+    container["HostConfig"].update(changed)
+    assert [change.option for change in _container.differences(_container.spec_of(container), spec())] == [option]
+
+
+def test_a_container_carries_a_hash_of_its_keys_and_not_the_keys() -> None:
+    body = _container.create_body(spec(), "salt:hash")
+    assert body["Labels"][_container.LABEL_KEYS] == "salt:hash"
+    assert _container.LABEL_KEYS not in _container.create_body(spec())["Labels"]

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import os
+import pathlib
 import threading
 import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _converge
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._lifecycle import Plan
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lock
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _converge, _failures, _keys, _measured
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import Diagnosis
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._lifecycle import Plan, StartError
 
 PATIENCE = 60.0  # seconds after which a test that waits for something that never comes fails
 
@@ -31,6 +35,7 @@ class Server:
         }
         self.work = work
         self.log: list[str] = []
+        self.lock: t.Any = None
 
     def prepare(self, engine: t.Any) -> None:
         self.log.append(f"prepare {self.name}")
@@ -39,6 +44,20 @@ class Server:
         self.log.append(f"begin {self.name}")
         self.work()
         self.log.append(f"end {self.name}")
+
+
+@pytest.fixture(autouse=True)
+def locks(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A folder of locks for this test."""
+    folder = str(tmp_path / "private_llm" / "locks")
+    hold_all, holder_of = _lock.hold_all, _lock.holder_of
+    monkeypatch.setattr(
+        _lock,
+        "hold_all",
+        lambda kind, names, doing, waiting: hold_all(kind, names, doing, waiting, folder, lambda seconds: None),
+    )
+    monkeypatch.setattr(_lock, "holder_of", lambda kind, name: holder_of(kind, name, folder))
+    return folder
 
 
 def run(*servers: Server) -> tuple[list[_converge.Outcome], list[str]]:
@@ -75,6 +94,171 @@ def test_one_that_fails_does_not_hold_up_the_others() -> None:
     outcomes, log = run(Server("a", ("cpu",), fail), Server("b", ("cpu",)))
     assert [outcome.problem for outcome in outcomes] == ["it is broken", ""]
     assert log[-1] == "end b"
+
+
+@pytest.mark.parametrize(
+    "fault", [OSError(28, "No space left on device"), KeyError("surprise"), RecursionError("deep")]
+)
+def test_a_fault_of_any_kind_leaves_the_results_of_the_others(fault: Exception) -> None:
+    def fail() -> None:
+        raise fault
+
+    outcomes, _log = run(Server("a", ("GPU-1",), fail), Server("b", ("GPU-2",)))
+    assert outcomes[1].problem == ""
+    assert str(fault.args[-1]) in outcomes[0].problem
+    if not isinstance(fault, OSError):
+        assert "an error of the collection itself in test__converge.py, line" in outcomes[0].problem
+
+
+def test_a_fault_of_the_look_leaves_the_others() -> None:
+    broken = Server("a", ("GPU-1",))
+    broken.prepare = lambda engine: fail_with(UnicodeDecodeError("utf-8", b"", 0, 1, "odd"))  # type: ignore[method-assign]
+    outcomes, log = run(broken, Server("b", ("GPU-2",)))
+    assert "UnicodeDecodeError" in outcomes[0].problem
+    assert outcomes[1].problem == ""
+    assert log[-1] == "end b"
+
+
+def fail_with(error: Exception) -> None:
+    raise error
+
+
+def test_the_lock_is_held_from_the_look_to_the_end(locks: str) -> None:
+    held: list[tuple[str, bool]] = []
+
+    def note(moment: str) -> None:
+        held.append((moment, _lock.holder_of("vllm_server", "a") is not None))
+
+    server = Server("a", ("cpu",), lambda: note("work"))
+    server.prepare = lambda engine: note("look")  # type: ignore[method-assign]  # a look that tells what it sees
+    run(server)
+    note("after")
+    assert held == [("look", True), ("work", True), ("after", False)]
+
+
+def test_a_second_run_waits_and_looks_anew_when_the_first_has_ended(locks: str) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    order: list[str] = []
+
+    def first() -> None:
+        begun.set()
+        go_on.wait(PATIENCE)
+        order.append("first has ended")
+
+    second = Server("a", ("cpu",), lambda: order.append("second works"))
+    second.prepare = lambda engine: order.append("second looks")  # type: ignore[method-assign]  # tells when it looks
+    threads = [
+        threading.Thread(target=run, args=(Server("a", ("cpu",), first),)),
+        threading.Thread(target=run, args=(second,)),
+    ]
+    threads[0].start()
+    assert begun.wait(PATIENCE)
+    threads[1].start()
+    threads[1].join(0.3)
+    assert order == []
+    go_on.set()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert order == ["first has ended", "second looks", "second works"]
+
+
+def test_check_mode_waits_for_nobody_and_says_who_is_at_work(locks: str) -> None:
+    warnings: list[str] = []
+    server = Server("a", ("cpu",))
+    server.host = _converge.Host(True, lambda: None, warnings.append)
+    with _lock.hold_all("vllm_server", ["a"], "loading weights", lambda name, holder: None):
+        _outcomes, log = run(server)
+    assert log == ["prepare a"]
+    assert "a is being changed by another run on this host (process " in warnings[0]
+    assert "loading weights" in warnings[0]
+
+
+class Life:
+    """A lifecycle that ends as it is told."""
+
+    outage = None
+
+    def __init__(self, ending: t.Any) -> None:
+        self.ending = ending
+
+    def carry_out(self, *_unused: t.Any) -> t.Any:
+        if isinstance(self.ending, Exception):
+            raise self.ending
+        return self.ending
+
+
+def carried_out(monkeypatch: pytest.MonkeyPatch, ending: t.Any) -> tuple[_converge.Server, list[str], str]:
+    """A real server whose container ended so, on a host whose disks are full; with the warnings and the problem."""
+
+    def full(*_unused: t.Any, **_unused_too: t.Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_failures, "keep", full)
+    monkeypatch.setattr(_measured, "write", full)
+    monkeypatch.setattr(_measured, "record", lambda *unused: {"a": 1})
+    warnings: list[str] = []
+    server = _converge.Server(options(name="alpha"), _converge.Host(False, lambda: None, warnings.append))
+    server.spec = t.cast(t.Any, object())
+    monkeypatch.setattr(server, "lifecycle", lambda engine, report: Life(ending))
+    monkeypatch.setattr(server, "container_now", lambda engine: {"id": "x"})
+    problem = ""
+    try:
+        server.carry_out(t.cast(t.Any, object()))
+    except ValueError as error:
+        problem = str(error)
+    return server, warnings, problem
+
+
+def test_a_full_disk_takes_no_diagnosis_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    diagnosis = Diagnosis("it is broken", "Error: x", "mend it", "some_id")
+    failed = StartError("it did not start. The previous container was put back", diagnosis, ["line"], 5.0, True)
+    server, warnings, problem = carried_out(monkeypatch, failed)
+    assert problem == "it did not start. The previous container was put back"
+    assert server.result["diagnosis"]["id"] == "some_id"
+    assert server.result["rolled_back"]
+    assert server.result["log_tail"] == ["line"]
+    assert server.result["log_file"] == ""
+    assert warnings == ["alpha: its log could not be kept: No space left on device"]
+
+
+def test_a_full_disk_does_not_fail_a_good_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    server, warnings, problem = carried_out(monkeypatch, {"seconds": 3.0})
+    assert problem == ""
+    assert server.result["ready"] == {"seconds": 3.0}
+    assert warnings == ["alpha: what it measured could not be kept for the next plan: No space left on device"]
+
+
+STARTED = "2026-11-23T12:00:00Z"
+STARTED_AT = 1795435200.0
+
+
+@pytest.mark.parametrize(
+    ("label", "written", "stale"),
+    [
+        ("", STARTED_AT - 100, False),
+        ("", STARTED_AT + 100, True),  # changed after the start, by hand or by a run that was cut off
+        ("", STARTED_AT + 10**6, False),  # a time that has not come yet: the clock was ahead when they were written
+        ("same", STARTED_AT + 100, False),
+        ("same", STARTED_AT + 10**6, False),
+        ("other", STARTED_AT - 100, True),
+    ],
+)
+def test_keys_from_the_future_restart_nothing(
+    label: str, written: float, stale: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = _keys.files_of(["sk-one"])
+    server = _converge.Server(options(name="alpha"), _converge.Host(False, lambda: None))
+    server.directory = str(tmp_path / "private_llm" / "vllm_server" / "alpha")
+    _keys.write_directory(server.directory, files)
+    for name in files:
+        os.utime(os.path.join(server.directory, name), (written, written))
+    monkeypatch.setattr(_converge.time, "time", lambda: STARTED_AT + 1000)
+    labels = {"same": _keys.fingerprint(files), "other": _keys.fingerprint(_keys.files_of(["sk-two"]))}
+    container = {
+        "State": {"Running": True, "StartedAt": STARTED},
+        "Config": {"Labels": {"private_llm.fleet.keys": labels[label]} if label else {}},
+    }
+    assert server.runs_with_other_keys(container, files) is stale
 
 
 def test_what_leaves_goes_first() -> None:

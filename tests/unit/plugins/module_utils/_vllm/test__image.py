@@ -9,7 +9,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import EngineError
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Ran
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._image import release_in
 
 
@@ -20,11 +21,11 @@ class Engine:
         self.says = says
         self.asked = 0
 
-    def run_once(self, image: str, command: t.Sequence[str], seconds: int) -> str:
+    def run_once(self, image: str, command: t.Sequence[str], seconds: float) -> Ran:
         self.asked += 1
         if self.says is None:
             raise EngineError('exec: "python3": executable file not found in $PATH')
-        return self.says
+        return Ran(0, self.says, "")
 
 
 def image(env: t.Sequence[str] = (), labels: dict[str, str] | None = None) -> dict[str, t.Any]:
@@ -41,8 +42,8 @@ def image(env: t.Sequence[str] = (), labels: dict[str, str] | None = None) -> di
         ("mine:1", image(labels={"org.opencontainers.image.version": "0.30.1"}), "", (0, 30, 1), 0),
         ("mine:1", image(labels={"org.opencontainers.image.version": "main"}), "vllm 0.32.0+cpu\n", (0, 32, 0), 1),
         ("mine@sha256:0", image(), "some warning\nvllm 0.29.1.dev3\n", (0, 29, 1), 1),
-        ("mine:1", image(), None, None, 1),
-        ("mine:1", image(), "PackageNotFoundError: vllm", None, 1),
+        ("mine:1", image(), None, None, 2),
+        ("mine:1", image(), "PackageNotFoundError: vllm", None, 2),
     ],
 )
 def test_the_release(
@@ -59,7 +60,22 @@ def test_the_release(
     assert engine.asked == asked
 
 
-def test_a_look_ahead_keeps_nothing(tmp_path: pathlib.Path) -> None:
+def test_an_image_that_could_not_be_asked_once_is_asked_again(tmp_path: pathlib.Path) -> None:
+    engine: t.Any = Engine(None)
+    # A failure that an older release of the collection remembered is none, either.
+    (tmp_path / "releases.json").write_text('{"sha256:1": null, "sha256:2": "x"}', encoding="utf-8")
+    assert release_in(engine, "mine:1", image(), root=str(tmp_path)) is None
+    engine.says = "vllm 0.32.0"
+    assert release_in(engine, "mine:1", image(), root=str(tmp_path)) == (0, 32, 0)
+    engine.says = None
+    assert release_in(engine, "mine:1", image(), root=str(tmp_path)) == (0, 32, 0)
+    assert engine.asked == 2
+
+
+def test_check_mode_starts_no_container_and_keeps_nothing(tmp_path: pathlib.Path) -> None:
     engine: t.Any = Engine("vllm 0.32.0")
-    assert release_in(engine, "mine:1", image(), remember=False, root=str(tmp_path / "x")) == (0, 32, 0)
+    assert release_in(engine, "mine:1", image(), may_ask=False, root=str(tmp_path / "x")) is None
+    assert engine.asked == 0
     assert not (tmp_path / "x").exists()
+    assert release_in(engine, "mine:1", image(), root=str(tmp_path / "x")) == (0, 32, 0)
+    assert release_in(engine, "mine:1", image(), may_ask=False, root=str(tmp_path / "x")) == (0, 32, 0)

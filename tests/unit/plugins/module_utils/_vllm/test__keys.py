@@ -96,3 +96,34 @@ def test_a_mode_that_was_opened_is_closed_again(tmp_path: pathlib.Path) -> None:
     assert key_file.stat().st_mode & 0o777 == 0o600
     _keys.write_directory(directory, {})
     assert [path.name for path in pathlib.Path(directory).iterdir()] == ["note"]
+
+
+def test_what_a_killed_run_left_half_written_goes(tmp_path: pathlib.Path) -> None:
+    directory = tmp_path / "private_llm" / "vllm_server" / "alpha"
+    _keys.write_directory(str(directory), _keys.files_of(["sk-1"]))
+    (directory / ".abc123").write_text("sk-half", encoding="utf-8")
+    (directory / ".folder").mkdir()
+    assert _keys.kept_in(str(directory))
+    _keys.write_directory(str(directory), _keys.files_of(["sk-1"]))
+    assert sorted(path.name for path in directory.iterdir()) == [".folder", "api_keys", "config.yaml"]
+    (directory / ".folder").rmdir()
+    (directory / ".abc123").write_text("sk-half", encoding="utf-8")
+    _keys.write_directory(str(directory), {})
+    assert not directory.exists()
+    assert not _keys.kept_in(str(directory))
+
+
+def test_a_fingerprint_tells_keys_apart_and_not_what_they_are() -> None:
+    one, two = _keys.files_of(["sk-1"]), _keys.files_of(["sk-2"])
+    assert _keys.fingerprint(one) != _keys.fingerprint(one)
+    assert _keys.matches(_keys.fingerprint(one), one)
+    assert not _keys.matches(_keys.fingerprint(one), two)
+    assert not _keys.matches("odd \u2713", one)
+    assert _keys.fingerprint({}) == ""
+    assert "sk-1" not in _keys.fingerprint(one)
+
+
+def test_a_damaged_file_is_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "api_keys").write_bytes(b"\xff\xfe")
+    with pytest.raises(_keys.KeyFileError, match=r"api_keys is damaged: .* put a copy of it back, or remove it"):
+        _keys.read_directory(str(tmp_path))

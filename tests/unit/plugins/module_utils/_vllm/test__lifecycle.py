@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _keys, _lifecycle
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import Change, ServerSpec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import Diagnosis
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import EngineError, LogLine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._lifecycle import (
     Found,
     Hooks,
@@ -173,9 +173,9 @@ def test_a_replaced_server_waits_until_the_new_one_is_ready(lab: Lab) -> None:
     assert lab.outage == 20.0
     assert lab.engine.calls == [
         "drain /srv/x with no key",
-        "stop alpha 15",
         "rename alpha alpha.previous",
         "restart policy of alpha.previous no",
+        "stop alpha.previous 15",
         "create alpha",
         "start alpha",
         WAIT,
@@ -260,7 +260,7 @@ def test_a_stopped_server_comes_back_stopped(lab: Lab) -> None:
     lab.have(running=False)
     lab.engine.refuse = {"create alpha": "no such image"}
     with pytest.raises(StartError) as error:
-        lab.carry_out("recreate", "start")
+        lab.carry_out("recreate")
     assert str(error.value).endswith("The previous container was put back, stopped as it was.")
     assert not lab.engine.there["alpha"]["State"]["Running"]
 
@@ -282,8 +282,8 @@ def test_a_cut_off_replacement_is_undone_and_done_again(lab: Lab) -> None:
     assert lab.engine.calls[:4] == [
         "remove alpha",
         "rename alpha.previous alpha",
-        "stop alpha 15",
         "rename alpha alpha.previous",
+        "restart policy of alpha.previous no",
     ]
     assert list(lab.engine.there) == ["alpha"]
 
@@ -363,3 +363,59 @@ def test_somebody_elses_container(engine: t.Any) -> None:
     )
     engine.add("beta", _container.create_body(SPEC))
     assert _lifecycle.look(engine, "beta").previous is None
+
+
+def test_a_full_disk_keeps_no_previous_server_from_coming_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.have()
+    _keys.write_directory(lab.directory, _keys.files_of(["sk-old"]))
+    lab.failures = [NOT_READY]
+    write, written = _keys._write_private, []
+
+    def full_from_the_second_time(path: str, text: str) -> None:
+        written.append(path)
+        if len(written) > 2:
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(_keys, "_write_private", full_from_the_second_time)
+    with pytest.raises(StartError) as error:
+        lab.carry_out("recreate", "start")
+    assert error.value.rolled_back
+    assert "was put back and serves again" in str(error.value)
+    assert "could not be brought back: the keys in" in str(error.value)
+    assert lab.engine.there["alpha"]["Id"] == "old alpha"
+    assert lab.engine.there["alpha"]["State"]["Running"]
+
+
+def test_keys_that_cannot_be_written_put_the_previous_server_back(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: str, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    lab.have()
+    monkeypatch.setattr(_keys, "_write_private", full)
+    with pytest.raises(StartError, match="cannot be written: No space left on device; make room") as error:
+        lab.carry_out("recreate", "start")
+    assert error.value.rolled_back
+    assert lab.engine.there["alpha"]["State"]["Running"]
+
+
+def test_a_fault_of_the_collection_itself_puts_the_previous_server_back(lab: Lab) -> None:
+    lab.have()
+    lab.failures = [KeyError("surprise")]
+    with pytest.raises(StartError, match="KeyError: 'surprise'") as error:
+        lab.carry_out("recreate", "start")
+    assert error.value.rolled_back
+
+
+def test_a_restore_that_is_out_of_date_removes_nothing(lab: Lab) -> None:
+    lab.have()
+    with pytest.raises(EngineError, match=r"alpha\.previous is gone, so there is nothing to put back"):
+        lab.carry_out("restore_previous", "recreate", "start")
+    assert lab.engine.there["alpha"]["Id"] == "old alpha"
+
+
+def test_a_new_container_tells_which_keys_it_has(lab: Lab) -> None:
+    lab.carry_out("create", "start")
+    label = lab.engine.there["alpha"]["Config"]["Labels"][_container.LABEL_KEYS]
+    assert _keys.matches(label, _keys.files_of(["sk-new"]))
+    assert not _keys.matches(label, _keys.files_of(["sk-old"]))

@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import socket
+import threading
+import time
 import typing as t
 
 import pytest
@@ -141,3 +144,62 @@ def test_metrics(text: str, load: tuple[t.Any, ...], capacity: tuple[t.Any, ...]
     found = _probe.load(samples)
     assert (found["running"], found["waiting"], found["kv_cache_usage"]) == load
     assert tuple(_probe.capacity(samples).values()) == capacity
+
+
+@pytest.mark.parametrize("value", ["+Inf", "-Inf", "NaN", "1e999", "abc"])
+def test_numbers_that_cannot_be_reckoned_with_are_left_out(value: str) -> None:
+    text = f"vllm:num_requests_running {value}\nvllm:num_requests_waiting 2\n"
+    busy = _probe.load(_probe.parse_metrics(text))
+    assert (busy["running"], busy["waiting"]) == (None, 2)
+    names = ("kv_cache_size_tokens", "num_gpu_blocks", "block_size", "kv_cache_max_concurrency")
+    labels = ",".join(f'{name}="{value}"' for name in names)
+    said = _probe.capacity(_probe.parse_metrics("vllm:cache_config_info{" + labels + "} 1\n"))
+    assert said == {"kv_cache_tokens": None, "max_concurrency": None}
+
+
+def test_numbers_whose_sum_is_too_large_are_left_out() -> None:
+    text = 'vllm:num_requests_running{a="1"} 1e308\nvllm:num_requests_running{a="2"} 1e308\n'
+    assert _probe.load(_probe.parse_metrics(text))["running"] is None
+    labels = 'num_gpu_blocks="1e308",block_size="1e308"'
+    said = _probe.capacity(_probe.parse_metrics("vllm:cache_config_info{" + labels + "} 1\n"))
+    assert said["kv_cache_tokens"] is None
+
+
+def test_an_answer_without_an_end_is_refused(vllm: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_probe, "ANSWER_LIMIT", 1000)
+    vllm.answers = {"/metrics": (200, "x" * 2000)}
+    with pytest.raises(ServerError, match="the answer is larger than 1000 bytes"):
+        Server("127.0.0.1", vllm.port).metrics()
+
+
+def test_a_byte_now_and_then_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        stop = threading.Event()
+
+        def trickle() -> None:
+            connection, _address = listening.accept()
+            with connection, contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                while not stop.wait(0.05):
+                    connection.sendall(b"X-A: b\r\n")
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        begun = time.monotonic()
+        with pytest.raises(ServerError):
+            Server("127.0.0.1", listening.getsockname()[1]).request("GET", "/health", timeout=0.4)
+        assert time.monotonic() - begun < 2
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("answer", ["[" * 100_000, '{"data": ["a"]}', "7", "null"])
+def test_odd_lists_of_models_end_in_a_clear_word(vllm: t.Any, answer: str) -> None:
+    vllm.answers = {"/v1/models": (200, answer)}
+    with pytest.raises(ServerError, match="answered something else"):
+        Server("127.0.0.1", vllm.port).models()
+
+
+def test_an_odd_length_of_the_context_is_none(vllm: t.Any) -> None:
+    vllm.answers = {"/v1/models": (200, {"data": [{"id": 1, "max_model_len": "x"}]})}
+    assert Server("127.0.0.1", vllm.port).models() == [{"id": "1", "root": None, "max_model_len": None}]
