@@ -504,6 +504,7 @@ _NEVER = (
     ("publish_all_ports", "PublishAllPorts"),
     ("auto_remove", "AutoRemove"),
 )
+_NOTHING: tuple[t.Any, ...] = (None, False, 0, "", [], {})
 # What a container has from its image unless somebody gave it another one.
 _FROM_IMAGE = (("user", "User"), ("healthcheck", "Healthcheck"), ("working_dir", "WorkingDir"))
 
@@ -514,7 +515,8 @@ def drift(inspect: t.Mapping[str, t.Any], name: str, image: t.Mapping[str, t.Any
     ``image`` is the one it was made from, None when that has gone.
     """
     config, host = inspect.get("Config") or {}, inspect.get("HostConfig") or {}
-    changes = [Change(option, host[key], None) for option, key in _NEVER if host.get(key)]
+    # Podman writes out that a namespace is the container's own; Docker leaves that empty.
+    changes = [Change(option, host[key], None) for option, key in _NEVER if host.get(key) not in (*_NOTHING, "private")]
     of_image = (image or {}).get("Config") or {}
     for option, key in _FROM_IMAGE:
         if image is not None and (config.get(key) or None) != (of_image.get(key) or None):

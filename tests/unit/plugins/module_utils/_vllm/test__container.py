@@ -369,6 +369,9 @@ IMAGE = {"Config": {"WorkingDir": "/vllm-workspace", "User": "", "Healthcheck": 
 def test_a_container_as_it_was_made_has_not_drifted() -> None:
     assert _container.drift(RECORDED, "alpha", IMAGE) == []
     assert _container.drift(RECORDED, "alpha", None) == []
+    podman = copy.deepcopy(RECORDED)
+    podman["HostConfig"].update(PidMode="private", UTSMode="private", Devices=[], Tmpfs={})
+    assert _container.drift(podman, "alpha", IMAGE) == []
 
 
 @pytest.mark.parametrize(
