@@ -21,12 +21,19 @@ description:
     once, as hard links.
   - An interrupted run leaves what it fetched in C(.staging) and the next one goes on from there. A release that lost
     or changed a file is repaired by fetching just that file.
-  - Files that somebody put into C(<root>/<organization>/<name>/) by hand, such as a download made before, are taken as
-    hard links after their contents were verified, and not fetched again.
+  - Files that somebody put into C(<root>/<organization>/<name>/) by hand, such as a download made before, are not
+    fetched again. Their contents are verified, and they are taken as hard links where they belong to the user that this
+    runs as, nobody else can write them and they have no name outside of that folder. Others are copied, because who
+    can still write them could change what a server reads.
+  - Where this runs as root, the folders C(<root>/<organization>/) and C(<root>/<organization>/<name>/) become root's
+    own. A link in the place of one of them is refused.
   - A full commit id whose release is on the host needs no request at all. A branch or tag that did not move needs
     one.
+  - When the hub cannot be asked and the release is there that the revision was when it was asked last, that one is
+    used, with a warning, see O(require_hub).
   - Requests to list files and refs are tried 4 times, with pauses of 1, 2 and 4 seconds or what the hub asks for (at
-    most 60), when there is no answer, too many requests or an error of the server.
+    most 60, or 300 after too many requests), when there is no answer, too many requests or an error of the server.
+    They are tried twice when the model can be used without an answer. An answer may take 10 minutes as a whole.
 options:
   repo:
     description: The repository, as C(<organization>/<name>).
@@ -134,6 +141,8 @@ options:
     description:
       - Access token for private repositories.
       - It is kept in memory. It reaches git by its environment, and is never part of a command line, a URL or a file.
+      - Blanks and newlines around it are left out. One that no HTTP header can carry is refused.
+      - It is sent to O(endpoint) alone, and not to where a redirect or a list of files leads.
     type: str
   include:
     description:
@@ -195,10 +204,20 @@ options:
       - Hosts in the environment's C(no_proxy), and O(no_proxy), are reached without it.
     type: str
   no_proxy:
-    description: Hosts and domains that are reached without the proxy.
+    description:
+      - Hosts that are reached without the proxy, as V(hub.example.com) or V(.example.com) for all below it,
+        V(*.example.com), V(10.0.0.5), V(10.0.0.0/8), V(10.*) or V(*). What is none of these is refused.
+      - Networks mean endpoints that are given by their address, as no name is looked up for them.
     type: list
     elements: str
     default: []
+  require_hub:
+    description:
+      - Whether to fail when the hub cannot be asked which commit a revision is.
+      - Otherwise the release is used that the revision was when it was asked last, if it is on the host and sound. A
+        hub that answers and has no such repository or revision, or refuses the token, is an error in any case.
+    type: bool
+    default: false
   release:
     description: With O(state=absent), the digest of the one release to remove in place of the whole model.
     type: str
@@ -231,8 +250,8 @@ notes:
   - Credentials that other tools have stored on the host are not used, nor is the C(.gitconfig) of the user.
   - Files are checked for being what they claim. A Git LFS pointer in place of a file, or a safetensors file whose
     header does not fit its size, is refused even if the hub lists it so.
-  - A listing that holds an absolute path, a path with V(..), a backslash or a control character is refused as a
-    whole.
+  - A listing in which a wanted file has an absolute path, a path with V(..), a backslash or a control character is
+    refused as a whole. Files that O(include) and O(exclude) leave out may have any path.
 requirements:
   - modelscope-hub 0.5.1 (with O(source=modelscope), to fetch), which the role
     P(private_llm.fleet.model_download#role) installs. What another version has fetched is read again to verify it.
@@ -377,7 +396,8 @@ bytes_missing:
   type: int
   returned: always
 bytes_needed:
-  description: The space that fetching them takes, less what an interrupted run has taken already.
+  description: The space that fetching them takes, less what an interrupted run has taken already, and that of files on
+    the host that have to be copied.
   type: int
   returned: always
 bytes_downloaded:
@@ -421,6 +441,11 @@ actions:
     - download 7 files, 16.4 GB
     - publish release 0a4c5b1e0c3f
     - let current name release 0a4c5b1e0c3f
+revision_checked:
+  description: Whether it was known that the revision is this commit. False when the hub could not be asked and the
+    release on the host is used without that, see O(require_hub).
+  type: bool
+  returned: always
 settled:
   description:
     - Whether there was nothing at all to do, so that a run after a look in check mode can be spared.
@@ -430,7 +455,10 @@ settled:
   returned: always
 """
 
+import dataclasses
 import os
+import re
+import shutil
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -439,25 +467,38 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._apply impo
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._candidates import Candidate, Fetcher
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
     HubError,
+    HubUnavailable,
     Selection,
     check_endpoint,
     check_entries,
+    check_path,
+    check_patterns,
     check_repo,
+    check_revision,
     digest_of,
+    human,
     total_size,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import users_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target, make_plan
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._proxy import (
+    check_no_proxy,
+    check_proxy,
+    environment,
+    secrets_of,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
     Access,
     MissingProgram,
     Resolution,
     Source,
     Throttle,
+    is_full_disk,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore, Release
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
+from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret
 
 # What only some runs need is imported where it is needed: importing is most of what a run costs that changes nothing.
 SOURCES = ["modelscope", "huggingface", "git_lfs", "archive"]
@@ -466,6 +507,17 @@ ENDPOINTS = {
     "huggingface": "https://huggingface.co",
     "git_lfs": "https://www.modelscope.cn",
 }
+# The least and the most that a number may be. The most is what a timer, a lock or a pool of threads can still take.
+BOUNDS = {
+    "keep": (0, 1_000_000),
+    "workers": (1, 256),
+    "retries": (1, 1_000),
+    "timeout": (1, 86_400),
+    "lock_timeout": (0, 7 * 86_400),
+    "bandwidth": (0, 2**60),
+}
+# Requests to a hub that are made when its model is on the host and can be used without an answer.
+FEW_ATTEMPTS = 2
 
 
 class _Unlisted(MissingProgram):
@@ -485,15 +537,28 @@ class ModelSnapshot:
         self.progress = progress
         self.check = bool(module.check_mode)
         options = module.params
-        least_of = {"keep": 0, "workers": 1, "retries": 1, "timeout": 1, "lock_timeout": 0, "bandwidth": 0}
-        for name, least in least_of.items():
-            if options[name] < least:
-                raise HubError(f"{name} is {options[name]}, it cannot be less than {least}")
+        # Nobody should write a password into a URL; where somebody has, it is told to nobody.
+        for given in [options, *(options["sources"] or [])]:
+            for name in ("endpoint", "proxy"):
+                module.no_log_values.update(secrets_of(given.get(name)))
+        for name, (least, most) in BOUNDS.items():
+            if not least <= options[name] <= most:
+                raise HubError(f"{name} is {options[name]}, it cannot be less than {least} or more than {most}")
+        for name in ("root", "archive", "export", "ca_path"):
+            check_path(name, options[name])
+        if options["release"] and not re.fullmatch("[0-9a-f]{64}", options["release"]):
+            raise HubError(f"release {options['release']!r} is no digest of 64 digits, such as the key releases tells")
         self.options = options
         self.store = ModelStore(options["root"], options["repo"])
+        self.store.refuse_linked_folders()
         self.throttle = Throttle(options["bandwidth"])
-        self.selection = Selection(tuple(options["include"]), tuple(options["exclude"]))
+        self.selection = Selection(
+            check_patterns("include", options["include"]), check_patterns("exclude", options["exclude"])
+        )
+        self._use_proxy()
         self.candidates = [self._candidate(given) for given in options["sources"] or [options]]
+        # Why the hub could not be asked, when the run goes on with what is on the host.
+        self.unchecked: HubUnavailable | None = None
         self.result: dict[str, t.Any] = {
             "changed": False,
             "path": None,
@@ -515,6 +580,7 @@ class ModelSnapshot:
             "in_use": [],
             "actions": [],
             "settled": False,
+            "revision_checked": True,
             "diff": {"before": self._state(), "after": self._state()},
         }
 
@@ -584,18 +650,20 @@ class ModelSnapshot:
         self.result.update(source=chosen.source.name, endpoint=chosen.endpoint)
         if self.check:
             plan = self._plan(target)
-            self.store.check_free_space(needed_bytes(self.store, target, plan.missing))
+            self._refuse_unchecked(plan)
+            self.store.check_free_space(needed_bytes(self.store, target, plan.missing, plan.copied))
             self._describe(chosen, target, plan)
             return
         fetcher = Fetcher(chosen, self.candidates, self.selection)
         while True:
             with self._locked():
                 plan = self._plan(target)
+                self._refuse_unchecked(plan)
                 # What is on the host may turn out to be damaged, so any broken file may have to be fetched.
                 if prepared or not plan.broken:
                     self._describe(chosen, target, plan)
                     self.result["bytes_downloaded"] = apply_plan(
-                        self.store, fetcher, target, plan, self.progress.update
+                        self.store, fetcher, target, plan, self.progress.update, self.module.warn
                     )
                     self.result["releases"] = self._digests()
                     self._export(target.digest)
@@ -604,14 +672,45 @@ class ModelSnapshot:
             self._prepare()
             prepared = True
 
+    def _refuse_unchecked(self, plan: Plan) -> None:
+        """Tell that the revision could not be checked; raise when the hub is needed for more than that."""
+        if self.unchecked is None:
+            return
+        if plan.missing:
+            raise HubError(
+                f"{self.unchecked}; {self.store.repo} is on the host, but {len(plan.missing)} of its files are missing "
+                "or damaged and have to come from there"
+            )
+        self.result["revision_checked"] = False
+
+    def _use_proxy(self) -> None:
+        """Let everything that this module starts or imports use the proxy; hosts in no_proxy are reached without it."""
+        options = self.options
+        proxy, direct = check_proxy(options["proxy"]), check_no_proxy(options["no_proxy"])
+        urls = [given["endpoint"] or ENDPOINTS.get(given["source"]) for given in options["sources"] or [options]]
+        os.environ.update(environment(proxy, direct, [check_endpoint(url) for url in urls if url], os.environ))
+
+    def _token(self, given: dict[str, t.Any]) -> str | None:
+        """The token of a source, as a header can carry it."""
+        if not (given["token"] or "").strip():
+            return None
+        try:
+            token = header_secret(given["token"], "token")
+        except ValueError as error:
+            raise HubError(str(error)) from None
+        # Masked in this form, too: blanks around it are gone.
+        self.module.no_log_values.add(token)
+        return token
+
     def _candidate(self, given: dict[str, t.Any]) -> Candidate:
         """A source as an option describes it."""
         kind, options = given["source"], self.options
         repo = check_repo(given["repo"] or options["repo"])
-        revision = given["revision"] or options["revision"]
+        revision = check_revision(given["revision"] or options["revision"])
         if kind == "archive":
             if not given["archive"]:
                 raise HubError("source archive needs archive, the folder or tar file that holds the release")
+            check_path("archive", given["archive"])
             from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
 
             return Candidate(Archive(given["archive"]), given["archive"], repo, revision)
@@ -620,14 +719,20 @@ class ModelSnapshot:
         access = Access(
             endpoint=check_endpoint(given["endpoint"] or ENDPOINTS[kind]),
             repo=repo,
-            token=given["token"] or None,
+            token=self._token(given),
             timeout=options["timeout"],
             retries=options["retries"],
             workers=options["workers"],
             ca_path=options["ca_path"],
             throttle=self.throttle,
         )
+        if not options["require_hub"] and self._on_host(kind, repo, revision):
+            access = dataclasses.replace(access, attempts=FEW_ATTEMPTS)
         return Candidate(self._source(kind, access), access.endpoint, repo, revision)
+
+    def _on_host(self, kind: str, repo: str, revision: str | None) -> tuple[Release, Origin] | None:
+        """The release on the host that was the wanted one when the hub was asked last."""
+        return self.store.last_known(kind, repo, revision, self.selection.include, self.selection.exclude)
 
     def _source(self, kind: str, access: Access) -> Source:
         if kind == "git_lfs":
@@ -638,7 +743,8 @@ class ModelSnapshot:
         if kind == "huggingface":
             from ansible_collections.private_llm.fleet.plugins.module_utils._hub._huggingface_source import HuggingFace
 
-            return HuggingFace(access, self.module.tmpdir, self._require)
+            shelf = None if self.check else self.store.shelf()
+            return HuggingFace(access, self.module.tmpdir, self._require, shelf)
         from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
 
         return ModelScope(access, self.module.tmpdir, self._require)
@@ -668,9 +774,25 @@ class ModelSnapshot:
             if isinstance(asked, Target):
                 return candidate, asked
             reasons.append(asked)
+        for candidate, reason in zip(self.candidates, reasons):
+            held = isinstance(reason, HubUnavailable) and self._held(candidate)
+            if held:
+                self.unchecked = t.cast(HubUnavailable, reason)
+                return candidate, held
         if len(reasons) == 1 or isinstance(reasons[0], _Unlisted):
             raise reasons[0]
         raise HubError("no source has it: " + "; then ".join(map(str, reasons)))
+
+    def _held(self, candidate: Candidate) -> Target | None:
+        """The target, when a release on the host was what is asked for when its hub answered last."""
+        if self.options["require_hub"]:
+            return None
+        found = self._on_host(candidate.source.name, candidate.repo, candidate.revision)
+        if found is None or found[0].manifest is None:
+            return None
+        release, origin = found
+        resolution = Resolution(candidate.revision or origin.revision, origin.commit)
+        return Target(resolution, origin, release.digest, tuple(found[0].manifest.entries))
 
     def _ask(self, candidate: Candidate) -> Target | HubError:
         """What a candidate says is wanted, or why it does not say so."""
@@ -710,7 +832,8 @@ class ModelSnapshot:
             if self.check:
                 raise _Unlisted(candidate, resolution, error) from error
             raise
-        entries = tuple(self.selection.of(check_entries(listed, where), where))
+        # What is not wanted may be odd; it is chosen first and looked at then.
+        entries = tuple(check_entries(self.selection.of(listed, where) if listed else listed, where))
         digest = digest_of(entries)
         from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
 
@@ -778,7 +901,7 @@ class ModelSnapshot:
             bytes_total=total_size(target.entries),
             missing=[entry.path for entry in plan.missing],
             bytes_missing=total_size(plan.missing),
-            bytes_needed=needed_bytes(self.store, target, plan.missing),
+            bytes_needed=needed_bytes(self.store, target, plan.missing, plan.copied),
             releases=releases,
             in_use=list(plan.held),
             actions=actions,
@@ -815,16 +938,6 @@ class ModelSnapshot:
     def _locked(self) -> t.ContextManager[None]:
         waiting = f"waiting for another run that works on {self.store.repo}"
         return self.store.locked(self.options["lock_timeout"], lambda: self.progress.update(waiting))
-
-
-def set_proxy(proxy: str | None, direct: t.Sequence[str]) -> None:
-    """Let everything that this module starts or imports use the proxy; hosts in ``direct`` are reached without it."""
-    for name in ("http_proxy", "https_proxy"):
-        if proxy:
-            os.environ[name] = os.environ[name.upper()] = proxy
-    if direct:
-        before = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-        os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [before, *direct]))
 
 
 def main() -> None:
@@ -864,6 +977,7 @@ def main() -> None:
             "bandwidth": {"type": "bytes", "default": "0"},
             "proxy": {"type": "str", "no_log": True},
             "no_proxy": {"type": "list", "elements": "str", "default": []},
+            "require_hub": {"type": "bool", "default": False},
             "release": {"type": "str"},
             "ca_path": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
@@ -871,16 +985,33 @@ def main() -> None:
         mutually_exclusive=[("sources", "endpoint"), ("sources", "token"), ("sources", "archive")],
         supports_check_mode=True,
     )
-    set_proxy(module.params["proxy"], module.params["no_proxy"])
     identity = f"{module.params['root']}/{module.params['repo']}"
     with Progress("model_snapshot", identity) as progress:
         try:
-            result = ModelSnapshot(module, progress).run()
+            snapshot = ModelSnapshot(module, progress)
+            result = snapshot.run()
         except HubError as error:
             module.fail_json(msg=str(error))
         except OSError as error:
-            module.fail_json(msg=f"{module.params['repo']} in {module.params['root']}: {error}")
+            module.fail_json(msg=f"{module.params['repo']} in {module.params['root']}: {_reason(error)}")
+    if snapshot.unchecked:
+        module.warn(
+            f"{module.params['repo']}: the release on the host is used, and whether revision {result['revision']} has "
+            f"moved could not be checked: {snapshot.unchecked}. Set require_hub to fail in place of that"
+        )
     module.exit_json(**result)
+
+
+def _reason(error: OSError) -> str:
+    """Why a file could not be read or written, for a person."""
+    place = f" ({error.filename})" if error.filename else ""
+    if not is_full_disk(error):
+        return str(error)
+    try:
+        free = f", which has {human(shutil.disk_usage(os.path.dirname(error.filename)).free)} free"
+    except (OSError, TypeError, ValueError):
+        free = ""
+    return f"no space is left on the disk{place}{free}; make room and run again, which goes on from what was fetched"
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     MANIFEST_NAME,
     Entry,
     HubError,
+    check_entries,
     human,
     total_size,
 )
@@ -35,6 +36,9 @@ if t.TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
 
 display = Display()
+
+# What a look ahead says better than the run after it, which finds the files brought.
+BROUGHT = ("missing", "bytes_missing", "bytes_needed", "actions")
 
 
 def place_of(digest: str) -> str:
@@ -71,10 +75,8 @@ class Carrying:
         look = self._ask_module()
         if look.get("failed"):
             return  # the module will say why
+        entries, folder = self._wanted(look)
         self._look = look
-        missing = set(look["missing"])
-        entries = [Entry(**item) for item in look["files"] if item["path"] in missing]
-        folder = os.path.join(os.path.dirname(look["path"]), STAGING, place_of(look["digest"]))
         host, repo = self._task_vars.get("inventory_hostname", ""), self._action._task.args.get("repo")
         scratch = tempfile.mkdtemp(dir=constants.DEFAULT_LOCAL_TMP)
         try:
@@ -88,13 +90,37 @@ class Carrying:
         finally:
             shutil.rmtree(scratch)
 
+    def _wanted(self, look: t.Mapping[str, t.Any]) -> tuple[list[Entry], str]:
+        """The files that the host asks for, and the folder on it that takes them.
+
+        The host may be in other hands, so what it says is looked at: a path of it must lead nowhere here.
+        """
+        try:
+            missing = set(look["missing"])
+            entries = [
+                Entry(str(item["path"]), int(item["size"]), str(item["sha256"]))
+                for item in look["files"]
+                if item["path"] in missing
+            ]
+            folder = os.path.join(os.path.dirname(str(look["path"])), STAGING, place_of(str(look["digest"])))
+            brought: dict[str, t.Any] = {key: look[key] for key in BROUGHT}
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise HubError(
+                f"the host did not say as expected which files of {self._path} it lacks: {error!r}"
+            ) from error
+        if not isinstance(brought["bytes_missing"], int):
+            raise HubError(f"the host did not say as expected which files of {self._path} it lacks")
+        return (check_entries(entries, "the host") if entries else []), folder
+
     def named_as_here(self, result: dict[str, t.Any]) -> dict[str, t.Any]:
         """The result with what was brought, and the archive's own path where the module knows that of its manifest."""
         if self._look and not result.get("failed"):
-            brought = {key: self._look[key] for key in ("missing", "bytes_missing", "bytes_needed", "actions")}
+            brought = {key: self._look[key] for key in BROUGHT}
             result = {**result, **brought, "bytes_downloaded": self._look["bytes_missing"]}
         return {
-            key: value.replace(self._place, self._path) if key in ("msg", "endpoint") and value else value
+            key: value.replace(self._place, self._path)
+            if key in ("msg", "endpoint") and isinstance(value, str) and self._place
+            else value
             for key, value in result.items()
         }
 

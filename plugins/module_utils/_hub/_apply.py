@@ -25,7 +25,6 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import (
     ModelStore,
     left_over,
-    link_or_copy,
     partial_size,
     put_in_place,
     refuse_links,
@@ -65,52 +64,82 @@ class Supplier(t.Protocol):
         """Fetch files; returns the bytes that came."""
 
 
-def apply_plan(store: ModelStore, source: Supplier, target: Target, plan: Plan, report: Report) -> int:
-    """Do what the plan says, under the lock of the model's folder. Returns the bytes that came from the hub."""
+def _no_warning(text: str) -> None:
+    """Say nothing."""
+
+
+def apply_plan(
+    store: ModelStore,
+    source: Supplier,
+    target: Target,
+    plan: Plan,
+    report: Report,
+    warn: t.Callable[[str], None] = _no_warning,
+) -> int:
+    """Do what the plan says, under the lock of the model's folder. Returns the bytes that came from the hub.
+
+    ``warn`` is told of what failed once the release was in use: the run has done what it was for.
+    """
+    store.take_over(plan.open_to_others)
     store.sweep()
     downloaded = 0
     if plan.broken or not plan.published:
-        downloaded = _supply(store, source, target, plan.broken, report)
+        downloaded = _supply(store, source, target, plan, report)
         report("publishing", None, None)
         with store.links_changing():
             if plan.published:
                 _repair(store, target, plan.broken)
             else:
                 store.publish(target.digest, target.origin, target.entries)
-    if plan.published and (plan.restamp or plan.broken):
-        _restamp(store, target)
-    _note_origin(store, target)
+    with _courtesy("noting what the release is known to be", warn):
+        if plan.published and (plan.restamp or plan.broken):
+            _restamp(store, target)
+        _note_origin(store, target)
     if plan.switch:
         store.switch(target.digest)
     for digest in plan.prune:
         release = store.release(digest)
         if release:
-            store.remove_release(release)
-    store.clear_staging()
+            with _courtesy(f"removing release {digest[:12]}", warn):
+                store.remove_release(release)
+    with _courtesy(f"clearing {store.staging_root}", warn):
+        store.clear_staging()
     return downloaded
 
 
-def needed_bytes(store: ModelStore, target: Target, missing: t.Sequence[Entry]) -> int:
-    """The space that fetching takes, less what an interrupted run has taken already."""
+@contextlib.contextmanager
+def _courtesy(what: str, warn: t.Callable[[str], None]) -> t.Iterator[None]:
+    """Let a failure be a warning: what is asked for is there without this, and the next run does it again."""
+    try:
+        yield
+    except OSError as error:
+        warn(f"{what} failed: {error}; the next run tries it again")
+
+
+def needed_bytes(store: ModelStore, target: Target, missing: t.Sequence[Entry], copied: t.Sequence[Entry] = ()) -> int:
+    """The space that fetching and copying take, less what an interrupted run has taken already."""
     staging = store.staging_path(target.digest)
     parts = sum(size_of(os.path.join(staging, entry.path + PART)) for entry in missing)
-    return max(0, total_size(missing) - parts)
+    return max(0, total_size(missing) - parts) + total_size(copied)
 
 
-def _supply(store: ModelStore, source: Supplier, target: Target, entries: t.Sequence[Entry], report: Report) -> int:
+def _supply(store: ModelStore, source: Supplier, target: Target, plan: Plan, report: Report) -> int:
     """Have every entry in the staging folder, verified. Whatever is on this host already is not fetched."""
-    staging = store.staging_path(target.digest)
+    staging, entries = store.staging_path(target.digest), plan.broken
     for folder in (staging, store.release_path(target.digest)):
         refuse_links(folder, store.path, [entry.path for entry in entries])
-    os.makedirs(staging, exist_ok=True)
+    store.make_staging(target.digest)
+    store.check_free_space(needed_bytes(store, target, (), plan.copied))
     sound = _sound(staging, entries, report)
     donors = store.donors({os.path.join(store.release_path(target.digest), entry.path) for entry in entries})
     folders = [folder for folder in store.leftovers() if folder != staging]
+    names = store.names()
     with store.links_changing():
         for entry in entries:
-            donor = donors.get((entry.sha256, entry.size)) or left_over(folders, entry)
+            own = [store.release_path(target.digest)] if entry.path in plan.foreign else []
+            donor = donors.get((entry.sha256, entry.size)) or left_over([*own, *folders], entry)
             if entry not in sound and donor:
-                link_or_copy(donor, os.path.join(staging, entry.path))
+                names.take(donor, os.path.join(staging, entry.path))
     sound |= _sound(staging, [entry for entry in entries if entry not in sound], report)
     missing = [entry for entry in entries if entry not in sound]
     if not missing:
@@ -255,3 +284,5 @@ def _note_origin(store: ModelStore, target: Target) -> None:
         manifest = manifest.with_origin(origin)
     if manifest != release.manifest:
         write_manifest(release.path, manifest)
+    for path, changed in store.outdated(target.digest, target.origin).items():
+        write_manifest(path, changed)

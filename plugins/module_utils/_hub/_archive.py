@@ -82,7 +82,11 @@ class Archive:
 
     def _copied(self, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]) -> t.Iterator[Entry]:
         """Copy files out, and say which one is there."""
-        self._read_manifest()
+        # Whoever asks may have the entries from elsewhere. Only those of the manifest are known to stay in the folder.
+        listed = set(self._read_manifest().entries)
+        strange = sorted(entry.path for entry in entries if entry not in listed)
+        if strange:
+            raise HubError(f"the archive {self._path} does not list {strange[0]!r} as it is wanted; nothing was copied")
         wanted = {entry.path: entry for entry in entries}
         copied = 0
         try:
@@ -140,6 +144,8 @@ class Archive:
                     with open(path, "rb", buffering=0) as stream:
                         yield name, stream
             return
+        if os.path.exists(self._path) and not os.path.isfile(self._path):
+            raise HubError(f"the archive {self._path} is neither a file nor a folder")
         with tarfile.open(self._path, "r:*") as tar:
             for member in tar:
                 content = tar.extractfile(member) if member.isreg() else None

@@ -11,6 +11,7 @@ import fnmatch
 import hashlib
 import re
 import typing as t
+from urllib.parse import urlsplit
 
 # The store keeps its own record of a release under this name.
 MANIFEST_NAME = ".manifest.json"
@@ -22,6 +23,10 @@ _REPO = re.compile(r"\w[\w.\-]*/\w[\w.\-]*")
 
 class HubError(ValueError):
     """Something about a model, its hub or its store is not as it must be; the text says what and what to do."""
+
+
+class HubUnavailable(HubError):
+    """The hub did not answer, or something else answered in its place: what it has cannot be known now."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,18 +52,66 @@ def human(size: int) -> str:
 
 def check_repo(repo: str) -> str:
     """Return ``repo`` when it is ``<organization>/<name>`` and safe as two folders; else raise."""
-    if not _REPO.fullmatch(repo) or ".." in repo:
+    too_long = any(len(part.encode("utf-8", "replace")) > 255 for part in repo.split("/"))
+    if not _REPO.fullmatch(repo) or ".." in repo or too_long:
         raise HubError(f"repo {repo!r} is no <organization>/<name>, such as Qwen/Qwen3-8B")
     return repo
 
 
 def check_endpoint(endpoint: str) -> str:
     """Return ``endpoint`` without its last slash when it is a plain http(s) URL; else raise."""
-    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", endpoint):
-        raise HubError(f"endpoint {endpoint!r} is no URL such as https://hub.example.com")
     if "@" in endpoint:
         raise HubError("endpoint holds a user or a password; give the token in the option token, where it stays secret")
+    plain = re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", endpoint) and endpoint.isascii() and endpoint.isprintable()
+    if not plain or not has_host(endpoint):
+        raise HubError(f"endpoint {endpoint!r} is no URL such as https://hub.example.com")
     return endpoint.rstrip("/")
+
+
+def has_host(url: str) -> bool:
+    """Whether a URL names a host, and a port that there can be if it names one."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def check_revision(revision: str | None) -> str | None:
+    """Return the name of a branch, tag or commit as git allows it, None for none; else raise."""
+    if not revision:
+        return None
+    # git check-ref-format(1)
+    fit = re.fullmatch(r"[^\s\x00-\x20\x7f-\x9f~^:?*\[\\]+", revision) and _is_unicode(revision)
+    if not fit or ".." in revision or revision.startswith(("-", "/")) or len(revision.encode("utf-8")) > 255:
+        raise HubError(
+            f"revision {revision!r} cannot be the name of a branch, tag or commit; look for blanks and newlines in it"
+        )
+    return revision
+
+
+def check_path(name: str, path: str | None) -> None:
+    """Raise when the path in the option ``name`` cannot be that of a file."""
+    if path and (_CONTROL.search(path) or not _is_unicode(path)):
+        raise HubError(f"{name} {path!r} holds a character that no path here may have; give a path of plain text")
+
+
+def check_patterns(name: str, patterns: t.Sequence[str]) -> tuple[str, ...]:
+    """Return shell patterns when each can match a path; else raise."""
+    for pattern in patterns:
+        if not pattern or _CONTROL.search(pattern) or not _is_unicode(pattern):
+            raise HubError(
+                f"{name} holds the pattern {pattern!r}, which matches no path; use patterns such as *.safetensors"
+            )
+    return tuple(patterns)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def unsafe_because(path: str) -> str:
@@ -78,10 +131,9 @@ def unsafe_because(path: str) -> str:
         return "it has an empty part"
     if parts[0] in (MANIFEST_NAME, ".git"):
         return "the name is reserved"
-    try:
-        too_long = max(len(part.encode("utf-8")) for part in parts) > 255
-    except UnicodeEncodeError:
+    if not _is_unicode(path):
         return "it is no valid Unicode text"
+    too_long = max(len(part.encode("utf-8")) for part in parts) > 255
     return "a part of it is longer than a file name may be" if too_long else ""
 
 
@@ -92,10 +144,14 @@ def check_entries(entries: t.Iterable[Entry], where: str) -> list[Entry]:
         reason = unsafe_because(entry.path)
         if reason:
             raise HubError(
-                f"{where} lists the file {entry.path!r}, which is refused because {reason}; nothing was downloaded"
+                f"{where} lists the file {entry.path!r}, which is refused because {reason}; nothing was downloaded. "
+                "Leave it out with exclude if it is not needed"
             )
         if entry.size < 0 or not _SHA256.fullmatch(entry.sha256):
-            raise HubError(f"{where} lists {entry.path!r} without a size or a SHA-256, so it cannot be verified")
+            raise HubError(
+                f"{where} lists {entry.path!r} without a size or a SHA-256, so it cannot be verified; leave it out "
+                "with exclude if it is not needed"
+            )
         if known.setdefault(entry.path, entry) != entry:
             raise HubError(f"{where} lists {entry.path!r} twice, with different contents")
     for path in known:

@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, is_commit
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, HubUnavailable, is_commit
 
 REGULAR_MODES = ("100644", "100755")
 
@@ -49,7 +49,7 @@ def _packets(body: bytes) -> t.Iterator[bytes]:
         try:
             length = int(body[position : position + 4], 16)
         except ValueError as error:
-            raise HubError("the answer is not that of a git server; check the endpoint") from error
+            raise HubUnavailable("the answer is not that of a git server; check the endpoint") from error
         if length > 4:
             yield body[position + 4 : position + length].rstrip(b"\n")
         position += max(length, 4)
@@ -59,14 +59,14 @@ def parse_refs(body: bytes) -> Refs:
     """The refs in the answer of a server that speaks the smart protocol."""
     packets = list(_packets(body))
     if not packets or packets[0] != b"# service=git-upload-pack":
-        raise HubError("the answer is not that of a git server; check the endpoint")
+        raise HubUnavailable("the answer is not that of a git server; check the endpoint")
     commits: dict[str, str] = {}
     head: str | None = None
     for packet in packets[1:]:
         line, _zero, capabilities = packet.partition(b"\0")
         for capability in capabilities.split(b" "):
             if capability.startswith(b"symref=HEAD:"):
-                head = capability[len(b"symref=HEAD:") :].decode()
+                head = capability[len(b"symref=HEAD:") :].decode("utf-8", "replace")
         oid, _space, name = line.decode("utf-8", "replace").partition(" ")
         if not is_commit(oid):
             raise HubError("the git server names its commits in a way this collection does not know")

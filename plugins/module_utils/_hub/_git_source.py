@@ -27,6 +27,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     EVERYTHING,
     Entry,
     HubError,
+    HubUnavailable,
     Selection,
     is_commit,
 )
@@ -93,9 +94,15 @@ class GitLfs:
         access = self._access
         headers = {"Authorization": git.basic_authorization(access.token)} if access.token else {}
         try:
-            refs = git.parse_refs(transport.get(git.refs_url(self._url), headers, access.timeout, access.ca_path))
+            refs = git.parse_refs(
+                transport.get(
+                    git.refs_url(self._url), headers, access.timeout, access.ca_path, attempts=access.attempts
+                )
+            )
         except transport.TransportError as error:
-            raise HubError(f"{self._url}: {transport.explain(error, bool(access.token))}") from error
+            raise transport.failed(self._url, transport.explain(error, bool(access.token)), error) from error
+        except HubUnavailable as error:
+            raise HubUnavailable(f"{self._url}: {error}") from error
         except HubError as error:
             raise HubError(f"{self._url}: {error}") from error
         found = git.choose(refs, revision)
@@ -115,15 +122,28 @@ class GitLfs:
                 )
 
     def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
-        """Fetch the commit, and read what its files are: from the pointer where there is one, else from the content."""
+        """Fetch the commit, and read what its wanted files are: from the pointer if there is one, else the content."""
+        where = f"{self._url}, revision {resolution.revision}"
+        return self._entries(resolution, lambda paths: set(selection.choose(paths, where)))
+
+    def _entries(self, resolution: Resolution, choose: t.Callable[[t.Sequence[str]], t.Container[str]]) -> list[Entry]:
         self.prepare()
         commit = t.cast(str, resolution.commit)
         self._fetch_commit(commit, resolution.revision)
         entries = []
+        items = git.parse_tree(self._git("ls-tree", "-r", "-l", "-z", commit))
+        if not items:
+            raise HubError(f"{self._url}, revision {resolution.revision} lists no file")
+        wanted = choose([item.path for item in items])
         with _Blobs(self._command(), self._environment()) as blobs:
-            for item in git.parse_tree(self._git("ls-tree", "-r", "-l", "-z", commit)):
+            for item in items:
+                if item.path not in wanted:
+                    continue
                 if item.mode not in git.REGULAR_MODES:
-                    raise HubError(f"{self._url} holds {item.path!r}, which is no plain file but a link or a submodule")
+                    raise HubError(
+                        f"{self._url} holds {item.path!r}, which is no plain file but a link or a submodule; leave it "
+                        "out with exclude if it is not needed"
+                    )
                 self._blobs[item.path] = item
                 content = blobs.read(item.oid) if item.size <= POINTER_LIMIT else b""
                 pointer = parse_pointer(content)
@@ -145,8 +165,9 @@ class GitLfs:
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
     ) -> int:
         """Write small files from the commit, and let git-lfs fetch the objects of the others."""
-        if not self._blobs:
-            self.entries(resolution)
+        if not {entry.path for entry in entries} <= set(self._blobs):
+            paths = {entry.path for entry in entries}
+            self._entries(resolution, lambda listed: paths)
         with _Blobs(self._command(), self._environment()) as blobs:
             for entry in entries:
                 if entry.path not in self._pointers:

@@ -14,7 +14,7 @@ import sys
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, is_commit
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, HubUnavailable, is_commit
 
 DEFAULT_REVISION = "main"
 
@@ -22,12 +22,19 @@ DEFAULT_REVISION = "main"
 _sha1 = functools.partial(hashlib.sha1, usedforsecurity=False) if sys.version_info >= (3, 9) else hashlib.sha1
 
 
+# More files than any repository of models has; a list that goes on after them has no end.
+ROWS_LIMIT = 200_000
+
+
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A file in a listing. A small file that is kept in git itself has no SHA-256 there, only the name of its blob."""
+    """A file in a listing. A small file that is kept in git itself has no SHA-256 there, only the name of its blob.
+
+    ``size`` is None for what is no plain file, which is refused if it is wanted.
+    """
 
     path: str
-    size: int
+    size: int | None
     sha256: str | None
     blob: str
 
@@ -77,10 +84,19 @@ def parse_tree(body: bytes, what: str) -> list[Row]:
         lfs = item.get("lfs")
         sha256 = str(lfs.get("oid") or lfs.get("sha256") or "").lower() if isinstance(lfs, dict) else None
         size = lfs.get("size") if isinstance(lfs, dict) else item.get("size")
-        if item.get("type") != "file" or isinstance(size, bool) or not isinstance(size, int):
-            raise HubError(f"{what} names {path!r}, which is no plain file with a size")
-        rows.append(Row(path, size, sha256, str(item.get("oid") or "")))
+        plain = item.get("type") == "file" and isinstance(size, int) and not isinstance(size, bool)
+        rows.append(Row(path, size if plain else None, sha256, str(item.get("oid") or "")))
     return rows
+
+
+def refuse_unfit(rows: t.Iterable[Row], what: str) -> None:
+    """Raise when one of the wanted rows is no file that can be fetched."""
+    for row in rows:
+        if row.size is None:
+            raise HubError(
+                f"{what} names {row.path!r}, which is no plain file with a size; leave it out with exclude if it is "
+                "not needed"
+            )
 
 
 def check_small(content: bytes, row: Row, where: str) -> str:
@@ -98,7 +114,7 @@ def check_small(content: bytes, row: Row, where: str) -> str:
 def _json(body: bytes, what: str) -> t.Any:
     try:
         return json.loads(body.decode("utf-8"))
-    except ValueError as error:
-        raise HubError(
+    except (ValueError, RecursionError) as error:
+        raise HubUnavailable(
             f"{what} was not answered with JSON ({error}); is the endpoint a Hugging Face hub or a mirror of one?"
         ) from error

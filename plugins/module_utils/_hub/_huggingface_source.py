@@ -46,6 +46,13 @@ CHUNK = 1024 * 1024
 LONGEST_PAUSE = 30.0  # seconds
 NAMES_SHOWN = 5
 
+# What a mirror answers that knows the files of a hub but not its lists, such as a proxy for files alone.
+NO_ROUTE = (400, 404, 405, 501)
+TREE_HINT = (
+    "; it may be a mirror that serves files but no list of them (/api/models/…/tree). Use another endpoint, a git "
+    "server (source git_lfs) or an archive"
+)
+
 
 def sdk_environment(access: Access, folder: str) -> dict[str, str]:
     """The settings of the library; it reads them while it is imported. ``folder`` takes its home."""
@@ -64,16 +71,40 @@ def sdk_environment(access: Access, folder: str) -> dict[str, str]:
     return settings
 
 
+class Shelf(t.Protocol):
+    """Where small files that were read are kept when a run has to end early, by the names of their blobs."""
+
+    def keep(self, blobs: t.Mapping[str, bytes]) -> None:
+        """Keep contents, if that can be."""
+
+    def find(self, blob: str) -> bytes | None:
+        """The content that was kept under this name; whoever asks has to compare it."""
+
+
+class NoShelf:
+    """Keeps nothing."""
+
+    def keep(self, blobs: t.Mapping[str, bytes]) -> None:
+        """Forget them."""
+
+    def find(self, blob: str) -> bytes | None:
+        """Find nothing."""
+        return None
+
+
 class HuggingFace:
     """A repository on a Hugging Face hub, or on a mirror of one."""
 
     name = "huggingface"
     verifies = True
 
-    def __init__(self, access: Access, scratch: str, require: t.Callable[[str], None]) -> None:
+    def __init__(
+        self, access: Access, scratch: str, require: t.Callable[[str], None], shelf: Shelf | None = None
+    ) -> None:
         self._access = access
         self._scratch = scratch
         self._require = require
+        self._shelf: Shelf = shelf or NoShelf()
         self._where = f"{access.repo} at {access.endpoint}"
         # What small files hold: they have to be read for their SHA-256, and are not fetched twice.
         self._small: dict[str, bytes] = {}
@@ -92,16 +123,12 @@ class HuggingFace:
         """The wanted files of a commit. Those that the hub lists without a SHA-256 are small, and are read for it."""
         commit = t.cast(str, resolution.commit)
         where = f"{self._where}, revision {resolution.revision}"
-        rows: list[api.Row] = []
-        url: str | None = api.tree_url(self._access.endpoint, self._access.repo, commit)
-        while url:
-            answer = self._ask(url, resolution.revision)
-            rows += api.parse_tree(answer.body, f"the list of files of {self._where}")
-            url = answer.next_page
+        rows = self._rows(commit, resolution.revision)
         if not rows:
             raise HubError(f"{where} lists no file")
         wanted = set(selection.choose([row.path for row in rows], where))
         rows = [row for row in rows if row.path in wanted]
+        api.refuse_unfit(rows, f"the list of files of {self._where}")
         small = [row for row in rows if row.sha256 is None]
         for row in small:
             reason = unsafe_because(row.path)
@@ -109,9 +136,45 @@ class HuggingFace:
                 raise HubError(
                     f"{where} lists the file {row.path!r}, which is refused because {reason}; nothing was downloaded"
                 )
+        sums = self._sums(small, commit)
+        return [Entry(row.path, row.size or 0, sums[row.path] if row.sha256 is None else row.sha256) for row in rows]
+
+    def _rows(self, commit: str, revision: str) -> list[api.Row]:
+        """All rows of the list of files, page by page."""
+        rows: list[api.Row] = []
+        asked: set[str] = set()
+        url: str | None = api.tree_url(self._access.endpoint, self._access.repo, commit)
+        while url:
+            asked.add(url)
+            answer = self._ask(url, revision, TREE_HINT)
+            rows += api.parse_tree(answer.body, f"the list of files of {self._where}")
+            url = answer.next_page
+            if url in asked or len(rows) > api.ROWS_LIMIT:
+                raise HubError(
+                    f"the list of files of {self._where} has no end: after {len(rows)} files the endpoint names a page "
+                    "that was there before, or more files than a model has; use another endpoint"
+                )
+        return rows
+
+    def _sums(self, small: t.Sequence[api.Row], commit: str) -> dict[str, str]:
+        """The SHA-256 of small files. When one cannot be read, the others are kept for the next run."""
+        failed: list[HubError] = []
+
+        def one(row: api.Row) -> str:
+            try:
+                return self._read(row, commit)
+            except HubError as error:
+                failed.append(error)
+                return ""
+
         with ThreadPoolExecutor(max_workers=self._access.workers) as pool:
-            sums = dict(zip((row.path for row in small), pool.map(lambda row: self._read(row, commit), small)))
-        return [Entry(row.path, row.size, sums[row.path] if row.sha256 is None else row.sha256) for row in rows]
+            sums = dict(zip((row.path for row in small), pool.map(one, small)))
+        if failed:
+            blobs = {row.blob: self._small[row.path] for row in small if sums[row.path]}
+            if blobs:
+                self._shelf.keep(blobs)
+            raise failed[0]
+        return sums
 
     def prepare(self) -> None:
         """Import the library, in the collection's virtual environment if need be."""
@@ -189,6 +252,7 @@ class HuggingFace:
             return
         if file.tell() == entry.size:
             return
+        # Without expected_size, with which the library refuses what is larger than 50 GB. ArrivingFile compares sizes.
         http_get(
             api.file_url(self._access.endpoint, self._access.repo, commit, entry.path),
             file,
@@ -199,17 +263,31 @@ class HuggingFace:
         )
 
     def _read(self, row: api.Row, commit: str) -> str:
+        kept = None if row.path in self._small else self._shelf.find(row.blob)
+        if kept is not None:
+            try:
+                found = api.check_small(kept, row, self._where)
+            except HubError:
+                pass  # it is read anew
+            else:
+                self._small[row.path] = kept
+                return found
         if row.path not in self._small:
             url = api.file_url(self._access.endpoint, self._access.repo, commit, row.path)
             self._small[row.path] = self._ask(url, commit).body
         return api.check_small(self._small[row.path], row, self._where)
 
-    def _ask(self, url: str, revision: str) -> transport.Answer:
+    def _ask(self, url: str, revision: str, hint: str = "") -> transport.Answer:
         access = self._access
         try:
-            return transport.ask(url, api.headers(access.token), access.timeout, access.ca_path)
+            return transport.ask(
+                url, api.headers(access.token), access.timeout, access.ca_path, attempts=access.attempts
+            )
         except transport.TransportError as error:
-            raise HubError(f"{self._where}: {self._explain(error, revision)}") from error
+            text = self._explain(error, revision)
+            if hint and error.code is None and error.status in NO_ROUTE:
+                text = f"{error}{hint}"
+            raise transport.failed(self._where, text, error) from error
 
     def _explain(self, error: transport.TransportError, revision: str) -> str:
         token = "the token" if self._access.token else "to answer without a token"

@@ -39,6 +39,16 @@ class Origin:
             == (other.source, other.repo, other.commit, other.include, other.exclude)
         )
 
+    def same_question(self, other: Origin) -> bool:
+        """Whether both are answers to the same question, whichever mirror was asked."""
+        return (self.source, self.repo, self.revision, self.include, self.exclude) == (
+            other.source,
+            other.repo,
+            other.revision,
+            other.include,
+            other.exclude,
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Stamp:
@@ -81,6 +91,19 @@ class Manifest:
             return self
         return dataclasses.replace(self, origins=(*self.origins[1 - ORIGINS_KEPT :], origin))
 
+    def without_claim(self, origin: Origin) -> Manifest:
+        """The same release, no longer said to be the revision of an origin but the commit that it was, and that alone.
+
+        A branch moves, and a release that was its head before must not be taken for it when the hub cannot be asked.
+        """
+        origins = []
+        for known in self.origins:
+            if known.revision == known.commit or not known.same_question(origin) or known.commit == origin.commit:
+                origins.append(known)
+            elif known.commit is not None:
+                origins.append(dataclasses.replace(known, revision=known.commit))
+        return dataclasses.replace(self, origins=tuple(dict.fromkeys(origins)))
+
     def with_stamps(self, stamps: t.Mapping[str, Stamp]) -> Manifest:
         """The same release with other stamps for some of its files, by path."""
         return dataclasses.replace(
@@ -118,14 +141,14 @@ class Manifest:
                     endpoint=str(item["endpoint"]),
                     repo=str(item["repo"]),
                     revision=str(item["revision"]),
-                    commit=item["commit"],
-                    include=tuple(item["include"]),
-                    exclude=tuple(item["exclude"]),
+                    commit=None if item["commit"] is None else str(item["commit"]),
+                    include=tuple(str(pattern) for pattern in item["include"]),
+                    exclude=tuple(str(pattern) for pattern in item["exclude"]),
                 )
                 for item in document["origins"]
             )
             manifest = cls(str(document["digest"]), float(document["published"]), origins, files)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise HubError(f"the manifest cannot be read: {error}") from error
         check_entries(manifest.entries, "the manifest")
         return manifest

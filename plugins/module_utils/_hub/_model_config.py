@@ -12,7 +12,7 @@ import os
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _modelscope
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _huggingface, _modelscope
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
 
@@ -48,8 +48,10 @@ def from_hub(origin: Origin, token: str | None, timeout: float, ca_path: str | N
         return None
     from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
 
+    # Each hub gets its token in its own way, and no hub that of another.
+    headers = (_huggingface if origin.source == "huggingface" else _modelscope).headers(token)
     try:
-        return transport.get(url, _modelscope.headers(token), timeout, ca_path)
+        return transport.get(url, headers, timeout, ca_path)
     except transport.TransportError:
         return None
 
@@ -68,6 +70,6 @@ def file_url(origin: Origin, path: str) -> str | None:
 def _parse(content: bytes) -> dict[str, t.Any] | None:
     try:
         found = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

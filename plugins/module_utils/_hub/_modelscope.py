@@ -11,7 +11,12 @@ import json
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, is_commit
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+    Entry,
+    HubError,
+    HubUnavailable,
+    is_commit,
+)
 
 DEFAULT_REVISION = "master"
 
@@ -59,8 +64,10 @@ def headers(token: str | None) -> dict[str, str]:
 def _data(body: bytes, what: str) -> t.Any:
     try:
         answer = json.loads(body.decode("utf-8"))
-    except ValueError as error:
-        raise HubError(f"{what} was not answered with JSON ({error}); is the endpoint a ModelScope hub?") from error
+    except (ValueError, RecursionError) as error:
+        raise HubUnavailable(
+            f"{what} was not answered with JSON ({error}); is the endpoint a ModelScope hub?"
+        ) from error
     if not isinstance(answer, dict) or "Data" not in answer:
         raise HubError(f"{what} was not answered as by a ModelScope hub; check the endpoint")
     if not answer.get("Success", True) or answer.get("Code", 200) != 200:
@@ -115,7 +122,10 @@ def entries_of(rows: t.Iterable[Row], where: str) -> list[Entry]:
             continue
         size = row.get("Size")
         if row.get("Type", "blob") != "blob" or isinstance(size, bool) or not isinstance(size, int):
-            raise HubError(f"{where} lists {row_path(row)!r}, which is no plain file with a size")
+            raise HubError(
+                f"{where} lists {row_path(row)!r}, which is no plain file with a size; leave it out with exclude if it "
+                "is not needed"
+            )
         entries.append(Entry(row_path(row), size, str(row.get("Sha256") or "").lower()))
     return entries
 
@@ -124,5 +134,6 @@ def parse_revisions(body: bytes, what: str) -> list[str]:
     """The names of branches and tags."""
     data = _data(body, what)
     known = data.get("RevisionMap") if isinstance(data, dict) else None
-    rows = [row for kind in ("Branches", "Tags") for row in (known or {}).get(kind) or []]
+    lists = [known.get(kind) for kind in ("Branches", "Tags")] if isinstance(known, dict) else []
+    rows = [row for found in lists if isinstance(found, list) for row in found]
     return [str(row["Revision"]) for row in rows if isinstance(row, dict) and row.get("Revision")]

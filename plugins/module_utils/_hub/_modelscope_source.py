@@ -94,7 +94,7 @@ class ModelScope:
         self._scratch = scratch
         self._require = require
         self._where = f"{access.repo} at {access.endpoint}"
-        self._listed: dict[Resolution, list[Entry]] = {}
+        self._listed: dict[Resolution, list[api.Row]] = {}
 
     def pin(self, revision: str | None) -> Resolution | None:
         """A full commit id is its own resolution."""
@@ -108,15 +108,19 @@ class ModelScope:
             raise HubError(f"{self._where} has no revision {wanted!r}, or no file in it; {self._known_revisions()}")
         commit = wanted if is_commit(wanted) else page.commit
         resolution = Resolution(wanted, commit)
-        rows = self._walk(wanted, page) if page.cut else page.rows
-        self._listed[resolution] = api.entries_of(rows, f"{self._where}, revision {wanted}")
+        self._listed[resolution] = self._walk(wanted, page) if page.cut else page.rows
         return resolution
 
     def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
-        """All files of a revision."""
+        """The wanted files of a revision."""
         if resolution not in self._listed:
             resolution = self.resolve(resolution.revision)
-        return self._listed[resolution]
+        where = f"{self._where}, revision {resolution.revision}"
+        rows = [row for row in self._listed[resolution] if not api.is_folder(row)]
+        if not rows:
+            raise HubError(f"{where} lists no file")
+        wanted = set(selection.choose([api.row_path(row) for row in rows], where))
+        return api.entries_of((row for row in rows if api.row_path(row) in wanted), where)
 
     def prepare(self) -> None:
         """Import the SDK, in the collection's virtual environment if need be."""
@@ -182,7 +186,9 @@ class ModelScope:
         page = self._page(commit)
         if page is None or page.cut:
             return resolution.revision
-        return commit if set(entries) <= set(api.entries_of(page.rows, self._where)) else resolution.revision
+        paths = {entry.path for entry in entries}
+        served = api.entries_of((row for row in page.rows if api.row_path(row) in paths), self._where)
+        return commit if set(entries) <= set(served) else resolution.revision
 
     def _page(self, revision: str, folder: str = "", recursive: bool = True) -> api.Page | None:
         url = api.listing_url(self._access.endpoint, self._access.repo, revision, folder, recursive)
@@ -194,9 +200,11 @@ class ModelScope:
 
         access = self._access
         try:
-            return transport.get(url, api.headers(access.token), access.timeout, access.ca_path)
+            return transport.get(
+                url, api.headers(access.token), access.timeout, access.ca_path, attempts=access.attempts
+            )
         except transport.TransportError as error:
-            raise HubError(f"{self._where}: {transport.explain(error, bool(access.token))}") from error
+            raise transport.failed(self._where, transport.explain(error, bool(access.token)), error) from error
 
     def _walk(self, revision: str, first: api.Page) -> list[api.Row]:
         """All rows where one answer does not hold them: folder by folder."""

@@ -109,6 +109,16 @@ def lock_problem_here(path: str) -> str:
     return lock_problem(os.path.realpath(path), parse_mountinfo(_read("/proc/self/mountinfo")))
 
 
+# File systems whose server decides whose a file is: there the owner says little about who can write it.
+_SHARED = ("nfs", "cifs", "smb", "fuse", "9p", "virtiofs", "ceph", "lustre", "gpfs", "beegfs")
+
+
+def owners_count(path: str) -> bool:
+    """Return whether the owner and the mode of a file at a path say who can change it."""
+    mount = mount_of(os.path.realpath(path), parse_mountinfo(_read("/proc/self/mountinfo")))
+    return mount is None or not mount.kind.startswith(_SHARED)
+
+
 def _read(path: str) -> str:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as stream:

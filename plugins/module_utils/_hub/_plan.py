@@ -51,11 +51,17 @@ class Plan:
     held: tuple[str, ...]
     # The manifest does not say yet that the release is what was asked for, or something was left in the staging folder.
     untidy: bool = False
+    # Files on this host that are copied, because somebody else could change them through a link.
+    copied: tuple[Entry, ...] = ()
+    # Of the broken ones, files of the release that somebody else can change.
+    foreign: tuple[str, ...] = ()
+    # Folders that somebody else can write.
+    open_to_others: tuple[str, ...] = ()
 
     @property
     def changes(self) -> bool:
         """Whether anything that a user can see has to be done."""
-        return bool(self.broken or self.switch or self.prune or not self.published)
+        return bool(self.broken or self.switch or self.prune or self.open_to_others or not self.published)
 
     @property
     def settled(self) -> bool:
@@ -65,7 +71,7 @@ class Plan:
     def actions(self, target: Target) -> list[str]:
         """What has to be done, for a person."""
         short = target.digest[:12]
-        found = []
+        found = [f"let root alone write {path}" for path in self.open_to_others]
         if self.missing:
             found.append(f"download {_count(self.missing)}")
         reused = len(self.broken) - len(self.missing)
@@ -101,27 +107,37 @@ def make_plan(
     release = store.release(target.digest)
     manifest = release.manifest if release else None
     restamp = False
+    foreign: tuple[str, ...] = ()
     if release is None or manifest is None:
         broken = list(target.entries)
     else:
-        stale = stale_files(release, full)
+        stale = stale_files(release, full, store.owners_count)
+        foreign = stale.foreign
         by_path = {entry.path: entry for entry in manifest.entries}
         paths = {os.path.join(release.path, path): path for path in stale.doubtful}
         hashes = hash_files(list(paths), seen)
-        bad = {path for place, path in paths.items() if hashes[place] != by_path[path].sha256} | set(stale.missing)
+        bad = {path for place, path in paths.items() if hashes[place] != by_path[path].sha256} | {
+            *stale.missing,
+            *foreign,
+        }
         broken = [entry for entry in manifest.entries if entry.path in bad]
         restamp = bool(broken) or _stamps_differ(store, target.digest)
+    missing, copied = _sources_of(store, target.digest, broken, foreign)
     prune, held = surplus([r.digest for r in store.releases()], target.digest, keep, in_use)
     return Plan(
         published=manifest is not None,
         broken=tuple(broken),
-        missing=tuple(_nowhere(store, target.digest, broken)),
+        missing=tuple(missing),
         restamp=restamp,
         switch=store.current() != target.digest,
         prune=prune,
         held=held,
         untidy=os.path.isdir(store.staging_root)
-        or (manifest is not None and not {target.origin, *target.known_as} <= set(manifest.origins)),
+        or (manifest is not None and not {target.origin, *target.known_as} <= set(manifest.origins))
+        or bool(store.outdated(target.digest, target.origin)),
+        copied=tuple(copied),
+        foreign=foreign,
+        open_to_others=tuple(store.open_to_others()),
     )
 
 
@@ -130,10 +146,20 @@ def _stamps_differ(store: ModelStore, digest: str) -> bool:
     return release is not None and bool(stale_files(release, full=False).doubtful)
 
 
-def _nowhere(store: ModelStore, digest: str, entries: t.Sequence[Entry]) -> list[Entry]:
-    """The entries that neither a release nor an interrupted run can supply, as far as can be told without reading."""
+def _sources_of(
+    store: ModelStore, digest: str, entries: t.Sequence[Entry], foreign: t.Container[str]
+) -> tuple[list[Entry], list[Entry]]:
+    """The entries that nothing on this host can supply, and those that a copy does, as told without reading."""
     if not entries:
-        return []
+        return [], []
     donors = store.donors({os.path.join(store.release_path(digest), entry.path) for entry in entries})
-    folders = store.leftovers()
-    return [e for e in entries if (e.sha256, e.size) not in donors and left_over(folders, e) is None]
+    names, leftovers = store.names(), store.leftovers()
+    missing, copied = [], []
+    for entry in entries:
+        folders = [store.release_path(digest), *leftovers] if entry.path in foreign else leftovers
+        place = donors.get((entry.sha256, entry.size)) or left_over(folders, entry)
+        if place is None:
+            missing.append(entry)
+        elif not names.can_link(place):
+            copied.append(entry)
+    return missing, copied

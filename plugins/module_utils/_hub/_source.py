@@ -67,6 +67,8 @@ class Access:
     workers: int
     ca_path: str | None
     throttle: Throttle = dataclasses.field(default_factory=lambda: Throttle(0))
+    # How often a request for a list or a revision is made before the hub counts as one that does not answer.
+    attempts: int = 4
 
 
 @dataclasses.dataclass(frozen=True)

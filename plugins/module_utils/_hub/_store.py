@@ -32,7 +32,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     human,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Manifest, Origin, Stamp
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import lock_problem_here
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import lock_problem_here, owners_count
 
 CURRENT = "current"
 STAGING = ".staging"
@@ -41,6 +41,10 @@ LOCK = ".lock"
 # What the name of a file or link ends in until it is put in the place of the one before; the lock is held meanwhile.
 NEW = ".new"
 _DIGEST = "[0-9a-f]{64}"
+_BLOB = "[0-9a-f]{40}"
+
+# What a revision is called that was not named.
+DEFAULT_REVISIONS = {"modelscope": ("master",), "huggingface": ("main",)}
 
 # Space that stays free for everyone else on the file system.
 SPARE_BYTES = 64 * 1000 * 1000
@@ -61,19 +65,53 @@ class Stale:
 
     missing: tuple[str, ...]
     doubtful: tuple[str, ...]
+    # Files that somebody else can change: they are taken over as copies, after their contents were verified.
+    foreign: tuple[str, ...] = ()
+
+
+class SmallFiles:
+    """Small files that a run had read when it had to end early; a courtesy to the next one, and nothing else."""
+
+    LIMIT = 64 * 1024 * 1024
+
+    def __init__(self, store: ModelStore) -> None:
+        self._store = store
+        self._folder = os.path.join(store.staging_root, "small")
+
+    def keep(self, blobs: t.Mapping[str, bytes]) -> None:
+        """Keep contents by the names of their blobs, unless another run works on the model or there is no room."""
+        with contextlib.suppress(OSError, HubError), self._store.locked(0, lambda: None):
+            self._store.make_staging("small")
+            for blob, content in blobs.items():
+                path = os.path.join(self._folder, blob)
+                if re.fullmatch(_BLOB, blob) and not os.path.lexists(path):
+                    _write_new(path + NEW, content)
+                    os.replace(path + NEW, path)
+
+    def find(self, blob: str) -> bytes | None:
+        """The content that was kept under this name; whoever asks has to compare it."""
+        if not re.fullmatch(_BLOB, blob):
+            return None
+        try:
+            descriptor = open_below(self._folder, blob)
+            with os.fdopen(descriptor, "rb") as stream:
+                return stream.read(self.LIMIT)
+        except OSError:
+            return None
 
 
 class ModelStore:
     """The folder of one model."""
 
     def __init__(self, root: str, repo: str) -> None:
-        if not os.path.isabs(root):
-            raise HubError(f"root {root!r} is no absolute path")
+        if not os.path.isabs(root) or os.path.normpath(root).strip("/") == "":
+            raise HubError(f"root {root!r} is no absolute path of a folder for models, such as /srv/models")
         self.root = root
         self.repo = check_repo(repo)
         self.path = os.path.join(root, *repo.split("/"))
         self.current_link = os.path.join(self.path, CURRENT)
         self.staging_root = os.path.join(self.path, STAGING)
+        self._owners_count: bool | None = None
 
     # What is there
 
@@ -95,7 +133,7 @@ class ModelStore:
         for name in _names(self.path):
             path = self.release_path(name)
             if re.fullmatch(_DIGEST, name) and os.path.isdir(path) and not os.path.islink(path):
-                found.append(Release(name, path, read_manifest(path, name)))
+                found.append(Release(name, path, read_manifest(path, name) if self._made_by_us(path) else None))
         return sorted(found, key=lambda r: r.manifest.published if r.manifest else 0.0, reverse=True)
 
     def release(self, digest: str) -> Release | None:
@@ -115,6 +153,85 @@ class ModelStore:
             if release.manifest and any(known.same_content(origin) for known in release.manifest.origins):
                 return release
         return None
+
+    def last_known(
+        self, source: str, repo: str, revision: str | None, include: tuple[str, ...], exclude: tuple[str, ...]
+    ) -> tuple[Release, Origin] | None:
+        """The release that a revision was when its source was asked last, with what is known of that."""
+        current = self.current()
+        found = [
+            (release, origin)
+            for release in sorted(self.releases(), key=lambda one: one.digest != current)
+            for origin in reversed(release.manifest.origins if release.manifest else ())
+            if (origin.source, origin.repo, origin.include, origin.exclude) == (source, repo, include, exclude)
+        ]
+        names = DEFAULT_REVISIONS.get(source) or {origin.revision for _one, origin in found} - {
+            origin.commit for _one, origin in found
+        }
+        if revision is None and len(names) != 1:
+            return None  # the server alone knows which of them is its default
+        for release, origin in found:
+            if origin.revision == revision or (revision is None and origin.revision in names):
+                return release, origin
+        return None
+
+    def outdated(self, digest: str, origin: Origin) -> dict[str, Manifest]:
+        """Manifests of other releases that claim to be the revision of an origin, as they are without that, by path."""
+        found = {}
+        for release in self.releases():
+            if release.digest != digest and release.manifest:
+                manifest = release.manifest.without_claim(origin)
+                if manifest != release.manifest:
+                    found[release.path] = manifest
+        return found
+
+    # Whose it is
+
+    def _made_by_us(self, path: str) -> bool:
+        """Whether nobody else can have written the manifest in a folder, or can exchange it."""
+        if not self.owners_count:
+            return True
+        return all(is_ours(one) for one in (path, os.path.join(path, MANIFEST_NAME)) if os.path.lexists(one))
+
+    @property
+    def owners_count(self) -> bool:
+        """Whether owners and modes on this file system say who can change a file."""
+        if self._owners_count is None:
+            self._owners_count = owners_count(self._nearest())
+        return self._owners_count
+
+    def refuse_linked_folders(self) -> None:
+        """Raise when the organization's or the model's folder is a link: it may lead anywhere."""
+        for path in (os.path.dirname(self.path), self.path):
+            if os.path.islink(path):
+                raise HubError(
+                    f"{path} is a link and may lead out of the store; put the folder itself in its place, or set root "
+                    "to where the models are"
+                )
+
+    def open_to_others(self) -> list[str]:
+        """Folders of the store that somebody else than root can write, so that he could exchange releases."""
+        if os.geteuid() != 0 or not self.owners_count:
+            return []
+        return [path for path in (os.path.dirname(self.path), self.path) if os.path.isdir(path) and not is_ours(path)]
+
+    def take_over(self, paths: t.Iterable[str]) -> None:
+        """Let nobody but root write folders; what is in them stays as it is."""
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                os.fchown(descriptor, os.geteuid(), os.getegid())
+                os.fchmod(descriptor, 0o755)
+            finally:
+                os.close(descriptor)
+
+    def shelf(self) -> SmallFiles:
+        """Where small files are kept that a run had read when it had to end."""
+        return SmallFiles(self)
+
+    def names(self) -> Names:
+        """Count the names that files have in the model's folder."""
+        return Names(self.path)
 
     def check_free_space(self, needed: int) -> None:
         """Raise unless the file system has room for so many more bytes."""
@@ -160,25 +277,27 @@ class ModelStore:
         problem = lock_problem_here(self._nearest())
         if problem:
             raise HubError(problem)
-        _make_folder(self.path)
         deadline = time.monotonic() + timeout
         path = os.path.join(self.path, LOCK)
         while True:
-            _make_folder(self.path)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            folder = self._enter()
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The one who held it before may have removed the model, and this file with it.
-                if os.path.exists(path) and os.stat(path).st_ino == os.fstat(descriptor).st_ino:
-                    break
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    os.close(descriptor)
-                    raise HubError(
-                        f"{path} cannot be locked: {error.strerror}; set root to a file system with locks, such as a "
-                        "local one, or NFS whose server runs lockd"
-                    ) from error
-            os.close(descriptor)
+                descriptor = _open_lock(path, folder)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    # The one who held it before may have removed the model, and this file with it.
+                    if _inode_in(LOCK, folder) == os.fstat(descriptor).st_ino:
+                        break
+                except OSError as error:
+                    if error.errno not in (errno.EAGAIN, errno.EACCES):
+                        os.close(descriptor)
+                        raise HubError(
+                            f"{path} cannot be locked: {error.strerror}; set root to a file system with locks, such as "
+                            "a local one, or NFS whose server runs lockd"
+                        ) from error
+                os.close(descriptor)
+            finally:
+                os.close(folder)
             if time.monotonic() > deadline:
                 raise HubError(f"another run has been working on {self.path} for {timeout:.0f} s; wait for it to end")
             waiting()
@@ -187,6 +306,34 @@ class ModelStore:
             yield
         finally:
             os.close(descriptor)
+
+    def _enter(self) -> int:
+        """Open the model's folder, which is made if it is missing, without following a link below the root."""
+        _make_folder(self.root)
+        folder = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        way = self.root
+        for part in self.repo.split("/"):
+            way = os.path.join(way, part)
+            try:
+                below = _folder_in(part, folder)
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENOTDIR):
+                    raise
+                raise HubError(f"{way} is a link or no folder; put a folder in its place, then run again") from error
+            finally:
+                os.close(folder)
+            folder = below
+        return folder
+
+    def make_staging(self, name: str) -> str:
+        """Make a folder for what is being fetched; one that somebody else has made is refused."""
+        if os.path.lexists(self.staging_root) and self.owners_count and not is_ours(self.staging_root):
+            raise HubError(
+                f"{self.staging_root} belongs to another user, or others can write it; remove it, then run again"
+            )
+        path = os.path.join(self.staging_root, name)
+        _make_folder(path)
+        return path
 
     def sweep(self) -> None:
         """Remove what a run that was killed had not yet put in its place."""
@@ -306,16 +453,68 @@ class ModelStore:
         return found
 
 
-def stale_files(release: Release, full: bool) -> Stale:
-    """Look at the files of a release; with ``full`` every file that is there is doubtful."""
-    missing, doubtful = [], []
+def stale_files(release: Release, full: bool, owners: bool = False) -> Stale:
+    """Look at the files of a release; with ``full`` every file that is there is doubtful.
+
+    With ``owners`` files that somebody else can change are told apart.
+    """
+    missing, doubtful, foreign = [], [], []
     for entry, known in release.manifest.files if release.manifest else ():
-        stamp = Stamp.of(os.path.join(release.path, entry.path))
+        path = os.path.join(release.path, entry.path)
+        stamp = Stamp.of(path)
         if stamp is None or stamp.size != entry.size:
             missing.append(entry.path)
+        elif owners and not is_ours(path):
+            foreign.append(entry.path)
         elif full or stamp != known:
             doubtful.append(entry.path)
-    return Stale(tuple(missing), tuple(doubtful))
+    return Stale(tuple(missing), tuple(doubtful), tuple(foreign))
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a file or folder belongs to this user and nobody else can write it."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    writable = status.st_mode & 0o002 or (status.st_mode & 0o020 and status.st_gid != os.getegid())
+    return status.st_uid == os.geteuid() and not writable
+
+
+class Names:
+    """The names that files have below a folder, by their inodes."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._count: dict[tuple[int, int], int] | None = None
+
+    def _of(self, status: os.stat_result) -> int:
+        if self._count is None:
+            self._count = {}
+            for where, _folders, names in os.walk(self._folder):
+                for name in names:
+                    with contextlib.suppress(OSError):
+                        one = os.lstat(os.path.join(where, name))
+                        self._count[one.st_dev, one.st_ino] = self._count.get((one.st_dev, one.st_ino), 0) + 1
+        return self._count.get((status.st_dev, status.st_ino), 0)
+
+    def can_link(self, path: str) -> bool:
+        """Return whether a file is this user's alone, with no name elsewhere by which it could be changed."""
+        try:
+            status = os.lstat(path)
+        except OSError:
+            return False
+        if not stat.S_ISREG(status.st_mode) or not is_ours(path):
+            return False
+        return status.st_nlink == 1 or status.st_nlink <= self._of(status)
+
+    def take(self, source: str, target: str) -> None:
+        """Make the content of a file available in the store: as a hard link where nobody else can change it."""
+        link_or_copy(source, target, self.can_link(source))
+        if self._count is not None:
+            status = os.lstat(target)
+            key = status.st_dev, status.st_ino
+            self._count[key] = self._count.get(key, 0) + 1
 
 
 def refuse_links(folder: str, top: str, paths: t.Iterable[str]) -> None:
@@ -333,6 +532,10 @@ def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
     """A file in one of the folders that may be the entry: it has its path and size."""
     for folder in folders:
         path = os.path.join(folder, entry.path)
+        if os.path.realpath(os.path.dirname(path)) != os.path.normpath(
+            os.path.join(os.path.realpath(folder), os.path.dirname(entry.path))
+        ):
+            continue  # the way to it leads through a link
         stamp = Stamp.of(path)
         if stamp and stamp.size == entry.size:
             return path
@@ -360,13 +563,26 @@ def write_manifest(folder: str, manifest: Manifest) -> None:
     """Write the manifest of a release in one step."""
     path = os.path.join(folder, MANIFEST_NAME)
     temporary = path + NEW
-    with open(temporary, "w", encoding="utf-8") as stream:
-        stream.write(manifest.to_json())
-        stream.flush()
-        os.fchmod(stream.fileno(), 0o644)
-        os.fsync(stream.fileno())
+    _write_new(temporary, manifest.to_json().encode("utf-8"))
     os.replace(temporary, path)
     sync(folder)
+
+
+def _write_new(path: str, content: bytes) -> None:
+    """Write a new file through to the disk; what had its name is gone before."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fchmod(stream.fileno(), 0o644)
+            os.fsync(stream.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise
 
 
 def put_in_place(source: str, target: str) -> None:
@@ -378,15 +594,83 @@ def put_in_place(source: str, target: str) -> None:
     sync(os.path.dirname(target))
 
 
-def link_or_copy(source: str, target: str) -> None:
-    """Make the content of ``source`` available as ``target`` too, without a second copy where the file system can."""
+def link_or_copy(source: str, target: str, link: bool = True) -> None:
+    """Make the content of ``source`` available as ``target`` too, without a second copy where the file system can.
+
+    Without ``link`` it is copied in any case: a file that others can change is then not what is verified and served.
+    """
     _make_folder(os.path.dirname(target))
     with contextlib.suppress(FileNotFoundError):
         os.unlink(target)
+    if link:
+        with contextlib.suppress(OSError):
+            os.link(source, target, follow_symlinks=False)
+            return
+    descriptor = open_below(os.path.dirname(source), os.path.basename(source))
+    with os.fdopen(descriptor, "rb") as old:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(target, flags, 0o644), "wb") as new:
+            shutil.copyfileobj(old, new, 1024 * 1024)
+
+
+def open_below(folder: str, path: str) -> int:
+    """Open a plain file below a folder for reading, without following a link on the way."""
+    way = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    parts = path.split("/")
+    for part in parts[:-1]:
+        try:
+            below = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=way)
+        finally:
+            os.close(way)
+        way = below
     try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+        # A pipe would wait for somebody to write into it.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(parts[-1], flags, dir_fd=way)
+    finally:
+        os.close(way)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "is no plain file", os.path.join(folder, path))
+    return descriptor
+
+
+def _open_lock(path: str, folder: int) -> int:
+    """Open the lock in an open folder; a link in its place is refused."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        descriptor = os.open(LOCK, flags, 0o600, dir_fd=folder)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        raise HubError(f"{path} is a link or no plain file; remove it, then run again") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise HubError(f"{path} is a link or no plain file; remove it, then run again")
+    return descriptor
+
+
+def _inode_in(name: str, folder: int) -> int | None:
+    """The inode of a name in an open folder; None when it is not there."""
+    try:
+        return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
+    except FileNotFoundError:
+        return None
+
+
+def _folder_in(name: str, folder: int) -> int:
+    """Open a folder in an open folder; it is made if it is missing, readable for all whatever the umask is."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError:
+        pass
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(name, dir_fd=folder)
+        descriptor = os.open(name, flags, dir_fd=folder)
+        os.fchmod(descriptor, 0o755)
+        return descriptor
+    return os.open(name, flags, dir_fd=folder)
 
 
 def partial_size(folder: str) -> int:

@@ -8,18 +8,28 @@ from __future__ import annotations
 
 import dataclasses
 import http.client
+import os
 import re
 import ssl
+import threading
 import time
 import typing as t
 from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, HubUnavailable
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._proxy import Direct
 
 ATTEMPTS = 4
+# Seconds to wait because a hub asks for it: before one attempt, before one after too many requests, which Hugging Face
+# counts in windows of five minutes, and before all attempts together.
 LONGEST_PAUSE = 60.0
+LONGEST_WINDOW = 300.0
+PATIENCE = 300.0
+# Seconds that one answer may take from the first byte of the request to the last one of the body. The timeout of a
+# connection is for each read, and a server that sends a byte now and then would never exceed it.
+ANSWER_LIMIT = 600.0
 REDIRECTS = 5
 BODY_LIMIT = 64 * 1024 * 1024
 SECRETS = ("authorization", "cookie")
@@ -29,33 +39,53 @@ AGENT = "private_llm.fleet"
 class TransportError(HubError):
     """A request failed for good. ``status`` is the HTTP status, None when there was no answer.
 
-    ``code`` is the name that a Hugging Face hub gives to the reason.
+    ``code`` is the name that a Hugging Face hub gives to the reason. ``unavailable`` says that the hub could not be
+    asked, in contrast to one that says no.
     """
 
-    def __init__(self, text: str, status: int | None = None, code: str | None = None) -> None:
+    def __init__(
+        self, text: str, status: int | None = None, code: str | None = None, unavailable: bool | None = None
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.code = code
+        self.unavailable = worth_retrying(status) if unavailable is None else unavailable
 
 
 def worth_retrying(status: int | None) -> bool:
-    """Whether a failure may pass by itself: no answer, too many requests, an error of the server."""
-    return status is None or status == 429 or status >= 500
+    """Return whether a failure may pass by itself: no answer, too many requests, an error of the server."""
+    return status is None or status in (408, 429) or status >= 500
 
 
-def pause_before(attempt: int, retry_after: str | None) -> float:
+def seconds_asked(retry_after: str | None, rate_limit: str | None = None) -> float | None:
+    """Return the seconds that a hub asks to wait.
+
+    They are in Retry-After, or behind ``t=`` in RateLimit, as Hugging Face has it: ``"resolvers";r=0;t=154``.
+    """
+    found = re.fullmatch(r"\s*([0-9]{1,9})\s*", retry_after or "")
+    found = found or re.search(r";\s*t=([0-9]{1,9})(?![0-9])", rate_limit or "")
+    return float(found.group(1)) if found else None
+
+
+def pause_before(
+    attempt: int, retry_after: str | None, rate_limit: str | None = None, longest: float = LONGEST_PAUSE
+) -> float:
     """Seconds to wait before the given attempt (1 is the first repetition): what the server asked for, else 1, 2, 4."""
-    if retry_after and retry_after.isdigit():
-        return min(float(retry_after), LONGEST_PAUSE)
-    return float(2 ** (attempt - 1))
+    asked = seconds_asked(retry_after, rate_limit)
+    return float(2 ** (attempt - 1)) if asked is None else min(asked, longest)
 
 
 def headers_after_redirect(headers: t.Mapping[str, str], old: str, new: str) -> dict[str, str]:
-    """The headers that may follow a redirect: secrets only to the same host, and never from https to http."""
+    """Return the headers that may follow a redirect: secrets only to the same host and port.
+
+    From https to http they never go, the other way only between the usual ports.
+    """
     before, after = urlsplit(old), urlsplit(new)
-    upgraded = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.hostname
-    same = (before.scheme, before.hostname, before.port) == (after.scheme, after.hostname, after.port)
-    if same or upgraded:
+    ports = {"http": 80, "https": 443}
+    here, there = (parts.port or ports.get(parts.scheme) for parts in (before, after))
+    upgraded = (before.scheme, here, after.scheme, there) == ("http", 80, "https", 443)
+    same = (before.scheme, here) == (after.scheme, there)
+    if before.hostname == after.hostname and (same or upgraded):
         return dict(headers)
     return {name: value for name, value in headers.items() if name.lower() not in SECRETS}
 
@@ -69,9 +99,18 @@ class Answer:
 
 
 def next_page_of(url: str, link: str | None) -> str | None:
-    """The page that a Link header (RFC 8288) calls the next one."""
+    """Return the URL of the page that a Link header (RFC 8288) calls the next one, at the endpoint of ``url``.
+
+    A mirror passes on the header of the hub behind it, and a hub behind a proxy writes http:. So nothing but the query
+    is taken from it: where to ask, and with which token, is what the user said.
+    """
     match = re.search(r'<([^>]*)>\s*;[^,]*\brel="?next\b', link or "")
-    return urljoin(url, match.group(1)) if match else None
+    if not match:
+        return None
+    query = urlsplit(match.group(1)).query
+    if not query or not query.isascii() or not query.isprintable() or " " in query:
+        raise TransportError(f"{_shown(url)} names its next page in a way that is not understood", 200)
+    return urlsplit(url)._replace(query=query, fragment="").geturl()
 
 
 def get(
@@ -80,9 +119,10 @@ def get(
     timeout: float,
     ca_path: str | None = None,
     sleep: t.Callable[[float], None] = time.sleep,
+    attempts: int = ATTEMPTS,
 ) -> bytes:
     """The body behind a URL. Retries what may pass by itself; raises TransportError."""
-    return ask(url, headers, timeout, ca_path, sleep).body
+    return ask(url, headers, timeout, ca_path, sleep, attempts).body
 
 
 def ask(
@@ -91,25 +131,65 @@ def ask(
     timeout: float,
     ca_path: str | None = None,
     sleep: t.Callable[[float], None] = time.sleep,
+    attempts: int = ATTEMPTS,
 ) -> Answer:
     """As ``get``, with the URL of the next page."""
-    for attempt in range(1, ATTEMPTS + 1):
+    waited = 0.0
+    for attempt in range(1, attempts + 1):
+        asked: tuple[str | None, str | None] = (None, None)
         try:
-            return _get_once(url, headers, timeout, ca_path)
+            return _within(ANSWER_LIMIT, url, lambda: _get_once(url, headers, timeout, ca_path))
         except HTTPError as error:
-            retry_after, code = (error.headers.get(name) for name in ("Retry-After", "X-Error-Code"))
-            failure = TransportError(f"{_shown(url)} answered HTTP {error.code} {error.reason}", error.code, code)
+            retry_after, rate_limit, code = (
+                error.headers.get(name) for name in ("Retry-After", "RateLimit", "X-Error-Code")
+            )
+            asked = (retry_after, rate_limit if error.code == 429 else None)
+            text = f"{_shown(url)} answered HTTP {error.code} {error.reason}"
+            seconds = seconds_asked(*asked)
+            if seconds is not None and worth_retrying(error.code):
+                text += f" and asks to wait {seconds:.0f} s"
+            failure = TransportError(text, error.code, code)
             error.close()
         except (URLError, http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", error) or error
             if isinstance(reason, ssl.SSLCertVerificationError):
                 raise TransportError(f"{_shown(url)}: {reason}; name its certificate authority with ca_path") from error
             failure = TransportError(f"{_shown(url)} could not be reached: {str(reason) or repr(reason)}")
-            retry_after = None
-        if attempt == ATTEMPTS or not worth_retrying(failure.status):
+        except HubError:
+            raise
+        except ValueError:
+            # The text of Python's client may quote a header, and with it a token.
+            raise TransportError(
+                f"{_shown(url)} could not be asked, because the request or the answer is not as HTTP has it", 200
+            ) from None
+        pause = pause_before(attempt, *asked, longest=LONGEST_WINDOW if failure.status == 429 else LONGEST_PAUSE)
+        waited += pause
+        if attempt == attempts or not worth_retrying(failure.status) or waited > PATIENCE:
             raise failure
-        sleep(pause_before(attempt, retry_after))
+        sleep(pause)
     raise TransportError(f"{_shown(url)} was not asked")
+
+
+def _within(limit: float, url: str, work: t.Callable[[], Answer]) -> Answer:
+    """Do the work in a thread that is left to itself when it takes too long: nothing else ends a name that is looked up
+    for ever, or an answer that comes byte by byte."""
+    found: list[Answer] = []
+    failed: list[Exception] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except Exception as error:  # told to the caller
+            failed.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(limit)
+    if found:
+        return found[0]
+    if failed:
+        raise failed[0]
+    raise TransportError(f"{_shown(url)} did not send its answer within {limit:.0f} s")
 
 
 class _Unled(HTTPRedirectHandler):
@@ -121,17 +201,21 @@ class _Unled(HTTPRedirectHandler):
 
 def _opener(url: str, ca_path: str | None) -> OpenerDirector:
     """What makes requests: by the proxies of the environment, and with no credentials but those it is given."""
+    direct = Direct.of_text(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").covers(url)
+    proxies = ProxyHandler({} if direct else None)
     if not url.startswith("https:"):
-        return build_opener(_Unled)
+        return build_opener(_Unled, proxies)
     try:
         context = ssl.create_default_context(cafile=ca_path)
     except OSError as error:
-        raise TransportError(f"the certificate authorities in {ca_path} cannot be read: {error}") from error
-    return build_opener(_Unled, HTTPSHandler(context=context))
+        raise TransportError(
+            f"the certificate authorities in {ca_path} cannot be read: {error}", unavailable=False
+        ) from error
+    return build_opener(_Unled, proxies, HTTPSHandler(context=context))
 
 
 def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: str | None) -> Answer:
-    sent = dict(headers)
+    sent, first = dict(headers), url
     for _hop in range(REDIRECTS):
         try:
             request = Request(url, headers={**sent, "User-Agent": AGENT})
@@ -155,20 +239,33 @@ def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: s
             link = response.headers.get("Link")
         if len(body) > BODY_LIMIT:
             raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200)
-        if announced is not None and len(body) < int(announced):
-            raise http.client.IncompleteRead(body, int(announced) - len(body))
-        return Answer(body, next_page_of(url, link))
+        wanted = int(announced) if re.fullmatch("[0-9]{1,18}", announced or "") else 0
+        if len(body) < wanted:
+            raise http.client.IncompleteRead(body, wanted - len(body))
+        return Answer(body, next_page_of(first, link))
     raise TransportError(f"{_shown(url)} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302)
 
 
 def explain(error: TransportError, has_token: bool) -> str:
     """What a failed request to a hub means for its user."""
+    if error.code == "RepoNotFound":
+        anonymous = "it is private and the hub refused to answer without a token"
+        hint = "the token may not read it" if has_token else anonymous
+        return f"there is no such repository, or {hint} ({error}); check the name"
     if error.status in (401, 403):
         return f"the hub refused {'the token' if has_token else 'to answer without a token'} ({error})"
     if error.status == 404:
         hint = "check that the token may read it" if has_token else "a private one needs a token"
         return f"there is no such repository ({error}); check the name, and {hint}"
+    if error.status == 429:
+        hint = "use fewer workers" if has_token else "a token raises the limit of most hubs"
+        return f"{error}; run again later, and {hint}"
     return str(error)
+
+
+def failed(where: str, text: str, error: TransportError) -> HubError:
+    """Return the error of a source whose request failed."""
+    return (HubUnavailable if error.unavailable else HubError)(f"{where}: {text}")
 
 
 def _shown(url: str) -> str:
