@@ -496,7 +496,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
     Throttle,
     is_full_disk,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore, Release
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import HEAD, ModelStore, Release
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
 from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret
 
@@ -821,7 +821,8 @@ class ModelSnapshot:
         known = self.store.find(origin)
         if known is None or known.manifest is None:
             return None
-        return Target(resolution, origin, known.digest, tuple(known.manifest.entries))
+        alias = self._alias(candidate, origin)
+        return Target(resolution, origin, known.digest, tuple(known.manifest.entries), alias=alias)
 
     def _listed(self, candidate: Candidate, resolution: Resolution) -> Target:
         """The target, by the list of files that the candidate gives."""
@@ -838,7 +839,14 @@ class ModelSnapshot:
         from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
 
         known_as = candidate.source.known_as(digest) if isinstance(candidate.source, Archive) else ()
-        return Target(resolution, self._origin(candidate, resolution), digest, entries, known_as)
+        origin = self._origin(candidate, resolution)
+        return Target(resolution, origin, digest, entries, known_as, self._alias(candidate, origin))
+
+    def _alias(self, candidate: Candidate, origin: Origin) -> Origin | None:
+        """The default branch of a git server, under the name that is known before the server is asked."""
+        if candidate.source.name != "git_lfs" or candidate.revision is not None:
+            return None
+        return dataclasses.replace(origin, revision=HEAD)
 
     def _to_export(self, digest: str) -> str | None:
         """The tar file that is to hold the release and does not."""

@@ -280,9 +280,9 @@ def _note_origin(store: ModelStore, target: Target) -> None:
     if release is None or release.manifest is None:
         return
     manifest = release.manifest
-    for origin in (*target.known_as, target.origin):
+    for origin in (*target.known_as, *reversed(target.claims)):
         manifest = manifest.with_origin(origin)
     if manifest != release.manifest:
         write_manifest(release.path, manifest)
-    for path, changed in store.outdated(target.digest, target.origin).items():
+    for path, changed in store.outdated(target.digest, target.claims).items():
         write_manifest(path, changed)

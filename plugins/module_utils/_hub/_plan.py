@@ -29,6 +29,13 @@ class Target:
     entries: tuple[Entry, ...]
     # Other origins that are known to be the same files.
     known_as: tuple[Origin, ...] = ()
+    # Another name under which the source has this revision now.
+    alias: Origin | None = None
+
+    @property
+    def claims(self) -> tuple[Origin, ...]:
+        """What the source says now that no other release is any more."""
+        return (self.origin, self.alias) if self.alias else (self.origin,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,8 +140,8 @@ def make_plan(
         prune=prune,
         held=held,
         untidy=os.path.isdir(store.staging_root)
-        or (manifest is not None and not {target.origin, *target.known_as} <= set(manifest.origins))
-        or bool(store.outdated(target.digest, target.origin)),
+        or (manifest is not None and not {*target.claims, *target.known_as} <= set(manifest.origins))
+        or bool(store.outdated(target.digest, target.claims)),
         copied=tuple(copied),
         foreign=foreign,
         open_to_others=tuple(store.open_to_others()),

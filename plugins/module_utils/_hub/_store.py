@@ -44,7 +44,9 @@ _DIGEST = "[0-9a-f]{64}"
 _BLOB = "[0-9a-f]{40}"
 
 # What a revision is called that was not named.
-DEFAULT_REVISIONS = {"modelscope": ("master",), "huggingface": ("main",)}
+# On a git server it is what HEAD names there, which is noted under that name beside the branch itself.
+HEAD = "HEAD"
+DEFAULT_REVISIONS = {"modelscope": "master", "huggingface": "main", "git_lfs": HEAD}
 
 # Space that stays free for everyone else on the file system.
 SPARE_BYTES = 64 * 1000 * 1000
@@ -165,24 +167,26 @@ class ModelStore:
             for origin in reversed(release.manifest.origins if release.manifest else ())
             if (origin.source, origin.repo, origin.include, origin.exclude) == (source, repo, include, exclude)
         ]
-        names = DEFAULT_REVISIONS.get(source) or {origin.revision for _one, origin in found} - {
-            origin.commit for _one, origin in found
-        }
-        if revision is None and len(names) != 1:
-            return None  # the server alone knows which of them is its default
+        wanted = revision or DEFAULT_REVISIONS.get(source)
         for release, origin in found:
-            if origin.revision == revision or (revision is None and origin.revision in names):
-                return release, origin
+            if origin.revision == wanted:
+                branches = (other for one, other in found if one is release and other.commit == origin.commit)
+                named = (other for other in branches if other.revision not in (HEAD, other.commit))
+                return release, next(named, origin) if wanted == HEAD else origin
         return None
 
-    def outdated(self, digest: str, origin: Origin) -> dict[str, Manifest]:
+    def outdated(self, digest: str, claims: t.Iterable[Origin]) -> dict[str, Manifest]:
         """Manifests of other releases that claim to be the revision of an origin, as they are without that, by path."""
+        claims = list(claims)
         found = {}
         for release in self.releases():
-            if release.digest != digest and release.manifest:
-                manifest = release.manifest.without_claim(origin)
-                if manifest != release.manifest:
-                    found[release.path] = manifest
+            manifest = release.manifest
+            if release.digest == digest or manifest is None:
+                continue
+            for origin in claims:
+                manifest = manifest.without_claim(origin)
+            if manifest != release.manifest:
+                found[release.path] = manifest
         return found
 
     # Whose it is

@@ -33,7 +33,7 @@ PLAY = """
   tasks:
     - private_llm.fleet.model_snapshot: {{endpoint: "{url}", token: "{{{{ token }}}}", proxy: "{{{{ proxy }}}}"}}
       register: brought
-    - private_llm.fleet.model_snapshot: {{endpoint: "{url}", token: "{{{{ token }}}} old", proxy: "{{{{ proxy }}}}"}}
+    - private_llm.fleet.model_snapshot: {{endpoint: "{url}", token: "{{{{ token }}}}-old", proxy: "{{{{ proxy }}}}"}}
       ignore_errors: true
     - private_llm.fleet.model_snapshot:
         proxy: "{{{{ proxy }}}}"

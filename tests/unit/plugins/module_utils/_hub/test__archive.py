@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import tarfile
 import typing as t
@@ -13,11 +14,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive, export, exported_digest
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import MANIFEST_NAME, HubError
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import FetchError, Resolution
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore, Release
 
 from .conftest import COMMIT
+from .conftest import entry as entry_of
 from .test__apply import bring
 
 if t.TYPE_CHECKING:
@@ -153,3 +155,51 @@ def test_files_one_by_one(tar: Path, memory: Memory, tmp_path: Path) -> None:
         assert len([p for p in (tmp_path / "out").rglob("*") if p.is_file()]) == 1
     assert found == {path: content for path, content in memory.files.items() if path != "weights/a.bin"}
     assert [p for p in (tmp_path / "out").rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize("path", ["../outside", "/tmp/outside-of-the-scratch-folder", "a/../../outside"])
+def test_path_that_the_manifest_does_not_list_is_not_copied(tar: Path, tmp_path: Path, path: str) -> None:
+    """Whoever asks may have been told the path by a host in other hands, and the tar file may hold such a member."""
+    crafted = repack(tar, "", lambda name, data: (path, b"evil") if name == "config.json" else (name, data))
+    folder = tmp_path / "scratch" / "inner"
+    folder.mkdir(parents=True)
+    wanted = [entry_of(path, b"evil")]
+    with pytest.raises(HubError, match=r"does not list .* as it is wanted; nothing was copied"):
+        list(Archive(str(crafted)).files(wanted, str(folder)))
+    assert list(tmp_path.rglob("outside*")) == []
+    assert not os.path.exists("/tmp/outside-of-the-scratch-folder")
+
+
+def test_pipe_in_place_of_an_archive_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(HubError, match="is neither a file nor a folder"):
+        Archive(str(tmp_path / "pipe")).resolve(None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("origins", [1]),
+        ("origins", 7),
+        ("origins", [{"source": "x"}]),
+        ("files", [[]]),
+        ("files", None),
+        ("published", "never"),
+        ("published", []),
+        ("digest", 5),
+        ("version", []),
+    ],
+)
+def test_odd_manifest_is_an_error_of_ours(tar: Path, key: str, value: t.Any) -> None:
+    def change(name: str, data: bytes) -> tuple[str, bytes]:
+        return (name, json.dumps({**json.loads(data), key: value}).encode()) if name == MANIFEST_NAME else (name, data)
+
+    with pytest.raises(HubError, match="cannot be used"):
+        Archive(str(repack(tar, "", change))).resolve(None)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "null", "", "{}", '{"version": 1e999}', '{"version":1,"files":[{}]}'])
+def test_manifest_that_is_none_is_an_error_of_ours(tmp_path: Path, text: str) -> None:
+    (tmp_path / MANIFEST_NAME).write_text(text)
+    with pytest.raises(HubError, match="cannot be used"):
+        Archive(str(tmp_path)).resolve(None)

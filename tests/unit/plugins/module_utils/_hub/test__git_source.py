@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git, _git_source
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, Selection
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Access, MissingProgram, Resolution
 
@@ -273,3 +273,17 @@ def test_secrets_are_in_no_command(server: t.Any, make: Make, tmp_path: Path, mo
     said = " ".join(word for command in commands for word in command)
     assert "hunter2" not in said
     assert _git.basic_authorization("hunter2").split()[1] not in said
+
+
+def test_link_that_is_not_wanted_stands_in_nobodys_way(server: t.Any, make: Make, tmp_path: Path) -> None:
+    repository = server.add_repository("acme/tiny")
+    repository.commit({"latest": b"/etc/passwd"}, mode="120000")
+    repository.commit({"config.json": b"{}"})
+    source = make()
+    resolution = source.resolve(None)
+    with pytest.raises(HubError, match=r"holds 'latest', which is no plain file .*leave it out with exclude"):
+        source.entries(resolution)
+    entries = source.entries(resolution, Selection((), ("latest",)))
+    assert [entry.path for entry in entries] == ["config.json"]
+    # A run that knows from before what is wanted lists nothing.
+    assert make().fetch(resolution, entries, str(tmp_path / "out"), lambda count: None) == 2

@@ -285,3 +285,131 @@ def test_no_rate_means_no_waiting_and_a_rate_is_kept(hub: t.Any, commit: str, ma
 def test_stored_credentials_are_not_used(hub: t.Any, commit: str, make: Make, tmp_path: Path) -> None:
     fetch(make(), tmp_path / "out")
     assert {entry["authorization"] for entry in hub.log} == {None}
+
+
+class Passing:
+    """A mirror that lets a Link header of the hub behind it through, and lists a file a page."""
+
+    def __init__(self, hub: t.Any, link: t.Callable[[str, int], str]) -> None:
+        self._link = link
+        tree = type(hub)._tree
+
+        def paged(self_: t.Any, request: t.Any, model: t.Any, commit: t.Any) -> None:
+            send = request.send_json
+
+            def passed(body: t.Any, status: int = 200, headers: t.Any = None) -> None:
+                if headers and "Link" in headers:
+                    query = headers["Link"].partition("?")[2].partition(">")[0]
+                    headers = {"Link": self._link(query, hub.port)}
+                send(body, status=status, headers=headers or {})
+
+            request.send_json = passed
+            tree(self_, request, model, commit)
+
+        hub._tree = paged.__get__(hub)
+        hub.page = 10
+
+
+def test_pages_are_asked_of_the_endpoint_that_the_token_is_for(hub: t.Any, make: Make) -> None:
+    """A mirror passes on the Link header of its hub, which leads there: out of reach, or to other hands."""
+    hub.add_model("acme/tiny").commit({f"{number:03}.txt": b"%d" % number for number in range(25)})
+    Passing(hub, lambda query, port: f'<http://hub.invalid:{port}/api/other?{query}>; rel="next"')
+    source = make(token="T")
+    assert len(wanted(source, source.resolve(None))) == 25
+    assert len([entry for entry in hub.log if "/tree/" in entry["path"]]) == 3
+    assert {entry["authorization"] for entry in hub.log} == {"Bearer T"}
+
+
+def test_page_that_names_itself_ends(hub: t.Any, make: Make) -> None:
+    hub.add_model("acme/tiny").commit({f"{number:03}.txt": b"%d" % number for number in range(25)})
+    Passing(hub, lambda query, port: f'<http://127.0.0.1:{port}/?recursive=true&expand=false>; rel="next"')
+    source = make()
+    with pytest.raises(HubError, match=r"the list of files of acme/tiny at .* has no end: after 10 files"):
+        wanted(source, source.resolve(None))
+    assert len([entry for entry in hub.log if "/tree/" in entry["path"]]) == 1
+
+
+def test_list_that_goes_on_for_ever_ends(hub: t.Any, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_huggingface_source.api, "ROWS_LIMIT", 30)
+    hub.add_model("acme/tiny").commit({f"{number:03}.txt": b"%d" % number for number in range(90)})
+    hub.page = 10
+    source = make()
+    with pytest.raises(HubError, match="has no end: after 40 files"):
+        wanted(source, source.resolve(None))
+
+
+@pytest.mark.parametrize("token", [None, "T"])
+def test_wrong_name_of_a_repository_is_told_as_that(hub: t.Any, commit: str, make: Make, token: str | None) -> None:
+    with pytest.raises(HubError) as caught:
+        make(repo="acme/typo", token=token).resolve(None)
+    said = str(caught.value)
+    assert said.startswith("acme/typo at http://127.0.0.1:")
+    assert "there is no such repository, or " in said
+    assert "check the name" in said
+    assert ("the token may not read it" in said) is bool(token)
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_mirror_without_lists_is_told_as_that(hub: t.Any, commit: str, make: Make, status: int) -> None:
+    source = make()
+    resolution = source.resolve(None)
+    spoil(hub, "/tree/", "status", status=status, times=-1)
+    with pytest.raises(
+        HubError, match=rf"answered HTTP {status} .*may be a mirror that serves files but no list of them"
+    ):
+        wanted(source, resolution)
+
+
+def test_files_above_the_limit_of_the_library_come_all_the_same(
+    hub: t.Any, commit: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It refuses those above 50 GB when it is told their sizes."""
+    monkeypatch.setattr(importlib.import_module("huggingface_hub.constants"), "MAX_HTTP_DOWNLOAD_SIZE", 1000)
+    assert fetch(make(), tmp_path) == sum(map(len, FILES.values()))
+    assert held(tmp_path) == FILES
+
+
+def test_small_files_that_were_read_are_kept_when_the_hub_has_enough(
+    hub: t.Any, access: t.Callable[..., Access], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport
+    from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
+
+    hub.add_model("acme/tiny").commit({f"{number}.txt": b"%d" % number for number in range(9)})
+    store = ModelStore(str(tmp_path / "models"), "acme/tiny")
+
+    def look() -> list[Entry]:
+        source = HuggingFace(access(hub.url), str(tmp_path / "s"), lambda name: None, store.shelf())
+        return wanted(source, source.resolve(None))
+
+    monkeypatch.setattr(_transport, "PATIENCE", 0)
+    spoil(hub, "/resolve/", "status", status=429, skip=5, times=-1)
+    with pytest.raises(HubError, match=r"HTTP 429 .*a token raises the limit"):
+        look()
+    hub.faults.clear()
+    hub.reset_log()
+    assert len(look()) == 9
+    assert len([entry for entry in hub.log if "/resolve/" in entry["path"]]) == 4
+    # What was kept and is something else is read anew.
+    for kept in Path(store.staging_root, "small").iterdir():
+        kept.write_bytes(b"x")
+    hub.reset_log()
+    assert len(look()) == 9
+    assert len([entry for entry in hub.log if "/resolve/" in entry["path"]]) == 9
+
+
+def test_odd_file_that_is_not_wanted_stands_in_nobodys_way(
+    hub: t.Any, commit: str, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = type(hub)._item
+    monkeypatch.setattr(
+        type(hub),
+        "_item",
+        staticmethod(lambda row: {**item(row), **({"type": "commit"} if row["Path"].endswith(".txt") else {})}),
+    )
+    source = make()
+    resolution = source.resolve(None)
+    with pytest.raises(HubError, match=r"names 'sub/notes\.txt', which is no plain file .*leave it out with exclude"):
+        wanted(source, resolution)
+    entries = source.entries(resolution, Selection((), ("sub/",)))
+    assert [entry.path for entry in entries] == ["config.json", "model.safetensors"]

@@ -81,3 +81,27 @@ def test_a_hub_that_refuses_is_no_failure(tmp_path: Path, monkeypatch: pytest.Mo
 def test_addresses() -> None:
     hub = dataclasses.replace(ORIGIN, source="huggingface", commit=None, revision="refs/pr/1")
     assert file_url(hub, "config.json") == "https://hub.example.com/acme/tiny/resolve/refs%2Fpr%2F1/config.json"
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [("huggingface", ["Bearer T"]), ("modelscope", ["Bearer T", "m_session_id=T"])],
+)
+def test_each_hub_gets_its_token_in_its_own_way(
+    monkeypatch: pytest.MonkeyPatch, source: str, expected: list[str]
+) -> None:
+    sent: list[str] = []
+
+    def get(url: str, headers: t.Mapping[str, str], *_rest: t.Any) -> bytes:
+        sent.extend(value for value in headers.values() if "T" in value.split("=")[-1].split(" ")[-1])
+        return CONTENT
+
+    monkeypatch.setattr(_transport, "get", get)
+    assert from_hub(dataclasses.replace(ORIGIN, source=source), "T", 10, None) == CONTENT
+    assert sent == expected
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff", b"null", b"", b'{"a":'])
+def test_config_that_is_none_is_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    assert find(tmp_path, ORIGIN, [Entry("config.json", len(content), "")]) is None

@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import subprocess
+import threading
+import time
 import typing as t
 
 import pytest
@@ -179,3 +183,166 @@ def test_certificate_of_an_unknown_authority(secure: tuple[str, str], hub: t.Any
         _transport.get(f"{url}/api/v1/models/acme/tiny", {}, 5)
     assert hub.log == []
     assert b"tiny" in _transport.get(f"{url}/api/v1/models/acme/tiny", {}, 5, authority)
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "rate_limit", "expected"),
+    [
+        (None, '"resolvers";r=0;t=154', 154),
+        ("20", '"api";r=0;t=154', 20),
+        (None, '"api";r=0', None),
+        (None, '"api";r=0;t=x', None),
+        ("soon", None, None),
+        ("-5", None, None),
+        ("9" * 5000, None, None),
+    ],
+)
+def test_seconds_that_a_hub_asks_for(retry_after: str | None, rate_limit: str | None, expected: float | None) -> None:
+    assert _transport.seconds_asked(retry_after, rate_limit) == expected
+
+
+class Raw:
+    """A server that answers each request with bytes as they are given, in pieces with a pause between them."""
+
+    def __init__(self, *answers: bytes, pause: float = 0.0, piece: int = 1 << 20) -> None:
+        self.asked: list[bytes] = []
+        self._answers = list(answers)
+        self._pause, self._piece = pause, piece
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _address = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self.asked.append(connection.recv(65536))
+                answer = self._answers[min(len(self.asked), len(self._answers)) - 1]
+                for start in range(0, len(answer), self._piece):
+                    try:
+                        connection.sendall(answer[start : start + self._piece])
+                    except OSError:
+                        break
+                    time.sleep(self._pause)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.fixture
+def raw() -> t.Iterator[t.Callable[..., Raw]]:
+    servers: list[Raw] = []
+
+    def make(*answers: bytes, **options: t.Any) -> Raw:
+        servers.append(Raw(*answers, **options))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+LIMITED = b'HTTP/1.1 429 Too Many Requests\r\nRateLimit: "resolvers";r=0;t=154\r\nContent-Length: 0\r\n\r\n'
+FINE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def test_too_many_requests_are_waited_for_as_long_as_the_hub_says(raw: t.Callable[..., Raw]) -> None:
+    pauses: list[float] = []
+    assert _transport.get(raw(LIMITED, FINE).url, {}, 5, sleep=pauses.append) == b"{}"
+    assert pauses == [154]
+
+
+def test_waiting_for_too_many_requests_has_an_end(raw: t.Callable[..., Raw]) -> None:
+    pauses: list[float] = []
+    server = raw(LIMITED)
+    with pytest.raises(TransportError, match=r"HTTP 429 Too Many Requests and asks to wait 154 s") as caught:
+        _transport.get(server.url, {}, 5, sleep=pauses.append)
+    assert sum(pauses) <= _transport.PATIENCE
+    assert len(server.asked) == 2
+    assert "a token raises the limit" in _transport.explain(caught.value, has_token=False)
+    assert "a token" not in _transport.explain(caught.value, has_token=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 90_000,
+        b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 60_000,
+    ],
+)
+def test_answer_that_comes_byte_by_byte_ends(
+    raw: t.Callable[..., Raw], monkeypatch: pytest.MonkeyPatch, answer: bytes
+) -> None:
+    """No single read takes long, so no timeout of a read ends it."""
+    monkeypatch.setattr(_transport, "ANSWER_LIMIT", 0.5)
+    started = time.monotonic()
+    with pytest.raises(TransportError, match="did not send its answer within"):
+        _transport.get(raw(answer, pause=0.05, piece=1).url, {}, 5)
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n{}",
+        b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: http://hub:port/\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 999\r\n\r\n",
+        b"\x00\xff\xfe",
+        b"",
+    ],
+)
+def test_answers_that_are_no_http_end_in_an_error_of_ours_or_a_body(raw: t.Callable[..., Raw], answer: bytes) -> None:
+    body = b""
+    with contextlib.suppress(TransportError):
+        body = _transport.get(raw(answer).url, {}, 5, sleep=lambda seconds: None)
+    assert body in (b"", b"{}")
+
+
+@pytest.mark.parametrize("secret", ["hunter2\n", "hunter2\u4ee4", "hunter2\u201d"])
+def test_header_that_cannot_be_sent_is_not_quoted(raw: t.Callable[..., Raw], secret: str) -> None:
+    server = raw(FINE)
+    with pytest.raises(TransportError) as caught:
+        _transport.get(server.url, {"Authorization": f"Bearer {secret}"}, 5, sleep=lambda seconds: None)
+    shown = f"{caught.value} {caught.value.__cause__}"
+    assert "hunter2" not in shown
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        (None, None),
+        ('<https://elsewhere/x?cursor=2>; rel="first"', None),
+        ('<https://elsewhere/other?cursor=2>; rel="next"', "https://hub/tree?cursor=2"),
+        ('<http://hub/tree?cursor=2>; rel="next"', "https://hub/tree?cursor=2"),
+        ("</tree?cursor=2>; rel=next", "https://hub/tree?cursor=2"),
+    ],
+)
+def test_next_page_stays_at_the_endpoint(link: str | None, expected: str | None) -> None:
+    assert _transport.next_page_of("https://hub/tree?limit=1", link) == expected
+
+
+@pytest.mark.parametrize(
+    "link", ["<https://hub/page2>; rel=next", "<?>; rel=next", "<?a b>; rel=next", "<?é>; rel=next"]
+)
+def test_next_page_that_is_not_understood_is_told(link: str) -> None:
+    with pytest.raises(TransportError, match="names its next page in a way that is not understood"):
+        _transport.next_page_of("https://hub/tree?limit=1", link)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "secrets"),
+    [
+        ("http://hub:8080/a", "https://hub:9999/a", False),
+        ("http://hub:80/a", "http://hub/a", True),
+        ("https://hub/a", "https://hub:443/a", True),
+    ],
+)
+def test_secrets_stay_with_the_port_they_were_given_for(old: str, new: str, secrets: bool) -> None:
+    kept = _transport.headers_after_redirect(SECRETS, old, new)
+    assert kept == (SECRETS if secrets else {"Accept": "application/json"})

@@ -125,12 +125,13 @@ def test_proxy(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
         assert "canary" not in json.dumps(refused.result)
 
 
-def test_hosts_that_are_reached_without_the_proxy(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("direct", ["127.0.0.1", "127.0.0.0/8", "127.0.0.*"])
+def test_hosts_that_are_reached_without_the_proxy(anywhere: tuple[str, t.Any], tmp_path: Path, direct: str) -> None:
     import forward_proxy
 
     source, server = anywhere
     with forward_proxy.ForwardProxy() as proxy:
-        ended = end(start(tmp_path, source=source, endpoint=server.url, proxy=proxy.url, no_proxy=["127.0.0.1"]))
+        ended = end(start(tmp_path, source=source, endpoint=server.url, proxy=proxy.url, no_proxy=[direct]))
         assert not ended.failed, ended.result
         assert ended.result["bytes_downloaded"] == ended.result["bytes_total"]
         assert proxy.asked == []
