@@ -104,12 +104,10 @@ class Carrying:
             ]
             folder = os.path.join(os.path.dirname(str(look["path"])), STAGING, place_of(str(look["digest"])))
             brought: dict[str, t.Any] = {key: look[key] for key in BROUGHT}
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise HubError(
-                f"the host did not say as expected which files of {self._path} it lacks: {error!r}"
-            ) from error
-        if not isinstance(brought["bytes_missing"], int):
-            raise HubError(f"the host did not say as expected which files of {self._path} it lacks")
+        except (KeyError, TypeError, ValueError, OverflowError):
+            brought = {}
+        if not isinstance(brought.get("bytes_missing"), int):
+            raise HubError(f"the host did not say in a way that is understood which files of {self._path} it lacks")
         return (check_entries(entries, "the host") if entries else []), folder
 
     def named_as_here(self, result: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -82,7 +82,8 @@ def _network_of(pattern: str) -> Network | None:
         numbers = pattern.rstrip(".*").split(".")
         pattern = ".".join([*numbers, *["0"] * (4 - len(numbers))]) + f"/{8 * len(numbers)}"
     try:
-        return ipaddress.ip_network(pattern.strip("[]"), strict=False)
+        bare = pattern[1:-1] if pattern.startswith("[") and pattern.endswith("]") else pattern
+        return ipaddress.ip_network(bare, strict=False)
     except ValueError:
         return None
 
