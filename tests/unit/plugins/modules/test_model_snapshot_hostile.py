@@ -20,7 +20,7 @@ SECRET = "canary-7f3a"
 TOKENS = [
     *(f"{SECRET}\n", f"  {SECRET}", f"\t{SECRET}\r\n", f"{SECRET}\n\n\n"),
     *(f"{SECRET}\nX-Evil: 1", f"{SECRET} {SECRET}", f"{SECRET}\x00", f"{SECRET}\x7f", f"{SECRET}\x1b[2J"),
-    *(f"“{SECRET}”", f"{SECRET}é", f"{SECRET}令牌", f"{SECRET}\u200b", f"{SECRET}\u00a0{SECRET}", f"{SECRET}\udc80"),
+    *(f"“{SECRET}”", f"{SECRET}é", f"{SECRET}令牌", f"{SECRET}\u200b", f"{SECRET}\u00a0{SECRET}"),
     *(" ", "\n", "\t \r\n", "", f"{SECRET}" * 5000),
 ]
 REPOS = [
@@ -105,7 +105,7 @@ NO_PROXIES: list[t.Any] = [
     ),
 ]
 PATTERNS: list[t.Any] = [
-    *([""], ["\n"], ["\x00"], ["a\nb"], ["\udc80"], ["["], ["[!"], ["[]"], ["*" * 200], ["../*"], ["/"], ["{}"], [" "]),
+    *([""], ["\n"], ["\x00"], ["a\nb"], ["["], ["[!"], ["[]"], ["*" * 200], ["../*"], ["/"], ["{}"], [" "]),
     *([None], [[]], [{}], [1], "*.json,*.bin", "*", ["(?P<x>"], ["\\"]),
 ]
 # Ansible itself cannot turn an infinity into an int.
