@@ -214,8 +214,8 @@ options:
   require_hub:
     description:
       - Whether to fail when the hub cannot be asked which commit a revision is.
-      - Otherwise the release is used that the revision was when it was asked last, if it is on the host and sound. A
-        hub that answers and has no such repository or revision, or refuses the token, is an error in any case.
+      - Otherwise the release is used that the revision was when this endpoint was asked last, if it is on the host and
+        sound. A hub that answers and has no such repository or revision, or refuses the token, is an error in any case.
     type: bool
     default: false
   release:
@@ -496,7 +496,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
     Throttle,
     is_full_disk,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import HEAD, ModelStore, Release
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import HEAD, ModelStore
 from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
 from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret
 
@@ -716,8 +716,9 @@ class ModelSnapshot:
             return Candidate(Archive(given["archive"]), given["archive"], repo, revision)
         if kind == "git_lfs" and options["bandwidth"]:
             raise HubError("bandwidth cannot be limited with source git_lfs; use another source, or leave it out")
+        endpoint = check_endpoint(given["endpoint"] or ENDPOINTS[kind])
         access = Access(
-            endpoint=check_endpoint(given["endpoint"] or ENDPOINTS[kind]),
+            endpoint=endpoint,
             repo=repo,
             token=self._token(given),
             timeout=options["timeout"],
@@ -726,13 +727,10 @@ class ModelSnapshot:
             ca_path=options["ca_path"],
             throttle=self.throttle,
         )
-        if not options["require_hub"] and self._on_host(kind, repo, revision):
+        asked = Origin(kind, endpoint, repo, revision or "", None, self.selection.include, self.selection.exclude)
+        if not options["require_hub"] and self.store.last_known(asked):
             access = dataclasses.replace(access, attempts=FEW_ATTEMPTS)
-        return Candidate(self._source(kind, access), access.endpoint, repo, revision)
-
-    def _on_host(self, kind: str, repo: str, revision: str | None) -> tuple[Release, Origin] | None:
-        """The release on the host that was the wanted one when the hub was asked last."""
-        return self.store.last_known(kind, repo, revision, self.selection.include, self.selection.exclude)
+        return Candidate(self._source(kind, access), endpoint, repo, revision)
 
     def _source(self, kind: str, access: Access) -> Source:
         if kind == "git_lfs":
@@ -787,7 +785,7 @@ class ModelSnapshot:
         """The target, when a release on the host was what is asked for when its hub answered last."""
         if self.options["require_hub"]:
             return None
-        found = self._on_host(candidate.source.name, candidate.repo, candidate.revision)
+        found = self.store.last_known(self._origin(candidate, Resolution(candidate.revision or "", None)))
         if found is None or found[0].manifest is None:
             return None
         release, origin = found

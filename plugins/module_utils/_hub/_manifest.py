@@ -40,14 +40,8 @@ class Origin:
         )
 
     def same_question(self, other: Origin) -> bool:
-        """Whether both are answers to the same question, whichever mirror was asked."""
-        return (self.source, self.repo, self.revision, self.include, self.exclude) == (
-            other.source,
-            other.repo,
-            other.revision,
-            other.include,
-            other.exclude,
-        )
+        """Whether both are answers to the same question, asked of the same hub or mirror."""
+        return dataclasses.replace(self, commit=None) == dataclasses.replace(other, commit=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -156,18 +156,20 @@ class ModelStore:
                 return release
         return None
 
-    def last_known(
-        self, source: str, repo: str, revision: str | None, include: tuple[str, ...], exclude: tuple[str, ...]
-    ) -> tuple[Release, Origin] | None:
-        """The release that a revision was when its source was asked last, with what is known of that."""
+    def last_known(self, asked: Origin) -> tuple[Release, Origin] | None:
+        """The release that a revision was when its hub was asked last, with what is known of that.
+
+        The revision may be empty, and the commit of what is asked does not count.
+        """
         current = self.current()
         found = [
             (release, origin)
             for release in sorted(self.releases(), key=lambda one: one.digest != current)
             for origin in reversed(release.manifest.origins if release.manifest else ())
-            if (origin.source, origin.repo, origin.include, origin.exclude) == (source, repo, include, exclude)
+            if dataclasses.replace(origin, revision="", commit=None)
+            == dataclasses.replace(asked, revision="", commit=None)
         ]
-        wanted = revision or DEFAULT_REVISIONS.get(source)
+        wanted = asked.revision or DEFAULT_REVISIONS.get(asked.source)
         for release, origin in found:
             if origin.revision == wanted:
                 branches = (other for one, other in found if one is release and other.commit == origin.commit)

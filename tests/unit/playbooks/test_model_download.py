@@ -77,3 +77,52 @@ def test_models_that_fit_one_by_one_but_not_together(hub: t.Any, small_disk: Pat
     one = played("acme/one")
     assert one.returncode == 0, one.stdout
     assert (small_disk / "acme/one/current/w.bin").stat().st_size == 1_500_000
+
+
+@pytest.mark.parametrize("part", ["main", "plan"])
+def test_models_on_the_host_need_no_hub_that_answers(hub: t.Any, tmp_path: Path, part: str) -> None:
+    """The run and the plan go on with what is there, and say so where they hide what the module says."""
+
+    def played(*options: str, part: str = part, **given: t.Any) -> subprocess.CompletedProcess[str]:
+        role = {"name": "private_llm.fleet.model_download", "tasks_from": part}
+        tasks = [{"name": "Have the models", "ansible.builtin.include_role": role}]
+        (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+        given = {
+            "ansible_python_interpreter": sys.executable,
+            "model_download_root": str(tmp_path / "models"),
+            "model_download_endpoint": hub.url,
+            "model_download_token": "canary-of-the-hub\n",
+            "model_download_sdk_packages": [],
+            "model_download_models": [{"repo": "acme/one"}],
+            **given,
+        }
+        (tmp_path / "given.json").write_text(json.dumps(given))
+        return subprocess.run(
+            [
+                *(Path(sys.executable).with_name("ansible-playbook"), tmp_path / "play.yml", *options),
+                *("-i", "localhost,", "-c", "local", "-e", f"@{tmp_path}/given.json"),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    first = played(part="main")
+    assert first.returncode == 0, first.stdout
+    assert "its hub could not be asked" not in first.stdout
+    hub.stop()
+    for options in ((), ("--check",)):
+        ended = played(*options)
+        assert ended.returncode == 0, ended.stdout
+        assert "acme/one: its hub could not be asked whether master has moved; the verified release" in ended.stdout
+        assert "changed=0" in ended.stdout
+        assert "canary-of-the-hub" not in ended.stdout + ended.stderr
+    needed = played(model_download_require_hub=True)
+    assert needed.returncode == 2
+    assert "could not be reached" in needed.stdout + needed.stderr
+    missing = played(model_download_models=[{"repo": "acme/one"}, {"repo": "acme/two"}])
+    assert missing.returncode == 2
+    assert "acme/two at http://127.0.0.1:" in missing.stdout + missing.stderr
