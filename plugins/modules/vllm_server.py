@@ -203,14 +203,18 @@ log_file:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _converge
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._ansible import host_of, way_to_engine
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._ansible import (
+    host_of,
+    take_options,
+    way_to_engine,
+)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec=_converge.ARGUMENTS, required_if=_converge.REQUIRED_IF, supports_check_mode=True
     )
-    server = _converge.Server(module.params, host_of(module))
+    server = _converge.Server(take_options(module)[0], host_of(module))
     try:
         server.check_options()
         outcome = _converge.run([server], way_to_engine(module, [server]))[0]

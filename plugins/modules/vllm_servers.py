@@ -83,7 +83,11 @@ servers:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _converge
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._ansible import host_of, way_to_engine
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._ansible import (
+    host_of,
+    take_options,
+    way_to_engine,
+)
 
 
 def main() -> None:
@@ -100,7 +104,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     host = host_of(module)
-    servers = [_converge.Server(params, host) for params in module.params["servers"]]
+    servers = [_converge.Server(params, host) for params in take_options(module)]
     try:
         _converge.check_all(servers)
         outcomes = _converge.run(servers, way_to_engine(module, servers))

@@ -2,22 +2,36 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """What the modules for one server and for several have in common with Ansible."""
 
 from __future__ import annotations
 
+import copy
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError, address_here
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine
+from ansible_collections.private_llm.fleet.plugins.module_utils._secret_env import HIDDEN
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._converge import Host, Server
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 GPU_TOOL_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
+
+
+def take_options(module: AnsibleModule) -> list[dict[str, t.Any]]:
+    """Return the options of each server, and leave none of their environment in what Ansible shows of the call.
+
+    With ``-vvv`` it prints a module's options, and saves them with the result of a job in the background. Masking the
+    values as secrets would mask a "1" wherever else one stands.
+    """
+    given = module.params.get("servers", [module.params])
+    taken: list[dict[str, t.Any]] = copy.deepcopy(given)
+    for options in given:
+        if options.get("env"):
+            options["env"] = dict.fromkeys(options["env"], HIDDEN)
+    return taken
 
 
 def host_of(module: AnsibleModule) -> Host:

@@ -20,6 +20,7 @@ import re
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._life import Change
+from ansible_collections.private_llm.fleet.plugins.module_utils._secret_env import shown as shown_env
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _keys
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import ENTRYPOINT, REPEATED, serve_arguments
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._drain import DRAINING
@@ -66,7 +67,6 @@ BASE_ENV = {
 NO_GPU_ENV = {"NVIDIA_VISIBLE_DEVICES": "void"}
 
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?\s*$", re.IGNORECASE)
-_SECRET_ENV = re.compile(r"TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY", re.IGNORECASE)
 
 
 class SpecError(ValueError):
@@ -466,7 +466,7 @@ def differences(
         changes.append(Change("gpus", list(before.gpus), list(after.gpus)))
     changes += [Change(name, *map(typed, pair)) for name, pair in _by_key(before.engine, after.engine)]
     changes += [
-        Change(f"env.{name}", *(_hidden(name, value) for value in pair))
+        Change(f"env.{name}", *(shown_env(name, value) for value in pair))
         for name, pair in _by_key(before.env, after.env)
     ]
     return changes
@@ -549,7 +549,7 @@ def as_options(spec: ServerSpec) -> dict[str, t.Any]:
     }
     shown["volumes"] = without_cache(spec.volumes)
     shown["engine"] = {name: typed(value) for name, value in sorted(spec.engine.items())}
-    shown["env"] = {name: _hidden(name, value) for name, value in sorted(spec.env.items())}
+    shown["env"] = {name: shown_env(name, value) for name, value in sorted(spec.env.items())}
     return shown
 
 
@@ -557,7 +557,7 @@ def declared(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Options as they were given, for a diff on a host that cannot say yet what they will come to."""
     fields = {field.name for field in dataclasses.fields(ServerSpec)} | {"state"}
     shown = {key: value for key, value in options.items() if key in fields and value is not None}
-    shown["env"] = {name: _hidden(name, value) for name, value in (options.get("env") or {}).items()}
+    shown["env"] = {name: shown_env(name, value) for name, value in (options.get("env") or {}).items()}
     return shown
 
 
@@ -579,10 +579,6 @@ def typed(value: t.Any) -> t.Any:
         return json.loads(value)
     except ValueError:
         return value
-
-
-def _hidden(name: str, value: t.Any) -> t.Any:
-    return "(hidden)" if value is not None and _SECRET_ENV.search(name) else value
 
 
 def _shown(value: t.Any) -> t.Any:
