@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import table
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
 name: fleet_table
@@ -44,9 +46,15 @@ _value:
 """
 
 
+def fleet_table(rows: t.Any, columns: t.Any) -> list[str]:
+    """Lines of a plain table."""
+    heads = demand(columns, [LINE], "columns")
+    return table(demand(rows, [dict.fromkeys(heads, LINE)], "rows"), heads)
+
+
 class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Names to functions."""
-        return {"fleet_table": table}
+        return {"fleet_table": fleet_table}

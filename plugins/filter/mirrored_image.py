@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
+
 DOCUMENTATION = r"""
 name: mirrored_image
 short_description: Name under which a mirror holds a container image
@@ -42,8 +45,9 @@ _value:
 """
 
 
-def mirrored_image(reference: str, mirror: str) -> str:
+def mirrored_image(reference: t.Any, mirror: t.Any) -> str:
     """The reference to pull when ``mirror`` stands in for the registry of ``reference``."""
+    reference, mirror = str(demand(reference, LINE, "image")), str(demand(mirror, LINE, "mirror"))
     if not mirror:
         return reference
     first, slash, rest = reference.partition("/")
@@ -59,6 +63,6 @@ def mirrored_image(reference: str, mirror: str) -> str:
 class FilterModule:
     """The filter, as Ansible finds it."""
 
-    def filters(self) -> dict[str, t.Callable[[str, str], str]]:
+    def filters(self) -> dict[str, t.Callable[[t.Any, t.Any], str]]:
         """Names to functions."""
         return {"mirrored_image": mirrored_image}

@@ -58,10 +58,12 @@ _value:
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._driver import driver_problems
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form, optional
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
 
 
-def vllm_driver_problems(instances: t.Sequence[t.Mapping[str, t.Any]], driver: str | None, host: str) -> list[str]:
-    return driver_problems(instances, driver, host)
+def vllm_driver_problems(instances: t.Any, driver: t.Any, host: t.Any) -> list[str]:
+    return driver_problems(normal_form(instances), optional(driver, LINE, "driver"), demand(host, LINE, "host"))
 
 
 class FilterModule:

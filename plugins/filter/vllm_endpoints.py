@@ -7,6 +7,9 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import endpoints
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import READY
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
 name: vllm_endpoints
@@ -58,9 +61,20 @@ _value:
 """
 
 
+_SERVER = {"name!": LINE, "status": LINE, "ready": READY}
+
+
+def vllm_endpoints(instances: t.Any, servers: t.Any, address: t.Any) -> list[dict[str, t.Any]]:
+    """What others need to know to use the servers of a host."""
+    found = demand(servers, [_SERVER], "servers")
+    for server in found:
+        server["status"] = server["status"] or "absent"
+    return endpoints(normal_form(instances), found, demand(address, LINE, "address"))
+
+
 class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Names to functions."""
-        return {"vllm_endpoints": endpoints}
+        return {"vllm_endpoints": vllm_endpoints}

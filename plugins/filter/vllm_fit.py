@@ -90,8 +90,13 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._verdict import Gpu, Request, fit
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import shown
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, optional
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, MAPPING, WHOLE
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan_fit import answer
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._verdict import Gpu, Request
 
 
 def vllm_fit(
@@ -107,19 +112,28 @@ def vllm_fit(
 ) -> dict[str, t.Any]:
     if not isinstance(config, t.Mapping):
         raise AnsibleFilterError("vllm_fit: the input must be a model's config.json as a mapping; use from_json")
-    if device not in ("cuda", "cpu"):
-        raise AnsibleFilterError(f"vllm_fit: device is {device!r}, which is neither cuda nor cpu")
+    if not isinstance(device, str) or device not in ("cuda", "cpu"):
+        raise AnsibleFilterError(f"vllm_fit: device is {shown(device)}, which is neither cuda nor cpu")
+    memory = _count(gpu_memory, "gpu_memory")
     request = Request(
-        config=config,
-        engine=engine or {},
-        release=release_of(f":{release}"),
+        config=demand(config, MAPPING, "config"),
+        engine=demand({} if engine is None else engine, MAPPING, "engine"),
+        release=release_of(f":{demand(release, LINE, 'release')}"),
         device=device,
-        gpu=Gpu(int(gpu_memory), gpu_name) if gpu_memory else None,
-        weight_bytes=None if weight_bytes is None else int(weight_bytes),
-        kv_cache_memory_bytes=None if kv_cache_memory_bytes is None else int(kv_cache_memory_bytes),
-        max_model_len=None if max_model_len is None else int(max_model_len),
+        gpu=Gpu(memory, demand(gpu_name, LINE, "gpu_name")) if memory else None,
+        weight_bytes=_count(weight_bytes, "weight_bytes"),
+        kv_cache_memory_bytes=_count(kv_cache_memory_bytes, "kv_cache_memory_bytes"),
+        max_model_len=_count(max_model_len, "max_model_len"),
     )
-    return fit(request).as_result()
+    result = answer(request).as_result()
+    return {**result, "reasons": [printable(reason) for reason in result["reasons"]]}
+
+
+def _count(value: t.Any, name: str) -> int | None:
+    number: int | None = optional(value, WHOLE, name)
+    if number is not None and number < 0:
+        raise AnsibleFilterError(f"vllm_fit: {name} is {number}, less than nothing")
+    return number
 
 
 class FilterModule:

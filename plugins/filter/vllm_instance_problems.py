@@ -53,15 +53,17 @@ _value:
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import instance_problems
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import optional
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
 
 
 def vllm_instance_problems(
     instances: object,
-    host: str = "",
-    allow_unauthenticated: t.Sequence[str] = (),
-    defaults: t.Mapping[str, t.Any] | None = None,
+    host: t.Any = "",
+    allow_unauthenticated: t.Any = (),
+    defaults: t.Any = None,
 ) -> list[str]:
-    return instance_problems(instances, host, allow_unauthenticated, defaults)
+    return instance_problems(instances, optional(host, LINE, "host") or "", allow_unauthenticated, defaults)
 
 
 class FilterModule:

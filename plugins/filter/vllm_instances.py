@@ -55,9 +55,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import InstanceError, normal_instances
 
 
-def vllm_instances(
-    instances: t.Sequence[t.Mapping[str, t.Any]], defaults: t.Mapping[str, t.Any] | None = None
-) -> list[dict[str, t.Any]]:
+def vllm_instances(instances: t.Any, defaults: t.Any = None) -> list[dict[str, t.Any]]:
     try:
         return normal_instances(instances, defaults)
     except InstanceError as error:

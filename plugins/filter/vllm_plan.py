@@ -69,7 +69,16 @@ _value:
 
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import host_plan
+
+
+def vllm_plan(
+    instances: t.Any, looked: t.Any, host: t.Any, models: t.Any = None, archive: t.Any = "", refused: t.Any = ()
+) -> dict[str, t.Any]:
+    """The plan of one host; only what people declare is refused, what hosts tell is noted."""
+    return host_plan(normal_form(instances), looked, host, models, demand(archive, LINE, "archive"), refused)
 
 
 class FilterModule:
@@ -77,4 +86,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Names to functions."""
-        return {"vllm_plan": host_plan}
+        return {"vllm_plan": vllm_plan}

@@ -44,6 +44,16 @@ _value:
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import server_options
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import ANY, MAPPING
+
+
+def vllm_server_options(instances: t.Any, settings: t.Any = None) -> list[dict[str, t.Any]]:
+    """The servers as the options of the module that runs them."""
+    shared = demand({} if settings is None else settings, MAPPING, "settings")
+    if "allow_unauthenticated" in shared:
+        shared["allow_unauthenticated"] = demand(shared["allow_unauthenticated"], [ANY], "allow_unauthenticated")
+    return server_options(normal_form(instances), shared)
 
 
 class FilterModule:
@@ -51,4 +61,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Names to functions."""
-        return {"vllm_server_options": server_options}
+        return {"vllm_server_options": vllm_server_options}

@@ -21,6 +21,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._endpoint 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import key_problem
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import (
     ANY,
+    FLAG,
     LINE,
     NUMBER,
     TEXT,
@@ -104,12 +105,12 @@ def server_url(server: Mapping, server_host: str, web_host: str) -> str:
     return server_endpoint(server, server_host, web_host).api
 
 
-def unreachable_servers(hosts: t.Mapping[str, HostVars], web_hosts: t.Sequence[str]) -> list[Problem]:
+def unreachable_servers(hosts: t.Mapping[str, HostVars], web_hosts: t.Any) -> list[Problem]:
     """Servers that are declared so that no Open WebUI could reach them, not even one on their own host."""
     problems: list[Problem] = []
-    if not web_hosts:
+    webs = ", ".join(conform(web_hosts, [LINE], "web_hosts", silent))
+    if not webs:
         return problems
-    webs = ", ".join(one_line(str(host)) for host in web_hosts)
     for name, host in hosts.items():
         common = str(host.read("vllm_server_bind", LINE) or "0.0.0.0")  # noqa: S104 - what the role itself takes
         for index, instance in enumerate(host.read("vllm_server_instances", [ANY])):
@@ -126,7 +127,7 @@ def unreachable_servers(hosts: t.Mapping[str, HostVars], web_hosts: t.Sequence[s
     return problems
 
 
-def connection_problems(hosts: t.Sequence[str], hostvars: Mapping, web_hosts: t.Sequence[str]) -> list[str]:
+def connection_problems(hosts: t.Any, hostvars: t.Any, web_hosts: t.Any) -> list[str]:
     """The same as sentences."""
     return [problem.sentence for problem in unreachable_servers(of_hosts(hosts, hostvars), web_hosts)]
 
@@ -152,7 +153,7 @@ def told_servers(host: HostVars) -> list[dict[str, t.Any]]:
     return found
 
 
-def connections(hosts: t.Sequence[str], hostvars: Mapping, web_host: str) -> list[dict[str, t.Any]]:
+def connections(hosts: t.Any, hostvars: t.Any, web_host: t.Any) -> list[dict[str, t.Any]]:
     """One connection for each running server that told where it is, as Open WebUI on ``web_host`` is to have it.
 
     Servers that serve the same model name are told apart by a prefix; Open WebUI would otherwise show only the first of
@@ -161,6 +162,7 @@ def connections(hosts: t.Sequence[str], hostvars: Mapping, web_host: str) -> lis
     must not give the models of the others new names.
     """
     read = of_hosts(hosts, hostvars)
+    web_host = conform(web_host, LINE, "web_host", silent)
     told = {name: told_servers(host) for name, host in read.items() if host.has("vllm_server_endpoints")}
     declared = {name: _declared_names(host, told.get(name)) for name, host in read.items()}
     on_host = {host: collections.Counter(names) for host, names in declared.items()}
@@ -260,7 +262,7 @@ def key_problems(read: t.Any) -> list[str]:
 SERVER = {"host!": LINE, "server!": LINE, "url!": LINE, "prefix_id": LINE, "key_file": LINE, "served": [LINE]}
 
 
-def with_keys(servers: t.Any, read: t.Any, static: bool = False) -> list[dict[str, t.Any]]:
+def with_keys(servers: t.Any, read: t.Any, static: t.Any = False) -> list[dict[str, t.Any]]:
     """The options of open_webui_connection for ``servers``, each with the first key of its key file.
 
     ``read`` holds the results of ansible.builtin.slurp over the servers that have a key file. A file that is not there
@@ -268,6 +270,7 @@ def with_keys(servers: t.Any, read: t.Any, static: bool = False) -> list[dict[st
     which models a server has, and need not ask it.
     """
     keys = keys_in(read).found
+    static = bool(conform(static, FLAG, "static", silent))
     declared = []
     for server in conform(servers, [SERVER], "servers", silent):
         models = server["served"] if static else []

@@ -19,7 +19,12 @@ from jinja2.exceptions import TemplateError
 from jinja2.runtime import Undefined
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import kind, whole_number
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import (
+    kind,
+    shown,
+    value_problem,
+    whole_number,
+)
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import UNREADABLE, Problem
 
 # A shape is one of these names, a list of one shape, or a mapping of keys to shapes. A mapping is read with all keys of
@@ -29,13 +34,16 @@ TEXT = "a text of several lines"
 WHOLE = "a whole number"
 NUMBER = "a number"
 FLAG = "true or false"
+MAPPING = "a mapping"  # of anything
 ANY = "anything"
+SHOWN = "anything, of which texts are as a terminal may show them"
 
 Shape = t.Any
 Note = t.Callable[[str, str], None]
 
 _LONGEST = {LINE: 2_000, TEXT: 50_000}
 _DEEPEST = 40
+_MOST = 200_000
 
 
 class _Odd(Exception):
@@ -114,8 +122,10 @@ def _conform(value: t.Any, shape: Shape, where: str, note: Note) -> t.Any:
         if not isinstance(value, t.Mapping):
             raise _Odd(f"is {kind(value)}, not a mapping")
         return _mapped(value, shape, where, note)
-    if shape == ANY:
-        return _plain(value, where, note, ())
+    if shape == MAPPING and not isinstance(value, t.Mapping):
+        raise _Odd(f"is {kind(value)}, not a mapping")
+    if shape in (ANY, MAPPING, SHOWN):
+        return _plain(value, where, note, (), [0], shape == SHOWN)
     return _scalar(value, shape)
 
 
@@ -124,7 +134,10 @@ def _listed(value: t.Sequence[t.Any], shape: Shape, where: str, note: Note) -> l
     for index in range(len(value)):
         place = f"{where}[{index}]"
         try:
-            found.append(_conform(_item(value, index), shape, place, note))
+            item = _item(value, index)
+            if item is None:
+                raise _Odd("is nothing")
+            found.append(_conform(item, shape, place, note))
         except _Odd as odd:
             note(place, f"{odd}; it is left out")
     return found
@@ -173,31 +186,39 @@ def _scalar(value: t.Any, shape: str) -> t.Any:
     raise _Odd(f"is {kind(value)}, not {shape}")
 
 
-def _plain(value: t.Any, where: str, note: Note, within: tuple[int, ...]) -> t.Any:
-    """Return any value as plain containers, without what cannot be evaluated."""
+def _plain(value: t.Any, where: str, note: Note, within: tuple[int, ...], count: list[int], show: bool) -> t.Any:
+    """Return any value as plain containers, without what cannot be evaluated or written down."""
+    count[0] += 1
     if id(value) in within:
         raise _Odd("holds itself")
-    if len(within) > _DEEPEST:
-        raise _Odd(f"is nested more than {_DEEPEST} deep")
+    if len(within) > _DEEPEST or count[0] > _MOST:
+        raise _Odd(f"is nested more than {_DEEPEST} deep, or holds more than {_MOST:,} values")
     if isinstance(value, Undefined):
         raise _Odd("cannot be evaluated; it needs a variable or a fact that is not there")
-    if isinstance(value, t.Mapping):
-        found = {}
-        for key in list(value):
-            try:
-                found[key] = _plain(_item(value, key), f"{where}.{key}", note, (*within, id(value)))
-            except _Odd as odd:
-                note(f"{where}.{key}", str(odd))
-        return found
-    if isinstance(value, (list, tuple)):
-        items = []
-        for index in range(len(value)):
-            try:
-                items.append(_plain(_item(value, index), f"{where}[{index}]", note, (*within, id(value))))
-            except _Odd as odd:
-                note(f"{where}[{index}]", str(odd))
-        return items
-    return value
+    if not isinstance(value, (t.Mapping, list, tuple)):
+        problem = value_problem(value)
+        if problem:
+            raise _Odd(problem)
+        return printable(value, _LONGEST[TEXT]) if show and isinstance(value, str) else value
+    inner = (*within, id(value))
+    mapping = isinstance(value, t.Mapping)
+    found: t.Any = {} if mapping else []
+    for key in list(value) if mapping else range(len(value)):
+        place = f"{where}.{shown(key) if not isinstance(key, str) else key}" if mapping else f"{where}[{key}]"
+        try:
+            if not isinstance(key, (str, int, float)) or value_problem(key):
+                raise _Odd("has a key that is no text")
+            item = _plain(_item(value, key), place, note, inner, count, show)
+        except _Odd as odd:
+            note(place, str(odd))
+            if count[0] > _MOST:
+                break
+            continue
+        if mapping:
+            found[one_line(key) if show and isinstance(key, str) else key] = item
+        else:
+            found.append(item)
+    return found
 
 
 def _item(container: t.Any, key: t.Any) -> t.Any:
@@ -212,4 +233,4 @@ def _item(container: t.Any, key: t.Any) -> t.Any:
 def _empty(shape: Shape) -> t.Any:
     if isinstance(shape, list):
         return []
-    return {} if isinstance(shape, dict) else None
+    return {} if isinstance(shape, dict) or shape == MAPPING else None

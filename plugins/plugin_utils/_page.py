@@ -321,9 +321,10 @@ def tiles_part(found: Mapping) -> str:
     )
 
 
-def page(groups: t.Mapping[str, t.Sequence[str]], hostvars: Mapping, when: str) -> str:
+def page(groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Any, when: t.Any) -> str:
     """The whole page. ``when`` says when the hosts were asked."""
     found = gather(groups, hostvars)
+    when = conform(when, LINE, "when", silent) or "a time that was not told"
     problems = "".join(
         f'<div class="card problem"><b>{text(one["host"])}</b>\n{text(one["what"].strip())}</div>'
         for one in found["problems"]

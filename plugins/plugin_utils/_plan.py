@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import with_parallel_size
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import VARIABLE, gpu_count
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_files import weight_bytes
@@ -28,11 +29,13 @@ from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars impor
     FLAG,
     LINE,
     NUMBER,
+    SHOWN,
     TEXT,
     WHOLE,
     HostVars,
     conform,
     of_hosts,
+    silent,
 )
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import (
     DOES_NOT_FIT,
@@ -67,7 +70,7 @@ GPUS = {
         }
     ],
     "processes": [{"gpu_uuid!": LINE, "container": LINE, "used_memory": WHOLE, "name": LINE, "pid": WHOLE}],
-    "topology": [{"index!": WHOLE, "gpus": ANY}],
+    "topology": [{"index!": WHOLE, "gpus": SHOWN}],
 }
 MEASURED = {
     "config_hash": LINE,
@@ -76,16 +79,17 @@ MEASURED = {
     "max_model_len": WHOLE,
     "started_in_seconds": NUMBER,
 }
+CHANGE = {"option!": LINE, "before": SHOWN, "after": SHOWN}
 RESULT = {
     "name": LINE,
     "item": {"name": LINE},
     "failed": FLAG,
     "actions": [LINE],
-    "changes": [ANY],
-    "container": {"status": LINE, "config_hash": LINE, "image": LINE, "engine": ANY},
+    "changes": [CHANGE],
+    "container": {"status": LINE, "config_hash": LINE, "image": LINE, "engine": SHOWN},
 }
 MODEL = {
-    "config": ANY,
+    "config": SHOWN,
     "bytes_missing": WHOLE,
     "weight_bytes": WHOLE,
     "files": [{"path!": LINE, "size!": WHOLE}],
@@ -271,6 +275,7 @@ def _predict(row: dict[str, t.Any], request: _verdict.Request | None) -> None:
         row.update(verdict=_verdict.CANNOT_PREDICT, reasons=[_NO_CONFIG])
     else:
         answer = _plan_fit.answer(request).as_result()
+        answer["reasons"] = [printable(reason) for reason in answer["reasons"]]
         row.update({key: answer[key] for key in answer.keys() & row.keys()})
         row["estimated"] = answer["overhead_bytes"] is not None and "kv_cache_memory_bytes" not in request.engine
     measured = row["measured"]
@@ -346,7 +351,7 @@ ROW = {
     "image": LINE,
     "actions": [LINE],
     "refused": FLAG,
-    "changes": [{"option!": LINE, "before": ANY, "after": ANY}],
+    "changes": [CHANGE],
     "image_missing": FLAG,
     "bytes_to_fetch": WHOLE,
     "measured": MEASURED,
@@ -359,15 +364,13 @@ ROW = {
     "max_model_len_that_fits": WHOLE,
     "kv_bytes_per_token": NUMBER,
     "estimated": FLAG,
-    "nearest": [{"engine": ANY, "kv_tokens": WHOLE, "max_concurrency": NUMBER}],
+    "nearest": [{"engine": SHOWN, "kv_tokens": WHOLE, "max_concurrency": NUMBER}],
     "question": _plan_fit.QUESTION,
 }
 PLAN = {"servers": [ROW], "notes": [ANY], "gpus": _plan_fit.KIND}
 
 
-def fleet_plan(
-    hosts: t.Any, hostvars: Mapping, found: t.Sequence[t.Any] = (), web_hosts: t.Sequence[str] = ()
-) -> dict[str, t.Any]:
+def fleet_plan(hosts: t.Any, hostvars: t.Any, found: t.Any = (), web_hosts: t.Any = ()) -> dict[str, t.Any]:
     """One structure for programs and one table for people, from what each host's role told in ``vllm_server_plan``.
 
     ``found`` are problems noted so far, as data. A server that does not fit on its host is tried on the GPUs of the
@@ -379,7 +382,7 @@ def fleet_plan(
     rows = [{"host": name, **row} for name in sorted(plans) for row in plans[name]["servers"]]
     unfit = {(row["host"], row["where"]): row for row in rows if row["verdict"] == _verdict.DOES_NOT_FIT}
     elsewhere = _plan_fit.Elsewhere({name: plan["gpus"] for name, plan in plans.items() if plan["gpus"]}, listed)
-    noted = [problem_of(problem) for problem in found]
+    noted = [problem_of(problem) for problem in conform(found, [ANY], "problems", silent)]
     problems = [
         _refusal(unfit[one.host, one.where], elsewhere.hosts(unfit[one.host, one.where]))._replace(host=one.host)
         if one.kind == DOES_NOT_FIT and (one.host, one.where) in unfit

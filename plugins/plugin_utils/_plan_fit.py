@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import whole_number
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import ANY, LINE, NUMBER, WHOLE
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, NUMBER, SHOWN, WHOLE
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
 
 Mapping = t.Mapping[str, t.Any]
@@ -103,9 +103,9 @@ def answer(request: _verdict.Request) -> _verdict.Fit:
     if found is None:
         try:
             found = _verdict.fit(request)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            why = f"the model's config.json has a form that is not understood ({type(error).__name__}: {error})"
-            found = _verdict.Fit(_verdict.CANNOT_PREDICT, (why[:300],))
+        except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+            why = "the model's config.json, or an option that it is read with, has a form that is not understood"
+            found = _verdict.Fit(_verdict.CANNOT_PREDICT, (why,))
         if len(_ANSWERS) >= _MOST_ANSWERS:
             _ANSWERS.clear()
         _ANSWERS[asked] = found
@@ -142,7 +142,7 @@ def nearest(request: _verdict.Request, free_gpus: int) -> list[dict[str, t.Any]]
 # --- on other hosts ---------------------------------------------------------------------------------------------------
 
 # The question of a server that does not fit, as its host's plan hands it on, and the kind of GPUs a host has.
-QUESTION = {"config": ANY, "engine": ANY, "release": [WHOLE], "weight_bytes": WHOLE}
+QUESTION = {"config": SHOWN, "engine": SHOWN, "release": [WHOLE], "weight_bytes": WHOLE}
 KIND = {"name": LINE, "memory": WHOLE, "compute_capability": NUMBER, "count": WHOLE}
 
 # GPUs of one kind do not tell the same memory to the last byte.
@@ -245,6 +245,7 @@ def said(changes: t.Sequence[Mapping], others: t.Sequence[str] = ()) -> str:
             else ""
         )
         for change in changes
+        if isinstance(change["engine"], t.Mapping)
     ]
     texts += others
     return (

@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import kind
 
 LONGEST = 50_000
 
@@ -33,15 +34,15 @@ class Problem(t.NamedTuple):
 
     def as_result(self) -> dict[str, str]:
         """The problem for a fact, with its sentence."""
-        return {**self._asdict(), "sentence": self.sentence}
+        return {**{key: printable(part, LONGEST) for key, part in self._asdict().items()}, "sentence": self.sentence}
 
 
 def problem_of(value: object, host: str = "") -> Problem:
     """Read a problem back from a fact; a plain text is one, too."""
     if isinstance(value, t.Mapping):
-        parts = {key: str(value.get(key) or "") for key in Problem._fields}
+        parts = {key: value[key] if isinstance(value.get(key), str) else "" for key in Problem._fields}
         return Problem(**{**parts, "host": parts["host"] or host})
-    return Problem(host, "", "", str(value))
+    return Problem(host, "", "", value if isinstance(value, str) else f"is told as {kind(value)}")
 
 
 def by_host(problem: Problem) -> list[t.Any]:

@@ -161,7 +161,7 @@ def normal_instances(
         problems.append(f"{VARIABLE}: must be a list, not {kind(instances)}")
     else:
         for index, instance in enumerate(instances):
-            problems.extend(_shape_problems(f"{VARIABLE}[{index}]", instance))
+            problems.extend(shape_problems(f"{VARIABLE}[{index}]", instance))
     if problems:
         raise InstanceError("; ".join(_one_line(problem) for problem in problems))
     base = _plain({**DEFAULTS, **(defaults or {})})
@@ -172,7 +172,7 @@ _MAPPINGS = ("engine", "env")
 _LISTS = ("served_model_names", "api_keys", "volumes")
 
 
-def _shape_problems(where: str, instance: object) -> list[str]:
+def shape_problems(where: str, instance: object) -> list[str]:
     """What an instance cannot be brought into its normal form for."""
     if not isinstance(instance, t.Mapping):
         return [f"{where}: must be a mapping, not {kind(instance)}"]
@@ -195,7 +195,7 @@ def _shape_problems(where: str, instance: object) -> list[str]:
 
 
 def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    given = {str(key): _plain(value) for key, value in instance.items() if value is not None}
+    given = {str(key): _plain(value) for key, value in instance.items() if key in KEYS and value is not None}
     name = str(given.get("name", ""))
     model = str(given.get("model", ""))
     result = {key: given.get(key, base.get(key)) for key in KEYS}

@@ -92,7 +92,11 @@ def _value_problem(value: object, within: tuple[int, ...], count: list[int]) -> 
         return f"is nested more than {_DEEPEST} deep, or holds more than {_MOST:,} values"
     if isinstance(value, (t.Mapping, list, tuple)):
         inner = (*within, id(value))
-        items = [one for pair in value.items() for one in pair] if isinstance(value, t.Mapping) else value
+        items: t.Iterable[object] = value
+        if isinstance(value, t.Mapping):
+            if not all(isinstance(key, (str, int, float)) for key in value):
+                return "has a key that is no text"
+            items = [one for pair in value.items() for one in pair]
         return next(filter(None, (_value_problem(item, inner, count) for item in items)), None)
     if value is None or isinstance(value, bool):
         return None
