@@ -106,6 +106,7 @@ molecule: images  ## every role, and the whole site, on hosts made for it; S=NAM
 bench: tools machine  ## measure what this collection does against what one does by hand
 	$(BIN)/python benchmarks/second_run.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/plan.py
 	$(BIN)/python scripts/lab/images.py --only vllm
 	$(BIN)/python benchmarks/servers.py
 

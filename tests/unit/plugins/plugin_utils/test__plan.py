@@ -9,7 +9,9 @@ import typing as t
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import normal_instances
+from ansible_collections.private_llm.fleet.plugins.plugin_utils import _plan_fit
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import fleet_plan, host_plan
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
 
 GIB = 2**30
 CONFIG = {
@@ -382,3 +384,50 @@ def test_the_table() -> None:
 
 def test_a_fleet_that_told_nothing() -> None:
     assert fleet_plan(["gpu-01"], {"gpu-01": {}})["lines"] == []
+
+
+def test_each_kind_of_server_is_judged_once_on_each_kind_of_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    fit = _verdict.fit
+    monkeypatch.setattr(_plan_fit, "_ANSWERS", {})
+    monkeypatch.setattr(_verdict, "fit", lambda request: asked.append(request) or fit(request))
+    kinds = [host(gpu(0, "NVIDIA L40S", 46068, "8.9")), host(gpu(0, "NVIDIA L4", 23034, "8.9")), host(gpu(0), gpu(1))]
+    hostvars = {}
+    problems = []
+    for number in range(60):
+        name = f"gpu-{number:02}"
+        servers = [server(name=f"s{one}", port=1000 + one, gpus=[0]) for one in range(number % 3 < 2)]
+        hostvars[name] = {"vllm_server_plan": host_plan(normal_instances(servers), [], kinds[number % 3], MODELS)}
+        problems += [{**problem, "host": name} for problem in hostvars[name]["vllm_server_plan"]["problems"]]
+    found = fleet_plan(list(hostvars), hostvars, problems)["problems"]
+    assert len(found) == 40
+    assert all(
+        "; what fits: hosts gpu-02, gpu-05, gpu-08 and 17 more with 1 x NVIDIA H100 80GB HBM3" in one for one in found
+    )
+    assert len(asked) < 20, "as many as there are kinds, not hosts"
+
+
+def test_gpus_that_are_linked_are_found_among_many() -> None:
+    many = [gpu(index) for index in range(64)]
+    linked = {str(index): "NV4" for index in range(60, 64)}
+    topology = [{"index": index, "gpus": linked if index >= 60 else {}} for index in range(64)]
+    found = plan([server(gpus=[0, 1, 2, 3], engine={"tensor_parallel_size": 4})], host(*many, topology=topology))
+    assert [note for note in found["notes"] if note.endswith("GPUs 60, 61, 62, 63 are")]
+
+
+def test_an_odd_value_of_one_host_is_a_note_with_its_name() -> None:
+    found = host(gpu(0), gpu(1))
+    found["measured"] = {"big": {"kv_cache_tokens": "many"}}
+    hostvars = {
+        "gpu-01": {"vllm_server_plan": host_plan(normal_instances([TWO]), [7], found, MODELS)},
+        "gpu-02": {"vllm_server_plan": {"servers": ["odd"]}, "ansible_port": {}},
+        "gpu-03": {"vllm_server_plan": "odd"},
+    }
+    made = fleet_plan(list(hostvars), hostvars)
+    assert [row["host"] for row in made["servers"]] == ["gpu-01"]
+    assert made["notes"] == [
+        "gpu-01: vllm_host_info.measured.big.kv_cache_tokens: is a string, not a whole number",
+        "gpu-01: vllm_server[0]: is a number, not a mapping; it is left out",
+        "gpu-02: vllm_server_plan.servers[0]: is a string, not a mapping; it is left out",
+        "gpu-03: vllm_server_plan: is a string, not a mapping",
+    ]
