@@ -19,6 +19,8 @@ import typing as t
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import (
     Attention,
     CannotPredict,
+    Cross,
+    Index,
     Latent,
     Layer,
     State,
@@ -39,12 +41,17 @@ class Terms(t.NamedTuple):
     state_bytes: int  # of a recurrent state's element, 0 for what the model says
     pipeline_parallel_size: int = 1
     unwindowed: bool = False  # disable_hybrid_kv_cache_manager: every layer keeps all tokens
+    speculated: int = 0  # tokens that are guessed ahead
+    retained: int = 0  # tokens that a window keeps besides, for several layers of prediction
+    encoder_tokens: int = 0  # of the longest input of an encoder
+    checkpoints: bool = True  # states of Mamba 2 are kept besides
+    sparse_token: int = 0  # bytes of a token where sparse latent attention packs it, 0 for one element after the other
 
 
 class Spec(t.NamedTuple):
     """What one layer wants of a block."""
 
-    kind: str  # full, sliding, chunked or state
+    kind: str  # full, sliding, chunked, cross or state
     block_size: int  # tokens in a page; a state has no tokens
     page: int  # bytes
     shape: tuple[int, ...]  # tells apart what has equal pages
@@ -100,7 +107,8 @@ def bytes_per_token(layers: Layers, terms: Terms) -> int:
         _token_bytes(layer, terms)
         for parts in layers
         for layer in parts
-        if isinstance(layer, Latent) or (isinstance(layer, Attention) and (terms.unwindowed or _keeps_all(layer)))
+        if isinstance(layer, (Latent, Index))
+        or (isinstance(layer, Attention) and (terms.unwindowed or _keeps_all(layer)))
     )
 
 
@@ -108,9 +116,12 @@ def _keeps_all(layer: Attention) -> bool:
     return layer.window is None and layer.chunk is None
 
 
-def _token_bytes(layer: Attention | Latent, terms: Terms) -> int:
-    heads = layer.heads if isinstance(layer, Attention) else 1
-    return heads * layer.width * terms.element_bytes
+def _token_bytes(layer: Attention | Latent | Index | Cross, terms: Terms) -> int:
+    if isinstance(layer, Index):
+        return layer.size
+    if isinstance(layer, Latent):
+        return terms.sparse_token if layer.sparse and terms.sparse_token else layer.width * terms.element_bytes
+    return layer.heads * layer.width * terms.element_bytes
 
 
 # --- from layers to specs ---------------------------------------------------------------------------------------------
@@ -138,6 +149,15 @@ def _primary(layers: Layers, terms: Terms) -> int:
     return next(_token_bytes(part, terms) for parts in layers for part in parts if not isinstance(part, State))
 
 
+def keeps_states(layers: Layers) -> bool:
+    return any(isinstance(part, State) for parts in layers for part in parts)
+
+
+def has_windows(layers: Layers) -> bool:
+    """Whether what a layer keeps depends on how many tokens are in flight."""
+    return any(isinstance(part, Attention) and not _keeps_all(part) for parts in layers for part in parts)
+
+
 def _aligned_block_size(layers: Layers, block_size: int, state_page: int, terms: Terms) -> int:
     """Blocks grow until a page of attention holds a state; the state is then padded to it."""
     step = max(block_size, terms.kernel_block_size)
@@ -148,7 +168,8 @@ def _aligned_block_size(layers: Layers, block_size: int, state_page: int, terms:
 
 def _state_page(state: State, terms: Terms) -> int:
     recurrent = terms.state_bytes or _BYTES.get(state.recurrent_dtype, terms.dtype_bytes)
-    return state.convolution * terms.dtype_bytes + state.recurrent * recurrent
+    convolution = state.convolution + state.convolved * terms.speculated
+    return convolution * terms.dtype_bytes + state.recurrent * recurrent
 
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -157,10 +178,14 @@ _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 def _spec(layer: Layer, block_size: int, padded_state: int, attends: bool, terms: Terms) -> Spec:
     if isinstance(layer, State):
         # Models of states alone cache no prefixes.
-        copies = 2 + layer.checkpoints if terms.prefix_caching and attends else 1
+        cached = 2 + (layer.checkpoints if terms.checkpoints else 0)
+        copies = (cached if terms.prefix_caching and attends else 1) + terms.speculated
         return Spec("state", 0, padded_state, (layer.convolution, layer.recurrent), copies=copies)
-    if isinstance(layer, Latent):
-        return Spec("full", block_size, block_size * _token_bytes(layer, terms), (layer.width,), fixed=True)
+    page = block_size * _token_bytes(layer, terms)
+    if isinstance(layer, (Latent, Index)):
+        return Spec("full", block_size, page, (page,), fixed=True)
+    if isinstance(layer, Cross):
+        return Spec("cross", block_size, page, (layer.heads, layer.width))
     shape = (layer.heads, layer.width)
     if layer.chunk is not None and not terms.unwindowed:
         return Spec("chunked", block_size, block_size * _token_bytes(layer, terms), shape, reach=layer.chunk)
@@ -200,7 +225,7 @@ def _one_kind(specs: t.Sequence[Spec]) -> bool:
     if first.kind in ("sliding", "chunked"):
         alike = (first.kind, first.block_size, first.reach)
         return all((spec.kind, spec.block_size, spec.reach) == alike for spec in specs)
-    return all(spec.kind == "state" and spec.page == first.page and spec.copies == first.copies for spec in specs)
+    return all(spec.kind == first.kind and spec.page == first.page and spec.copies == first.copies for spec in specs)
 
 
 def _same_page(specs: t.Sequence[tuple[int, Spec]]) -> list[tuple[int, Spec]]:
@@ -230,10 +255,13 @@ def _pages(spec: Spec, terms: Terms) -> int:
         return spec.copies
     if spec.kind == "full":
         return -(-terms.max_model_len // spec.block_size)
+    if spec.kind == "cross":
+        return -(-terms.encoder_tokens // spec.block_size)
     if spec.kind == "chunked":
         return -(-min(spec.reach + terms.in_flight, terms.max_model_len) // spec.block_size)
     # One more, for a window seldom begins where a block does.
-    return -(-min(spec.reach - 1 + terms.in_flight, terms.max_model_len) // spec.block_size) + 1
+    tokens = spec.reach - 1 + terms.retained + terms.in_flight
+    return -(-min(tokens, terms.max_model_len) // spec.block_size) + 1
 
 
 def _stages(layers: int, size: int) -> list[range]:

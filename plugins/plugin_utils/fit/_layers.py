@@ -13,8 +13,10 @@ what a configuration leaves out has the default of its class.
 
 from __future__ import annotations
 
+import math
 import typing as t
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release, as_text
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._class_defaults import DEFAULTS
 
 Config = t.Mapping[str, t.Any]
@@ -37,6 +39,20 @@ class Latent(t.NamedTuple):
     """Multi-head latent attention: one compressed vector for a token, the same on every GPU."""
 
     width: int
+    sparse: bool = False  # reads the tokens that an index chooses
+
+
+class Index(t.NamedTuple):
+    """The keys by which sparse attention chooses tokens: so many bytes for each, the same on every GPU."""
+
+    size: int
+
+
+class Cross(t.NamedTuple):
+    """Keys and values of what an encoder gave, in place of a request's own tokens."""
+
+    heads: int
+    width: int
 
 
 class State(t.NamedTuple):
@@ -46,9 +62,10 @@ class State(t.NamedTuple):
     recurrent: int
     recurrent_dtype: str = "auto"
     checkpoints: int = 0  # states that vLLM keeps besides, while it caches prefixes
+    convolved: int = 0  # elements that each speculated token adds to the convolution
 
 
-Layer = Attention | Latent | State
+Layer = Attention | Latent | Index | Cross | State
 
 
 class Model(t.NamedTuple):
@@ -66,15 +83,25 @@ class Model(t.NamedTuple):
     quantization: str
     kv_cache_dtype: str  # what "auto" means for this checkpoint
     experts: int
+    active_experts: int = 0
+    draft: tuple[tuple[Layer, ...], ...] = ()  # layers that a draft adds: the model's own (MTP), or a second model's
+    drafted: bool = False  # by a second model
+    guessed: int = 0  # tokens that the draft guesses ahead
+    item_tokens: int = 0  # tokens of the largest image or video, where vLLM takes them in one step only
+    remarks: tuple[str, ...] = ()
 
 
 _SUBCONFIGS = ("text_config", "llm_config", "language_config")
+_NESTED = ("thinker_config",)  # where the language model is one level deeper
 
 # Models that wrap a language model, which alone fills the KV cache, with encoders of images, sound or video.
 WRAPPERS = frozenset(
     (
+        "Llama_Nemotron_Nano_VL",
+        "NemotronH_Nano_VL_V2",
         "aria",
         "cohere2_vision",
+        "ernie4_5_vl_moe",
         "gemma3",
         "gemma3n",
         "gemma4",
@@ -85,6 +112,7 @@ WRAPPERS = frozenset(
         "internvl_chat",
         "kimi_k25",
         "kimi_vl",
+        "lfm2_vl",
         "llama4",
         "llava",
         "llava_next",
@@ -97,6 +125,7 @@ WRAPPERS = frozenset(
         "qwen2_vl",
         "qwen3_5",
         "qwen3_5_moe",
+        "qwen3_omni_moe",
         "qwen3_vl",
         "qwen3_vl_moe",
         "smolvlm",
@@ -106,53 +135,149 @@ WRAPPERS = frozenset(
 
 def text_config(config: Config) -> Config:
     """The part of a configuration that describes the language model; all of it for a model of text."""
+    outer = next((config[name] for name in _NESTED if isinstance(config.get(name), t.Mapping)), config)
     for name in _SUBCONFIGS:
-        inner = config.get(name)
+        inner = outer.get(name)
         if isinstance(inner, t.Mapping):
             return inner
     return config
 
 
-def read_model(config: Config, tensor_parallel_size: int = 1) -> Model:
+def read_model(config: Config, tensor_parallel_size: int = 1, release: Release | None = None) -> Model:
     """The model behind a config.json; CannotPredict, with the reason, when it is not known here."""
+    config = _translated(config)
     outer = str(config.get("model_type") or "")
     raw = text_config(config)
     model_type = str(raw.get("model_type") or "")
+    _refuse_gone(outer, release)
+    if outer in KEEPS_NOTHING:
+        raise CannotPredict(f"a model of type {outer} keeps no KV cache: vLLM runs each text through it in one step")
     if raw is not config and outer not in WRAPPERS:
         raise CannotPredict(f"the model type {outer or '(none)'} around a language model is not known")
     family = FAMILIES.get(model_type)
     if family is None:
         raise CannotPredict(f"the model type {model_type or '(none)'} is not known")
-    architecture = (config.get("architectures") or [""])[0]
-    if architecture and not _generates(str(architecture)):
-        raise CannotPredict(f"the architecture {architecture} does not generate text")
-    text = _Text(
-        {**DEFAULTS.get(model_type, {}), **{key: value for key, value in raw.items() if value is not None}}, raw
-    )
+    text = _text_of(raw, model_type)
+    _refuse_architecture(config)
     layers = tuple(family(text, tensor_parallel_size))
-    quantization = config.get("quantization_config") or raw.get("quantization_config") or {}
+    quantization = _mapping(config.get("quantization_config")) or _mapping(raw.get("quantization_config"))
+    heads = text.get("num_attention_heads", 0)
     return Model(
         model_type=model_type,
         layers=layers,
         max_model_len=_max_model_len(text, outer),
         dtype=_dtype(config, raw),
-        attention_heads=text.get("num_attention_heads", 0),
-        kv_heads=text.kv_heads() if text.get("num_attention_heads") else 0,
+        attention_heads=heads,
+        kv_heads=text.kv_heads() if heads else 0,
         hidden_size=text.get("hidden_size", 0),
-        intermediate_size=text.get("intermediate_size") or 4 * text.get("hidden_size", 0),
+        intermediate_size=text.first(("intermediate_size",)) or 4 * text.get("hidden_size", 0),
         vocab_size=text.get("vocab_size", 0),
         quantization=_quantization(quantization),
         kv_cache_dtype=_kv_cache_dtype(quantization),
-        experts=next((text.get(key) for key in _EXPERTS if isinstance(text.get(key), int)), 0),
+        experts=text.first(_EXPERTS),
+        active_experts=text.first(_ACTIVE_EXPERTS),
+        item_tokens=_item_tokens(config, raw, outer),
     )
 
 
+def _text_of(raw: Config, model_type: str) -> _Text:
+    values = {**DEFAULTS.get(model_type, {}), **{str(key): value for key, value in raw.items() if value is not None}}
+    for key in sorted(_COUNTS & values.keys()):
+        _check_count(key, values[key])
+    for key in _POSITIVE:
+        if raw.get(key) == 0:
+            raise CannotPredict(f"config.json has {key}: 0")
+    layers = values.get("num_hidden_layers")
+    if isinstance(layers, int) and layers > _MOST_LAYERS:
+        raise CannotPredict(f"config.json has {layers} layers, more than {_MOST_LAYERS}")
+    return _Text(values, raw)
+
+
+_MOST_LAYERS = 4096
+_POSITIVE = ("num_hidden_layers", "num_attention_heads", "num_key_value_heads", "hidden_size")
+_MOST = 10**9
+_COUNTS = frozenset(
+    (
+        *("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_attention_heads", "n_head", "n_heads"),
+        *("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups"),
+        *("num_global_key_value_heads", "hidden_size", "n_embd", "d_model", "head_dim", "global_head_dim"),
+        *("vocab_size", "sliding_window", "sliding_window_size", "attention_chunk_size"),
+        *("kv_lora_rank", "qk_rope_head_dim", "index_head_dim", "index_topk", "v_head_dim", "swa_v_head_dim"),
+        *("swa_head_dim", "swa_num_key_value_heads", "swa_num_attention_heads", "layer_group_size"),
+        *("linear_num_key_heads", "linear_num_value_heads", "linear_key_head_dim", "linear_value_head_dim"),
+        *("linear_conv_kernel_dim", "full_attention_interval", "num_kv_shared_layers", "mamba_d_state"),
+        *("mamba_d_conv", "mamba_d_ssm", "mamba_n_heads", "mamba_n_groups", "mamba_num_heads", "mamba_head_dim"),
+        *("ssm_state_size", "conv_kernel", "state_size", "n_groups", "num_heads", "expand", "mamba_expand"),
+        *("conv_dim", "conv_L_cache", "attn_layer_period", "attn_layer_offset", "no_rope_layer_interval"),
+        *("num_nextn_predict_layers", "mtp_num_hidden_layers", "global_attn_every_n_layers"),
+        *("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length"),
+        *("max_seq_length", "seq_len", "model_max_length", "max_target_positions", "decoder_layers"),
+        *("decoder_attention_heads", "original_max_position_embeddings", "max_source_positions"),
+    )
+)
+
+
+def _check_count(key: str, value: t.Any) -> None:
+    """Refuse what is no whole number from 0 on: it would give a number that vLLM does not reach."""
+    whole = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value) and value == int(value))
+    if isinstance(value, bool) or not whole or not 0 <= value <= _MOST:
+        raise CannotPredict(f"config.json has {key}: {str(value)[:40]}, which is not a count")
+
+
+def _mapping(value: t.Any) -> Config:
+    return value if isinstance(value, t.Mapping) else {}
+
+
+def _refuse_architecture(config: Config) -> None:
+    architectures = config.get("architectures") or [""]
+    architecture = architectures[0] if isinstance(architectures, (list, tuple)) else architectures
+    if architecture and not _generates(str(architecture)):
+        raise CannotPredict(f"the architecture {str(architecture)[:80]} does not generate text")
+
+
+# Encoders: vLLM serves them as embedding or ranking models, without a KV cache.
+# source: vllm/model_executor/models/roberta.py and bert.py of 0.32; xlm-roberta was tried, and reports no KV cache.
+KEEPS_NOTHING = frozenset(("bert", "modernbert", "roberta", "xlm-roberta", "nomic_bert", "gte", "new"))
+
+# The last release that serves a type; vLLM takes them out.
+# source: _PREVIOUSLY_SUPPORTED_MODELS in vllm/model_executor/models/registry.py of 0.32.
+LAST_RELEASE: dict[str, Release] = {
+    "mllama": (0, 10, 2),
+    "phi4_multimodal": (0, 12, 0),
+    "minimax": (0, 23, 0),
+    "minimax_m1": (0, 23, 0),
+    "minimax_text_01": (0, 23, 0),
+}
+
+
+def _refuse_gone(model_type: str, release: Release | None) -> None:
+    last = LAST_RELEASE.get(model_type)
+    if last is not None and release is not None and release[:2] > last[:2]:
+        raise CannotPredict(
+            f"vLLM {as_text(release)} does not serve the model type {model_type}; {as_text(last)} was the last that did"
+        )
+
+
+# Gemma 4 takes up to 32 frames of a video, each of 70 tokens and 8 around them, and none of them may be cut.
+# source: get_mm_max_tokens_per_item in vllm/model_executor/models/gemma4_mm.py, and is_mm_prefix_lm, of 0.32.
+_GEMMA4_FRAMES, _GEMMA4_FRAME = 32, 78
+
+
+def _item_tokens(config: Config, raw: Config, outer: str) -> int:
+    whole = outer == "gemma4" and raw.get("use_bidirectional_attention") == "vision"
+    return _GEMMA4_FRAMES * _GEMMA4_FRAME if whole and config.get("vision_config") is not None else 0
+
+
 _EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
+_ACTIVE_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k")
 
 
 def _generates(architecture: str) -> bool:
     return architecture.endswith(
-        ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ChatModel", "ChatGLMModel")
+        (
+            *("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ChatModel", "ChatGLMModel", "MiniCPMV"),
+            *("Llama_Nemotron_Nano_VL", "NemotronH_Nano_VL_V2"),
+        )
     )
 
 
@@ -173,9 +298,31 @@ class _Text:
     def number(self, *keys: str) -> int:
         for key in keys:
             value = self.get(key)
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
+            if isinstance(value, (int, float)) and not isinstance(value, bool) and value == int(value) and value > 0:
+                return int(value)
         raise CannotPredict(f"config.json has no {keys[0]}")
+
+    def first(self, keys: t.Sequence[str]) -> int:
+        """The first of these that is a number; some models write it once for each layer. 0 where there is none."""
+        for key in keys:
+            value = self.get(key)
+            value = value[0] if isinstance(value, list) and value else value
+            if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
+                return value
+        return 0
+
+    def types(self, *keys: str) -> list[str] | None:
+        """The kind of each layer, where the file names them one by one."""
+        for key in keys:
+            value = self.get(key)
+            if value is None or value == []:
+                continue
+            if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+                raise CannotPredict(f"config.json has {key} that is not a list of names")
+            if len(value) < self.layers():
+                raise CannotPredict(f"config.json names fewer {key} than layers")
+            return list(value[: self.layers()])
+        return None
 
     def layers(self) -> int:
         return self.number("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -184,16 +331,24 @@ class _Text:
         return self.number("num_attention_heads", "n_head", "n_heads")
 
     def kv_heads(self) -> int:
-        for key in ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num"):
-            if isinstance(self.get(key), int):
-                return int(self.get(key))
+        for key in (
+            "n_head_kv",
+            "num_kv_heads",
+            "num_key_value_heads",
+            "multi_query_group_num",
+            "num_attention_groups",
+        ):
+            if self.get(key) is not None:
+                return self.number(key)
         return self.heads()
 
     def head_size(self) -> int:
-        size = self.get("head_dim")
-        if isinstance(size, int) and size > 0:
-            return size
-        return self.number("hidden_size", "n_embd", "d_model") // self.heads()
+        if self.get("head_dim"):
+            return self.number("head_dim")
+        size = self.number("hidden_size", "n_embd", "d_model") // self.heads()
+        if not size:
+            raise CannotPredict("config.json has more attention heads than its hidden_size can be divided into")
+        return size
 
     def window(self) -> int | None:
         """The sliding window, none for null and 0."""
@@ -219,7 +374,7 @@ def _attention(text: _Text, size: int, window: int | None = None) -> Attention:
 
 def _full(text: _Text, size: int) -> Layers:
     """One kind of layer throughout; a window, where such a model has one at all, is then everybody's."""
-    types = text.get("layer_types")
+    types = text.types("layer_types")
     if types and set(types) - {"attention", "full_attention"}:
         raise CannotPredict("layers of several kinds in this model type are not known")
     return [(_attention(text, size, None if types else text.window()),)] * text.layers()
@@ -229,9 +384,10 @@ def _chunked(text: _Text, size: int) -> Layers:
     """Llama 4: attention within chunks, but for the layers without rotary embeddings."""
     full = _attention(text, size)
     chunked = full._replace(chunk=text.number("attention_chunk_size"))
-    rotary = text.get("no_rope_layers") or [
-        (index + 1) % text.get("no_rope_layer_interval", 4) for index in range(text.layers())
-    ]
+    interval = text.number("no_rope_layer_interval") if text.get("no_rope_layer_interval") else 4
+    rotary = text.get("no_rope_layers") or [(index + 1) % interval for index in range(text.layers())]
+    if not isinstance(rotary, (list, tuple)) or len(rotary) < text.layers():
+        raise CannotPredict("config.json names fewer no_rope_layers than layers")
     return [(chunked,) if rotary[index] else (full,) for index in range(text.layers())]
 
 
@@ -244,14 +400,13 @@ def _unwindowed(text: _Text, size: int) -> Layers:
 
 def _windowed(text: _Text, size: int) -> Layers:
     """One window for all layers, unless the layers are named one by one."""
-    if text.get("layer_types"):
-        return _named(text, size, text.get("layer_types"), text.window())
+    types = text.types("layer_types")
+    if types:
+        return _named(text, size, types, text.window())
     return [(_attention(text, size, text.window()),)] * text.layers()
 
 
 def _named(text: _Text, size: int, types: t.Sequence[str], window: int | None) -> Layers:
-    if len(types) < text.layers():
-        raise CannotPredict("config.json names fewer layer_types than layers")
     kinds = {"sliding_attention": window, "full_attention": None, "attention": None, "chunked_attention": None}
     unknown = sorted(set(types[: text.layers()]) - set(kinds))
     if unknown:
@@ -265,10 +420,17 @@ def _every(period: int, beyond: int = 0) -> Family:
     def family(text: _Text, size: int) -> Layers:
         step = text.get("sliding_window_pattern", period)
         window = text.window()
-        types = text.get("layer_types")
+        types = text.types("layer_types")
         if types is None:
-            if not isinstance(step, int):
-                raise CannotPredict(f"the sliding_window_pattern {step!r} is not known")
+            if isinstance(step, str) and step and not set(step) - {"L", "G"}:
+                types = [
+                    "sliding_attention" if step[i % len(step)] == "L" else "full_attention"
+                    for i in range(text.layers())
+                ]
+                types[-1] = "full_attention"
+                return _named(text, size, types, window + beyond if window else None)
+            if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+                raise CannotPredict(f"the sliding_window_pattern {str(step)[:40]} is not known")
             full = window is None or step == 0
             types = [
                 "full_attention" if full or (i + 1) % step == 0 else "sliding_attention" for i in range(text.layers())
@@ -282,9 +444,17 @@ def _gpt_oss(text: _Text, size: int) -> Layers:
     return [(_attention(text, size, None if index % 2 else text.window()),) for index in range(text.layers())]
 
 
+def _keeping(text: _Text) -> int:
+    """How many layers keep keys and values of their own."""
+    shared = text.get("num_kv_shared_layers") or 0
+    if shared >= text.layers():
+        raise CannotPredict("config.json has num_kv_shared_layers that leave no layer of its own")
+    return text.layers() - int(shared)
+
+
 def _gemma3n(text: _Text, size: int) -> Layers:
     """The last layers read what earlier ones keep."""
-    keeping = text.layers() - text.number("num_kv_shared_layers")
+    keeping = _keeping(text)
     layers = list(_every(5)(text, size))
     return layers[:keeping] + [()] * (text.layers() - keeping)
 
@@ -293,11 +463,11 @@ def _gemma4(text: _Text, size: int) -> Layers:
     """Layers of full attention have heads of another size, and perhaps another number of them."""
     if text.get("per_layer_config") is not None:
         raise CannotPredict("per_layer_config of Gemma 4 is not known")
-    types = list(text.get("layer_types") or [])
+    types = text.types("layer_types")
     if not types:
         types = ["full_attention" if (index + 1) % 6 == 0 else "sliding_attention" for index in range(text.layers())]
     types[-1] = "full_attention"
-    keeping = text.layers() - text.number("num_kv_shared_layers")
+    keeping = _keeping(text)
     full_heads = text.kv_heads()
     if text.get("attention_k_eq_v") and text.get("num_global_key_value_heads"):
         full_heads = text.number("num_global_key_value_heads")
@@ -312,10 +482,44 @@ def _falcon(text: _Text, size: int) -> Layers:
     return [(Attention(_shard(heads, size), 2 * text.head_size()),)] * text.layers()
 
 
+def _latent_width(text: _Text) -> int:
+    return text.number("kv_lora_rank") + text.number("qk_rope_head_dim")
+
+
 def _latent(text: _Text, size: int) -> Layers:
     if text.get("index_topk") or text.get("compress_ratios"):
         raise CannotPredict("sparse attention with an index of its own is not known")
-    return [(Latent(text.number("kv_lora_rank") + text.number("qk_rope_head_dim")),)] * text.layers()
+    return [(Latent(_latent_width(text)),)] * text.layers()
+
+
+def _indexed(text: _Text, size: int) -> Layers:
+    """DeepSeek V3.2 and GLM-5: latent attention, and in most layers the keys of the index that chooses tokens.
+
+    source: vllm/models/deepseek_v32/attention.py, DeepseekV32IndexerCache and Indexer in
+    vllm/model_executor/models/deepseek_v2.py of 0.32.
+    """
+    if text.get("compress_ratios"):
+        raise CannotPredict("compressed sparse attention is not known")
+    return [_indexed_layer(text, index) for index in range(text.layers())]
+
+
+_INDEX_BLOCK, _INDEX_SCALE = 128, 4  # elements that share a scale, and its bytes
+
+
+def _indexed_layer(text: _Text, index: int | None) -> tuple[Layer, ...]:
+    """One layer; None is that of a draft, which always has an index."""
+    latent = Latent(_latent_width(text), sparse=True)
+    pattern = text.get("index_topk_pattern")
+    if index is None:
+        skipped = False
+    elif isinstance(pattern, (str, list)):
+        skipped = index < len(pattern) and pattern[index] == "S"
+    else:
+        step = text.number("index_topk_freq") if text.get("index_topk_freq") else 1
+        offset = text.get("index_skip_topk_offset")
+        skipped = max(index - (2 if offset is None else int(offset)) + 1, 0) % step != 0
+    width = text.number("index_head_dim")
+    return (latent,) if skipped else (latent, Index(width + width // _INDEX_BLOCK * _INDEX_SCALE))
 
 
 def _divided(total: int, size: int, what: str) -> int:
@@ -328,8 +532,9 @@ def _mamba2(size: int, inner: int, groups: int, heads: int, head_size: int, stat
     """Groups are repeated until each GPU has one whole."""
     if groups % size:
         groups = size
-    convolution = _divided(inner + 2 * groups * state, size, "the width of the convolution") * (kernel - 1)
-    return State(convolution, _divided(heads, size, "the number of Mamba heads") * head_size * state, checkpoints=1)
+    width = _divided(inner + 2 * groups * state, size, "the width of the convolution")
+    recurrent = _divided(heads, size, "the number of Mamba heads") * head_size * state
+    return State(width * (kernel - 1), recurrent, checkpoints=1, convolved=width)
 
 
 def _mamba1(size: int, inner: int, state: int, kernel: int) -> State:
@@ -347,9 +552,10 @@ def _delta_net(text: _Text, size: int) -> Layers:
         * text.number("linear_value_head_dim")
         * text.number("linear_key_head_dim"),
         recurrent_dtype=str(text.get("mamba_ssm_dtype") or "auto"),
+        convolved=_divided(2 * keys + values, size, "the width of the convolution"),
     )
-    period = text.get("full_attention_interval", 4)
-    types = text.get("layer_types") or [
+    period = text.number("full_attention_interval") if text.get("full_attention_interval") else 4
+    types = text.types("layer_types") or [
         "full_attention" if (index + 1) % period == 0 else "linear_attention" for index in range(text.layers())
     ]
     return _mixed(types, {"full_attention": (_attention(text, size),), "linear_attention": (state,)})
@@ -370,6 +576,17 @@ def _jamba(text: _Text, size: int) -> Layers:
     return _mixed(types, {"attention": (_attention(text, size),), "mamba": (state,)})
 
 
+def _nemotron_types(text: _Text) -> list[str]:
+    for key in ("layers_block_type", "layer_types"):
+        named = text.get(key)
+        if isinstance(named, (list, tuple)) and named and all(isinstance(name, str) for name in named):
+            return list(named[:_MOST_LAYERS])
+    pattern = text.get("hybrid_override_pattern")
+    if not isinstance(pattern, str) or not 0 < len(pattern) <= _MOST_LAYERS:
+        raise CannotPredict("config.json has no hybrid_override_pattern")
+    return list(pattern)
+
+
 def _nemotron_h(text: _Text, size: int) -> Layers:
     heads, head_size = text.number("mamba_num_heads"), text.number("mamba_head_dim")
     state = _mamba2(
@@ -381,9 +598,7 @@ def _nemotron_h(text: _Text, size: int) -> Layers:
         text.number("ssm_state_size"),
         text.number("conv_kernel"),
     )._replace(recurrent_dtype=str(text.get("mamba_ssm_cache_dtype") or "float32"))
-    types = text.get("layers_block_type") or text.get("layer_types")
-    if types is None:
-        types = list(str(text.get("hybrid_override_pattern") or ""))
+    types = _nemotron_types(text)
     attention: tuple[Layer, ...] = (_attention(text, size, text.window()),)
     return _mixed(
         types,
@@ -412,7 +627,7 @@ def _mamba_of(text: _Text, size: int) -> State:
 
 
 def _granite_hybrid(text: _Text, size: int) -> Layers:
-    types = text.get("layer_types") or text.get("layers_block_type") or ["mamba"] * text.layers()
+    types = text.types("layer_types", "layers_block_type") or ["mamba"] * text.layers()
     attention: tuple[Layer, ...] = (_attention(text, size),)
     if set(types) <= {"attention", "full_attention"}:
         return [attention] * text.layers()
@@ -431,14 +646,15 @@ def _falcon_h1(text: _Text, size: int) -> Layers:
 
 
 def _lfm2(text: _Text, size: int) -> Layers:
-    state = State(
-        _divided(text.number("conv_dim"), size, "the width of the convolution") * (text.number("conv_L_cache") - 1), 0
-    )
-    types = text.get("layer_types")
+    width = _divided(text.number("conv_dim"), size, "the width of the convolution")
+    state = State(width * (text.number("conv_L_cache") - 1), 0, convolved=width)
+    types = text.types("layer_types")
     if types is None:
         attending = text.get("full_attn_idxs")
         if attending is None:
             attending = range(text.layers())
+        elif not isinstance(attending, (list, tuple)):
+            raise CannotPredict("config.json has full_attn_idxs that is not a list")
         types = ["full_attention" if index in attending else "conv" for index in range(text.layers())]
     return _mixed(types, {"full_attention": (_attention(text, size),), "conv": (state,)})
 
@@ -461,15 +677,133 @@ def _mamba2_only(text: _Text, size: int) -> Layers:
     return [(state,)] * text.layers()
 
 
-# By the model_type of the language model.
+def _afmoe(text: _Text, size: int) -> Layers:
+    """Trinity: windows, with full attention in each layer that the file names, or in each nth."""
+    types = text.types("layer_types")
+    if types is None:
+        step = text.number("global_attn_every_n_layers")
+        types = ["full_attention" if (i + 1) % step == 0 else "sliding_attention" for i in range(text.layers())]
+    return _named(text, size, types, text.window())
+
+
+def _mimo_v2(text: _Text, size: int) -> Layers:
+    """Two kinds of attention with heads of their own, keys and values of unequal size."""
+    pattern = text.get("hybrid_layer_pattern")
+    if not isinstance(pattern, (list, tuple)) or len(pattern) < text.layers():
+        raise CannotPredict("config.json names fewer hybrid_layer_pattern than layers")
+    windowed = _mimo_v2_windowed(text, size)
+    full = Attention(_shard(text.kv_heads(), size), text.head_size() + (text.get("v_head_dim") or text.head_size()))
+    return [(windowed if one == 1 else full,) for one in pattern[: text.layers()]]
+
+
+def _mimo_v2_windowed(text: _Text, size: int) -> Attention:
+    width = text.number("swa_head_dim")
+    heads = text.number("swa_num_key_value_heads")
+    window = text.number("sliding_window_size", "sliding_window")
+    return Attention(_shard(heads, size), width + (text.get("swa_v_head_dim") or width), window)
+
+
+def _step3p5(text: _Text, size: int) -> Layers:
+    """Windows in most layers; those of one kind may have heads of their own."""
+    types = text.types("layer_types")
+    if types is None:
+        raise CannotPredict("config.json has no layer_types")
+    return [(_step3p5_attention(text, size, name),) for name in types]
+
+
+def _step3p5_attention(text: _Text, size: int, name: str) -> Attention:
+    if name not in ("full_attention", "sliding_attention"):
+        raise CannotPredict(f"the layer type {name[:40]} is not known")
+    attention = _attention(text, size, text.window() if name == "sliding_attention" else None)
+    other = _mapping(text.get("attention_other_setting"))
+    if other.get("attention_type") == name:
+        for key in ("num_attention_groups", "head_dim"):
+            if other.get(key) is not None:
+                _check_count(key, other[key])
+        heads, width = other.get("num_attention_groups"), other.get("head_dim")
+        attention = attention._replace(
+            heads=_shard(int(heads), size) if heads else attention.heads,
+            width=2 * int(width) if width else attention.width,
+        )
+    return attention
+
+
+def _longcat(text: _Text, size: int) -> Layers:
+    """Each layer attends twice."""
+    latent = Latent(_latent_width(text))
+    return [(latent, latent)] * text.number("num_layers")
+
+
+def _kimi_linear(text: _Text, size: int) -> Layers:
+    """Kimi delta attention, with latent attention in between.
+
+    source: KimiLinearConfig, kda_state_shape and kda_state_dtype (mamba_utils.py) of vLLM 0.32.
+    """
+    linear = _mapping(text.get("linear_attn_config"))
+    delta = linear.get("kda_layers")
+    if not isinstance(delta, (list, tuple)) or not all(isinstance(one, int) for one in delta):
+        raise CannotPredict("config.json has no linear_attn_config.kda_layers")
+    for key in ("num_heads", "head_dim", "short_conv_kernel_size"):
+        if linear.get(key) is None:
+            raise CannotPredict(f"config.json has no linear_attn_config.{key}")
+        _check_count(key, linear[key])
+    heads, width, kernel = (int(linear[key]) for key in ("num_heads", "head_dim", "short_conv_kernel_size"))
+    convolved = _divided(3 * heads * width, size, "the width of the convolution")
+    recurrent = _divided(heads, size, "linear_attn_config.num_heads") * width * width
+    state = State(convolved * (kernel - 1), recurrent, recurrent_dtype="float32", convolved=convolved)
+    latent = Latent(_latent_width(text))
+    return [(state,) if index + 1 in delta else (latent,) for index in range(text.layers())]
+
+
+def _bailing_hybrid(text: _Text, size: int) -> Layers:
+    """Ling and Ring 2.5: linear attention, with latent attention in the last layer of each group.
+
+    source: vllm/model_executor/models/bailing_moe_linear.py of 0.32.
+    """
+    group = text.number("layer_group_size")
+    heads = _divided(text.heads(), size, "num_attention_heads")
+    state = State(0, heads * text.head_size() ** 2)
+    latent = Latent(_latent_width(text))
+    return [(state,) if (index + 1) % group else (latent,) for index in range(text.layers())]
+
+
+def _minimax_linear(text: _Text, size: int) -> Layers:
+    """MiniMax-Text-01 and M1: lightning attention, with full attention where the file says so.
+
+    source: vllm/model_executor/models/minimax_text_01.py of 0.23, the last release that serves them.
+    """
+    kinds = text.get("attn_type_list")
+    if not isinstance(kinds, (list, tuple)) or len(kinds) < text.layers():
+        raise CannotPredict("config.json names fewer attn_type_list than layers")
+    state = State(0, _divided(text.heads(), size, "num_attention_heads") * text.head_size() ** 2)
+    attention = _attention(text, size)
+    return [(attention,) if kind == 1 else (state,) for kind in kinds[: text.layers()]]
+
+
+def _whisper(text: _Text, size: int) -> Layers:
+    """Each layer of the decoder attends to the answer, and to what the encoder gave."""
+    heads = text.number("decoder_attention_heads")
+    width = 2 * (text.number("d_model") // heads)
+    shared = _divided(heads, size, "decoder_attention_heads")
+    return [(Attention(shared, width), Cross(shared, width))] * text.number("decoder_layers")
+
+
+# By the model_type of the language model. What ran on vLLM 0.32 for CPUs is in the unit tests' fixtures; for the others
+# the docstring of the family, or the comment beside, names the source.
 FAMILIES: dict[str, Family] = {
     **dict.fromkeys(
         (
             "arcee",
+            "bailing_moe",
+            "bailing_moe_v2",
             "bloom",
+            "chatglm",
             "cohere",
+            "dots1",
             "ernie4_5",
             "ernie4_5_moe",
+            "ernie4_5_moe_vl",
+            "ernie4_5_vl_moe_text",
             "gemma",
             "glm",
             "glm4",
@@ -483,6 +817,7 @@ FAMILIES: dict[str, Family] = {
             "hunyuan_v1_moe",
             "internlm2",
             "internlm3",
+            "minicpm",
             "minimax_m2",
             "ministral3",
             "nemotron",
@@ -498,6 +833,8 @@ FAMILIES: dict[str, Family] = {
     ),
     **dict.fromkeys(
         (
+            "mimo",
+            "minicpmv",
             "qwen2",
             "qwen2_5_vl",
             "qwen2_5_vl_text",
@@ -506,7 +843,9 @@ FAMILIES: dict[str, Family] = {
             "qwen2_vl_text",
             "qwen3",
             "qwen3_moe",
+            "qwen3_omni_moe_text",
             "smollm3",
+            "solar_open",
         ),
         _unwindowed,
     ),
@@ -522,6 +861,7 @@ FAMILIES: dict[str, Family] = {
             "mixtral",
             "olmo2",
             "phi3",
+            "phi4mm",
             "phimoe",
             "seed_oss",
             "starcoder2",
@@ -535,6 +875,7 @@ FAMILIES: dict[str, Family] = {
     "gemma4_text": _gemma4,
     "cohere2": _every(4, beyond=1),
     "exaone4": _every(4),
+    "exaone_moe": _every(4),
     "olmo3": _every(4),
     "gpt_oss": _gpt_oss,
     "falcon": _falcon,
@@ -547,12 +888,119 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(("lfm2", "lfm2_moe"), _lfm2),
     **dict.fromkeys(("mamba", "falcon_mamba"), _mamba),
     "mamba2": _mamba2_only,
+    "afmoe": _afmoe,
+    **dict.fromkeys(("mimo_v2", "mimo_v2_flash"), _mimo_v2),
+    "step3p5": _step3p5,
+    "longcat_flash": _longcat,
+    **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), _indexed),
+    "kimi_linear": _kimi_linear,
+    "bailing_hybrid": _bailing_hybrid,
+    **dict.fromkeys(("minimax_m1", "minimax_text_01"), _minimax_linear),
+    "whisper": _whisper,
 }
+
+
+# --- drafts -----------------------------------------------------------------------------------------------------------
+
+
+def _draft_like(kind: t.Callable[[_Text, int], tuple[Layer, ...]]) -> Family:
+    """As many layers of one kind as the model brings for prediction."""
+
+    def family(text: _Text, size: int) -> Layers:
+        return [kind(text, size)] * predictors(text)
+
+    return family
+
+
+def predictors(text: _Text) -> int:
+    """How many layers for prediction the model brings."""
+    count = text.get("mtp_num_hidden_layers")
+    count = text.get("num_nextn_predict_layers") if count is None else count
+    if not count:
+        raise CannotPredict(
+            "config.json names no layers for prediction (num_nextn_predict_layers, mtp_num_hidden_layers)"
+        )
+    if count > _MOST_LAYERS:
+        raise CannotPredict(f"config.json has {count} layers for prediction")
+    return int(count)
+
+
+def _sliding(text: _Text, size: int) -> tuple[Layer, ...]:
+    return (_attention(text, size, text.window()),)
+
+
+# What a model's own layers for prediction (MTP) keep. Those that ran on vLLM 0.32 for CPUs are in the unit tests'
+# fixtures. source of the others: hf_config_override in vllm/config/speculative.py of 0.32, and the *_mtp.py it names.
+PREDICTORS: dict[str, Family] = {
+    **dict.fromkeys(("deepseek_v3", "glm4_moe_lite"), _draft_like(lambda text, size: (Latent(_latent_width(text)),))),
+    **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), _draft_like(lambda text, size: _indexed_layer(text, None))),
+    **dict.fromkeys(
+        ("ernie4_5_moe", "glm4_moe", "mimo", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
+        _draft_like(lambda text, size: (_attention(text, size),)),
+    ),
+    "exaone_moe": _draft_like(_sliding),
+    "longcat_flash": lambda text, size: [(Latent(_latent_width(text)),)] * (text.get("num_nextn_predict_layers") or 1),
+    **dict.fromkeys(("mimo_v2", "mimo_v2_flash"), lambda text, size: [(_mimo_v2_windowed(text, size),)]),
+}
+
+
+def predicting_layers(config: Config, size: int) -> tuple[tuple[tuple[Layer, ...], ...], int]:
+    """The layers of a model's own prediction, and how many tokens vLLM speculates when it is not told."""
+    raw = text_config(config)
+    model_type = str(raw.get("model_type") or "")
+    family = PREDICTORS.get(model_type)
+    if family is None:
+        raise CannotPredict(
+            f"what the layers for prediction of the model type {model_type or '(none)'} keep is not known"
+        )
+    text = _text_of(raw, model_type)
+    layers = tuple(family(text, size))
+    return layers, len(layers)
+
+
+# --- Mistral's own format ---------------------------------------------------------------------------------------------
+
+_MISTRAL_NAMES = {
+    "dim": "hidden_size",
+    "n_kv_heads": "num_key_value_heads",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "hidden_dim": "intermediate_size",
+}
+
+
+def _translated(config: Config) -> Config:
+    """A params.json (Mistral Large 3) by the names of a config.json; any other configuration as it is.
+
+    source: vllm/transformers_utils/configs/mistral.py of 0.32.
+    """
+    if "dim" not in config or "n_layers" not in config or config.get("model_type"):
+        return config
+    values = {_MISTRAL_NAMES.get(str(key), str(key)): value for key, value in config.items()}
+    experts = _mapping(config.get("moe"))
+    values.setdefault("max_position_embeddings", 128_000)
+    if config.get("qk_nope_head_dim") and experts.get("num_shared_experts"):
+        kind = "deepseek_v3"
+    elif config.get("qk_nope_head_dim") or isinstance(config.get("sliding_window"), (list, tuple)):
+        raise CannotPredict("this params.json of Mistral is of a kind that is not known")
+    else:
+        kind = "mixtral" if experts else "mistral"
+    quantization = _mapping(config.get("quantization"))
+    method = "fp8" if quantization.get("qformat_weight") == "fp8_e4m3" else quantization.get("quant_method")
+    return {
+        **values,
+        "model_type": kind,
+        "sliding_window": config.get("sliding_window"),
+        "n_routed_experts": experts.get("num_experts"),
+        "num_experts_per_tok": experts.get("num_experts_per_tok"),
+        **({"quantization_config": {"quant_method": method}} if method else {}),
+    }
 
 
 # --- what holds for all -----------------------------------------------------------------------------------------------
 
 _LENGTHS = (
+    "max_target_positions",
     "max_position_embeddings",
     "n_positions",
     "max_seq_len",
@@ -566,18 +1014,24 @@ _SCALED_ALREADY = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepsee
 
 def _max_model_len(text: _Text, outer: str) -> int:
     """The length that vLLM takes when none is asked for."""
-    lengths = [text.get(key) for key in _LENGTHS if isinstance(text.get(key), int)]
+    lengths = [int(text.get(key)) for key in _LENGTHS if text.get(key)]
     length = int(text.get("model_max_length") or (min(lengths) if lengths else 2048))
-    rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    rope = _mapping(text.get("rope_scaling")) or _mapping(text.get("rope_parameters"))
     ropes = [part for part in rope.values() if isinstance(part, t.Mapping)] or [rope]
     for part in ropes:
         kind = part.get("rope_type") or part.get("type") or "default"
         if kind == "longrope":
             return int(text.get("original_max_position_embeddings") or length)
         factor = part.get("factor")
+        if factor is not None and not (_is_number(factor) and 0 < factor <= _MOST):
+            raise CannotPredict(f"config.json has a rope factor {str(factor)[:40]}, which is not known")
         if kind not in _SCALED_ALREADY and factor and "gemma3" not in outer + str(text.get("model_type")):
             return int(length * factor)
     return length
+
+
+def _is_number(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _dtype(config: Config, text: Config) -> str:

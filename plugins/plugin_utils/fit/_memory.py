@@ -16,7 +16,12 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import CannotPredict, Model
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import (
+    Attention,
+    CannotPredict,
+    Latent,
+    Model,
+)
 
 _GIB = 2**30
 _HALF_LOADED = frozenset(("fp8", "fp8_per_tensor", "fp8_per_block", "fp8_per_channel", "experts_int8", "mxfp8"))
@@ -25,8 +30,12 @@ Engine = t.Mapping[str, t.Any]
 
 
 class Overhead(t.NamedTuple):
+    """What is needed besides weights and KV cache: what is expected, and between which bounds it lies."""
+
     expected: int
     least: int
+    most: int
+    measured: bool = False
 
 
 def utilization(engine: Engine, release: Release | None) -> float:
@@ -34,9 +43,12 @@ def utilization(engine: Engine, release: Release | None) -> float:
     stated = engine.get("gpu_memory_utilization", engine.get("device_memory_utilization"))
     if stated is not None:
         try:
-            return float(stated)
+            share = float(stated)
         except (TypeError, ValueError):
             raise CannotPredict("engine.gpu_memory_utilization is no number") from None
+        if not 0 < share <= 1:
+            raise CannotPredict(f"engine.gpu_memory_utilization is {share}, which is not between 0 and 1")
+        return share
     return 0.9 if release is not None and release < (0, 20, 0) else 0.92
 
 
@@ -44,8 +56,8 @@ def weights_of_a_gpu(model: Model, engine: Engine, weight_bytes: int) -> int:
     """Bytes of weights on each GPU, from the bytes of all weight files."""
     gpus = 1
     for name in ("tensor_parallel_size", "pipeline_parallel_size"):
-        gpus *= int(engine.get(name, 1))
-    if int(engine.get("data_parallel_size", 1)) > 1 and model.experts and engine.get("enable_expert_parallel"):
+        gpus *= whole(engine, name, 1)
+    if whole(engine, "data_parallel_size", 1) > 1 and model.experts and engine.get("enable_expert_parallel"):
         raise CannotPredict("how experts are spread over data parallel ranks is not known")
     size = float(weight_bytes)
     if model.dtype == "float32" and not model.quantization and engine.get("dtype", "auto") not in ("float32", "float"):
@@ -55,22 +67,70 @@ def weights_of_a_gpu(model: Model, engine: Engine, weight_bytes: int) -> int:
         if wanted not in _HALF_LOADED:
             raise CannotPredict(f"what weights need that are quantized to {wanted} while they are loaded is not known")
         size *= 0.55  # embeddings and the head stay as they are
-    return max(0, int(size / gpus) - int(float(engine.get("cpu_offload_gb", 0)) * _GIB))
+    return max(0, int(size / gpus) - int(_offloaded(engine) * _GIB))
+
+
+def _offloaded(engine: Engine) -> float:
+    try:
+        size = float(engine.get("cpu_offload_gb", 0))
+    except (TypeError, ValueError):
+        raise CannotPredict("engine.cpu_offload_gb is no number") from None
+    if not 0 <= size < 2**20:
+        raise CannotPredict(f"engine.cpu_offload_gb is {size}, which is not known")
+    return size
+
+
+def whole(engine: Engine, name: str, default: int) -> int:
+    """An option that counts something, from 1 on."""
+    value = engine.get(name, default)
+    try:
+        number = int(str(value))
+    except ValueError:
+        raise CannotPredict(f"engine.{name} is no number") from None
+    if not 0 < number <= 2**40 and number != default:
+        raise CannotPredict(f"engine.{name} is {number}, which is not known")
+    return number
 
 
 def overhead(model: Model, engine: Engine, batched_tokens: int, sequences: int) -> Overhead:
-    size = int(engine.get("tensor_parallel_size", 1))
+    size = whole(engine, "tensor_parallel_size", 1)
     step = batched_tokens * (model.hidden_size + 3 * model.intermediate_size // size) * 2
     # Sampling for as many requests as there may be is tried out after the step, in float32.
     logits = min(batched_tokens, sequences) * model.vocab_size * 4
     contexts = int((0.9 if size > 1 else 0.6) * _GIB)
     graphs = 0 if engine.get("enforce_eager") is True else int(0.7 * _GIB)
-    return Overhead(expected=max(step, logits) + contexts + graphs, least=max(step // 4, logits // 2) + int(0.4 * _GIB))
+    expected = max(step, logits) + contexts + graphs
+    least = max(step // 4, logits // 2) + int(0.4 * _GIB)
+    return Overhead(expected=expected, least=least, most=expected + _doubt(model, engine, size, batched_tokens))
+
+
+# How much more was measured than is expected, at most: of nine servers on H100 (vLLM 0.23), and of public logs.
+_DOUBT = int(0.3 * _GIB)  # dense models
+_DOUBT_WINDOWS = int(2.3 * _GIB)  # Gemma 3, whose images are tried out, and latent attention with its work space
+_DOUBT_EXPERTS = int(1.8 * _GIB)  # mixtures of experts on one GPU
+_DOUBT_SPREAD = int(6.5 * _GIB)  # mixtures of experts on several: MiniMax-M2.5 on 4 took 8.1 GiB where 2.4 are expected
+_LARGE_GRAPHS = int(2.8 * _GIB)  # CUDA graphs of 94 layers of experts took 3.45 GiB where 0.7 are expected
+
+
+def _doubt(model: Model, engine: Engine, size: int, batched_tokens: int) -> int:
+    """How much more than expected may be needed."""
+    if model.experts and size > 1:
+        graphs = 0 if engine.get("enforce_eager") is True else _LARGE_GRAPHS
+        # A token is copied for each of its experts.
+        copies = batched_tokens * max(1, model.active_experts) * model.hidden_size * 2
+        return max(_DOUBT_SPREAD, graphs + copies)
+    if model.experts:
+        return _DOUBT_EXPERTS
+    latent = any(isinstance(part, Latent) for parts in model.layers for part in parts)
+    windows = any(isinstance(part, Attention) and part.window for parts in model.layers for part in parts)
+    return _DOUBT_WINDOWS if latent or windows or model.item_tokens else _DOUBT
 
 
 def measured(overhead_bytes: int | None) -> Overhead | None:
-    """What one start measured, another may have a little less of."""
-    return None if overhead_bytes is None else Overhead(overhead_bytes, overhead_bytes * 9 // 10)
+    """What one start measured, another may have a little less or more of."""
+    if overhead_bytes is None:
+        return None
+    return Overhead(overhead_bytes, overhead_bytes * 9 // 10, overhead_bytes * 11 // 10, measured=True)
 
 
 def _large(memory: int, name: str) -> bool:
