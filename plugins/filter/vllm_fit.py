@@ -15,8 +15,12 @@ description:
     of the greatest length it holds, and the greatest length that fits.
   - For a given amount of memory for the KV cache, C(kv_tokens) is exactly what vLLM 0.32 reports. This is held against
     vLLM itself for the models in the collection's file C(docs/fit.md), which also says where it can differ.
-  - What a GPU needs besides weights and KV cache can only be estimated before vLLM measures it. A configuration is
-    called one that does not fit only when not even the least of it leaves room.
+  - What a GPU needs besides weights and KV cache can only be estimated before vLLM measures it, so the answer has the
+    least and the most of it. A configuration is called one that does not fit only when not even the least of it leaves
+    room. When the most leaves none, the verdict is V(fits), and C(reasons) says that it may not, and which length does.
+  - Limits of vLLM that are no memory count, too. More requests at once than there are blocks for the states of a
+    model, a batch smaller than one video, or than the requests at once, are V(does_not_fit), with the nearest value
+    that works.
   - A model type or an option whose need is not known is V(cannot_predict), never a guess.
 positional: _input
 options:
@@ -40,8 +44,20 @@ options:
     description: Name of the GPU, as C(nvidia-smi) tells it. vLLM batches less on an A100 than on others as large.
     type: str
     default: ""
+  compute_capability:
+    description: That of the GPU, such as V(9.0). What sparse attention keeps for a token depends on it.
+    type: float
   weight_bytes:
     description: Size in bytes of all weight files of the model together.
+    type: int
+  draft_config:
+    description:
+      - The C(config.json) of the model that C(engine.speculative_config) names, as a mapping. Its layers share the KV
+        cache.
+      - A model's own layers for prediction (MTP) need none.
+    type: dict
+  draft_weight_bytes:
+    description: Size in bytes of all weight files of that model together.
     type: int
   engine:
     description: Options of vLLM by their names with underscores, as in C(vllm_server_instances[].engine).
@@ -82,6 +98,9 @@ _value:
       C(max_model_len) it holds, C(max_model_len_that_fits) the greatest length of which it holds one.
     - C(kv_bytes_per_token) is what each further token of a long request takes on one GPU, without rounding.
     - C(kv_cache_bytes), C(weight_bytes) and C(overhead_bytes) are the parts of one GPU's memory.
+    - C(overhead_bytes_least) and C(overhead_bytes_most) are the bounds of what was estimated, C(kv_tokens_least) and
+      C(kv_tokens_most) the tokens that these leave.
+    - C(max_num_seqs_that_fits) and C(max_num_batched_tokens_that_fits) are set where such a limit is in the way.
     - What is not known is null.
   type: dict
 """
@@ -94,7 +113,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._printable impor
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import shown
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, optional
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, MAPPING, WHOLE
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, MAPPING, NUMBER, WHOLE
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan_fit import answer
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._verdict import Gpu, Request
 
@@ -106,12 +125,17 @@ def vllm_fit(
     gpu_memory: int | None = None,
     gpu_name: str = "",
     weight_bytes: int | None = None,
+    draft_config: t.Mapping[str, t.Any] | None = None,
+    draft_weight_bytes: int | None = None,
+    compute_capability: float | None = None,
     engine: t.Mapping[str, t.Any] | None = None,
     release: str = "0.32.0",
     device: str = "cuda",
 ) -> dict[str, t.Any]:
     if not isinstance(config, t.Mapping):
         raise AnsibleFilterError("vllm_fit: the input must be a model's config.json as a mapping; use from_json")
+    if draft_config is not None and not isinstance(draft_config, t.Mapping):
+        raise AnsibleFilterError("vllm_fit: draft_config must be a model's config.json as a mapping; use from_json")
     if not isinstance(device, str) or device not in ("cuda", "cpu"):
         raise AnsibleFilterError(f"vllm_fit: device is {shown(device)}, which is neither cuda nor cpu")
     memory = _count(gpu_memory, "gpu_memory")
@@ -120,10 +144,18 @@ def vllm_fit(
         engine=demand({} if engine is None else engine, MAPPING, "engine"),
         release=release_of(f":{demand(release, LINE, 'release')}"),
         device=device,
-        gpu=Gpu(memory, demand(gpu_name, LINE, "gpu_name")) if memory else None,
+        gpu=Gpu(
+            memory,
+            demand(gpu_name, LINE, "gpu_name"),
+            float(optional(compute_capability, NUMBER, "compute_capability") or 0),
+        )
+        if memory
+        else None,
         weight_bytes=_count(weight_bytes, "weight_bytes"),
         kv_cache_memory_bytes=_count(kv_cache_memory_bytes, "kv_cache_memory_bytes"),
         max_model_len=_count(max_model_len, "max_model_len"),
+        draft_config=None if draft_config is None else demand(draft_config, MAPPING, "draft_config"),
+        draft_weight_bytes=_count(draft_weight_bytes, "draft_weight_bytes"),
     )
     result = answer(request).as_result()
     return {**result, "reasons": [printable(reason) for reason in result["reasons"]]}

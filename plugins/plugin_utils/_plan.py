@@ -154,7 +154,7 @@ def host_plan(
         model = _model(server, host, models)
         row = _row(server, seen.get(server["name"], {}), model, host)
         if server["state"] == "started":
-            request = _plan_fit.request_of(server, model, mine)
+            request = _plan_fit.request_of(server, model, mine, _draft(server, host, models))
             request = _plan_fit.calibrated(request, server, seen.get(server["name"], {}), host)
             _predict(row, request)
             if _plan_fit.device_of(server) == "cuda":
@@ -212,6 +212,15 @@ def _model(server: Mapping, host: Mapping, models: Mapping) -> Mapping:
         return {**there, **({"bytes_missing": listed["bytes_missing"]} if listed else {})}
     files = [(str(entry["path"]), int(entry["size"])) for entry in listed["files"]]
     return {**listed, "weight_bytes": weight_bytes(files)}
+
+
+def _draft(server: Mapping, host: Mapping, models: Mapping) -> Mapping | None:
+    """What is known of the model that guesses ahead for a server; None where it has none, or it is not known."""
+    name = _plan_fit.draft_of(server)
+    if not name:
+        return None
+    known = _model({"model_path": name, "model_repo": name}, host, models)
+    return known if known.get("config") else None
 
 
 def _nature(model: Mapping) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import whole_number
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, NUMBER, SHOWN, WHOLE
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import FLAG, LINE, NUMBER, SHOWN, WHOLE
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
 
 Mapping = t.Mapping[str, t.Any]
@@ -30,7 +30,7 @@ def gpu_of(gpus: t.Sequence[Mapping]) -> _verdict.Gpu | None:
     if not sized or not all(memory for memory, _gpu in sized):
         return None
     memory, least = min(sized, key=lambda pair: pair[0])
-    return _verdict.Gpu(memory * MIB, str(least["name"]), capability_of(least))
+    return _verdict.Gpu(memory * MIB, str(least["name"]), capability_of(least), bool(least.get("unified")))
 
 
 def capability_of(gpu: Mapping) -> float:
@@ -41,14 +41,25 @@ def capability_of(gpu: Mapping) -> float:
 
 
 def _memory_of(gpu: Mapping) -> int:
-    """MiB that CUDA sees: the driver keeps a part of the total for itself, which is neither used nor free; 0 untold."""
+    """MiB that CUDA sees: the driver keeps a part of the total for itself, which is neither used nor free; 0 untold.
+
+    Unified memory is told as the host's, all of which CUDA sees.
+    """
     memory = gpu.get("memory") or {}
     used, free = memory.get("used"), memory.get("free")
     return int(used) + int(free) if used is not None and free else int(memory.get("total") or 0)
 
 
-def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _verdict.Request | None:
-    """The question; None when there is no configuration to ask about."""
+def draft_of(server: Mapping) -> str:
+    """The model that guesses ahead for a server: a path, or a name at the hub; empty for none."""
+    stated = server["engine"].get("speculative_config")
+    return str(stated.get("model") or "") if isinstance(stated, t.Mapping) else ""
+
+
+def request_of(
+    server: Mapping, model: Mapping, gpus: t.Sequence[Mapping], draft: Mapping | None = None
+) -> _verdict.Request | None:
+    """The question; None when there is no configuration to ask about. ``draft`` is the model that guesses ahead."""
     if not isinstance(model.get("config"), t.Mapping) or not model["config"]:
         return None
     device = device_of(server)
@@ -61,6 +72,8 @@ def request_of(server: Mapping, model: Mapping, gpus: t.Sequence[Mapping]) -> _v
         gpu=gpu_of(gpus) if device == "cuda" else None,
         weight_bytes=model.get("weight_bytes"),
         kv_cache_memory_bytes=space * 2**30 if device == "cpu" and space > 0 else None,
+        draft_config=draft.get("config") if draft else None,
+        draft_weight_bytes=draft.get("weight_bytes") if draft else None,
     )
 
 
@@ -88,7 +101,8 @@ def calibrated(
     if not alike or container.get("image") != server["image"]:
         return request
     earlier = request._replace(engine=before, max_model_len=measured.get("max_model_len"))
-    return request._replace(overhead_bytes=_verdict.overhead_behind(earlier, int(tokens)))
+    concurrency = measured.get("max_concurrency")
+    return request._replace(overhead_bytes=_verdict.overhead_behind(earlier, int(tokens), concurrency))
 
 
 # What was reckoned, by what was asked. Most servers of a fleet are alike, and so are its GPUs.
@@ -118,7 +132,12 @@ def nearest(request: _verdict.Request, free_gpus: int) -> list[dict[str, t.Any]]
     ``free_gpus`` is how many GPUs of the host the server could have.
     """
     found: list[dict[str, t.Any]] = []
-    length = answer(request).max_model_len_that_fits or 0
+    now = answer(request)
+    for name in ("max_num_seqs", "max_num_batched_tokens"):
+        value = now._asdict()[f"{name}_that_fits"]
+        if value:
+            found.append({name: value})
+    length = now.max_model_len_that_fits or 0
     rounded = length // 1024 * 1024 if length >= 2048 else length // 128 * 128
     if rounded:
         found.append({"max_model_len": rounded})
@@ -143,7 +162,7 @@ def nearest(request: _verdict.Request, free_gpus: int) -> list[dict[str, t.Any]]
 
 # The question of a server that does not fit, as its host's plan hands it on, and the kind of GPUs a host has.
 QUESTION = {"config": SHOWN, "engine": SHOWN, "release": [WHOLE], "weight_bytes": WHOLE}
-KIND = {"name": LINE, "memory": WHOLE, "compute_capability": NUMBER, "count": WHOLE}
+KIND = {"name": LINE, "memory": WHOLE, "compute_capability": NUMBER, "unified": FLAG, "count": WHOLE}
 
 # GPUs of one kind do not tell the same memory to the last byte.
 _MEMORY_STEP = 512 * MIB
@@ -177,7 +196,8 @@ class Elsewhere:
         self._listed = listed
         self._asked: dict[str, list[tuple[tuple[t.Any, ...], int]]] = {}
         for host, kind in sorted(kinds.items()):
-            gpu = _verdict.Gpu(kind["memory"] or 0, str(kind["name"] or "GPU"), float(kind["compute_capability"] or 0))
+            capability = float(kind["compute_capability"] or 0)
+            gpu = _verdict.Gpu(kind["memory"] or 0, str(kind["name"] or "GPU"), capability, bool(kind["unified"]))
             key = (gpu.name, gpu.memory // _MEMORY_STEP, gpu.compute_capability, kind["count"] or 0)
             self._groups.setdefault(key, []).append(host)
             known = self._least.get(key)

@@ -39,6 +39,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _lifecycle,
     _limits,
     _measured,
+    _model_files,
     _ports,
     _readiness,
     _turns,
@@ -244,7 +245,7 @@ class Server:
             nofile=_host.nofile_limit(_host.read_init_status()),
             image_env=_container.env_of((self.image or {}).get("Config")),
             release=self.release,
-            weight_bytes=_host.weight_bytes(model),
+            weight_bytes=_model_files.weights_in(model) or 0,
             pids_limit=0 if info.get("PidsLimit") is False else _container.PIDS_LIMIT,
         )
 
@@ -426,7 +427,7 @@ class Server:
             return server_of(spec, keys[0] if keys else None)
 
         def wait(spec: _container.ServerSpec, files: t.Mapping[str, str]) -> dict[str, t.Any]:
-            limit = self.params["timeout"] or _limits.time_limit(_host.weight_bytes(spec.model))
+            limit = self.params["timeout"] or _limits.time_limit(_model_files.weights_in(spec.model) or 0)
             names = spec.served_model_names
             return _readiness.Waiter(engine, self.name, reach(spec, files), names, limit, report).wait()
 

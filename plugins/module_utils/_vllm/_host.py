@@ -41,18 +41,6 @@ def resolve_model(path: str) -> str:
     return resolved
 
 
-WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
-
-
-def weight_bytes(path: str) -> int:
-    """How much a server has to read before it can answer: the weights in the folder; 0 where there is none."""
-    try:
-        with os.scandir(path) as entries:
-            return sum(entry.stat().st_size for entry in entries if entry.name.endswith(WEIGHTS) and entry.is_file())
-    except OSError:
-        return 0
-
-
 def nofile_limit(init_status: str) -> int:
     """How many files a container may be allowed to open: vLLM's wish, or 0 (leave it) where nobody may raise limits.
 

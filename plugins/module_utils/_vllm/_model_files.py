@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import typing as t
 
 CONFIG = "config.json"
+MISTRAL_CONFIG = "params.json"  # Mistral's own format
 _CONFIG_LIMIT = 4 * 2**20
 
 # What vLLM takes first when a folder has several kinds, and what lies beside them without being the model's weights.
-_KINDS = (".safetensors", ".bin", ".pt")
+_KINDS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+_SHARD = re.compile(r"-\d+-of-\d+\.\w+$")
 _OTHERS = ("consolidated", "training_args", "optimizer", "scheduler", "rng_state")
 
 
@@ -28,9 +31,12 @@ def weight_bytes(files: t.Iterable[tuple[str, int]]) -> int | None:
     top = [(path, size) for path, size in files if "/" not in path]
     for kind in _KINDS:
         found = [(path, size) for path, size in top if path.endswith(kind)]
-        own = [size for path, size in found if not path.startswith(_OTHERS)]
+        own = [(path, size) for path, size in found if not path.startswith(_OTHERS)] or found
+        # An index names shards, and vLLM reads no other file then.
+        shards = [(path, size) for path, size in own if _SHARD.search(path)]
+        indexed = any(path.endswith(f"{kind}.index.json") for path, _size in top)
         if found:
-            return sum(own) if own else sum(size for _path, size in found)
+            return sum(size for _path, size in (shards if indexed and shards else own))
     return None
 
 
@@ -43,14 +49,23 @@ def parse_config(text: str | bytes) -> dict[str, t.Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def weights_in(folder: str) -> int | None:
+    """Bytes of weights that vLLM loads from a folder on this host; None where there are none."""
+    try:
+        with os.scandir(folder) as entries:
+            return weight_bytes([(entry.name, entry.stat().st_size) for entry in entries if entry.is_file()])
+    except OSError:
+        return None  # not there yet; who wants to serve it tells so
+
+
 def look(folder: str) -> dict[str, t.Any]:
     """The `config` and `weight_bytes` of a model on this host; each null where it cannot be told."""
     config = None
-    files: list[tuple[str, int]] = []
-    try:
-        with open(os.path.join(folder, CONFIG), "rb") as stream:
-            config = parse_config(stream.read(_CONFIG_LIMIT))
-        files = [(entry.name, entry.stat().st_size) for entry in os.scandir(folder) if entry.is_file()]
-    except OSError:
-        pass  # not there yet, or no model in the usual form; either is told by who wants to serve it
-    return {"config": config, "weight_bytes": weight_bytes(files)}
+    for name in (CONFIG, MISTRAL_CONFIG):
+        try:
+            with open(os.path.join(folder, name), "rb") as stream:
+                config = parse_config(stream.read(_CONFIG_LIMIT))
+        except OSError:
+            continue  # not there yet, or a model in another form; either is told by who wants to serve it
+        break
+    return {"config": config, "weight_bytes": weights_in(folder)}

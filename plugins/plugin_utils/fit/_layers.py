@@ -88,7 +88,6 @@ class Model(t.NamedTuple):
     drafted: bool = False  # by a second model
     guessed: int = 0  # tokens that the draft guesses ahead
     item_tokens: int = 0  # tokens of the largest image or video, where vLLM takes them in one step only
-    remarks: tuple[str, ...] = ()
 
 
 _SUBCONFIGS = ("text_config", "llm_config", "language_config")
@@ -396,6 +395,15 @@ def _unwindowed(text: _Text, size: int) -> Layers:
     if text.get("use_sliding_window"):
         raise CannotPredict("use_sliding_window of this model type is not known")
     return [(_attention(text, size),)] * text.layers()
+
+
+def _divided_hidden(text: _Text, size: int) -> Layers:
+    """Families whose heads share out hidden_size, whatever width the file names besides."""
+    heads = text.heads() if text.get("multi_query_attention") is False else text.kv_heads()
+    width = text.number("hidden_size") // text.heads()
+    if not width:
+        raise CannotPredict("config.json has more attention heads than its hidden_size can be divided into")
+    return [(Attention(_shard(heads, size), 2 * width),)] * text.layers()
 
 
 def _windowed(text: _Text, size: int) -> Layers:
@@ -797,7 +805,6 @@ FAMILIES: dict[str, Family] = {
             "bailing_moe",
             "bailing_moe_v2",
             "bloom",
-            "chatglm",
             "cohere",
             "dots1",
             "ernie4_5",
@@ -817,7 +824,6 @@ FAMILIES: dict[str, Family] = {
             "hunyuan_v1_moe",
             "internlm2",
             "internlm3",
-            "minicpm",
             "minimax_m2",
             "ministral3",
             "nemotron",
@@ -833,7 +839,6 @@ FAMILIES: dict[str, Family] = {
     ),
     **dict.fromkeys(
         (
-            "mimo",
             "minicpmv",
             "qwen2",
             "qwen2_5_vl",
@@ -868,6 +873,7 @@ FAMILIES: dict[str, Family] = {
         ),
         _windowed,
     ),
+    **dict.fromkeys(("chatglm", "mimo", "minicpm"), _divided_hidden),
     "llama4_text": _chunked,
     "gemma2": _every(2),
     "gemma3_text": _every(6),
@@ -935,10 +941,11 @@ PREDICTORS: dict[str, Family] = {
     **dict.fromkeys(("deepseek_v3", "glm4_moe_lite"), _draft_like(lambda text, size: (Latent(_latent_width(text)),))),
     **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), _draft_like(lambda text, size: _indexed_layer(text, None))),
     **dict.fromkeys(
-        ("ernie4_5_moe", "glm4_moe", "mimo", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
+        ("ernie4_5_moe", "glm4_moe", "qwen3_next", "qwen3_5_text", "qwen3_5_moe_text"),
         _draft_like(lambda text, size: (_attention(text, size),)),
     ),
     "exaone_moe": _draft_like(_sliding),
+    "mimo": lambda text, size: list(_divided_hidden(text, size))[:1] * predictors(text),
     "longcat_flash": lambda text, size: [(Latent(_latent_width(text)),)] * (text.get("num_nextn_predict_layers") or 1),
     **dict.fromkeys(("mimo_v2", "mimo_v2_flash"), lambda text, size: [(_mimo_v2_windowed(text, size),)]),
 }

@@ -44,6 +44,7 @@ class Gpu(t.NamedTuple):
     memory: int  # bytes, all that CUDA sees
     name: str = ""
     compute_capability: float = 0.0
+    unified: bool = False  # the host's memory is the GPU's
 
 
 class Request(t.NamedTuple):
@@ -127,7 +128,7 @@ def _fit(request: Request) -> Fit:
     length = asked or model.max_model_len
     if length <= 0:
         raise CannotPredict(f"max_model_len is {length}")
-    remarks = (*_release_remarks(request.release), *model.remarks)
+    remarks = (*_release_remarks(request.release), *_gpu_remarks(request))
     terms = terms_of(model, engine, request.device, length, request.gpu, request.release)
     cache = _kv_cache.plan(all_layers(model), terms)
     if cache is None:
@@ -348,7 +349,7 @@ def _raised(request: Request, model: Model) -> Request:
     early = request.release is not None and request.release[:2] < _RAISES
     if early or request.device != "cuda" or request.gpu is None or "max_num_batched_tokens" in engine:
         return request
-    tokens = _item_tokens(engine, model)
+    tokens = 0 if engine.get("language_model_only") is True else model.item_tokens  # whatever is let in
     length = request.max_model_len or _length(engine.get("max_model_len")) or model.max_model_len
     if tokens <= batched_tokens(engine, request.device, length, request.gpu):
         return request
@@ -424,7 +425,9 @@ def _with_draft(model: Model, config: Config, request: Request, size: int) -> Mo
             f"the config.json of the draft model {str(stated.get('model'))[:80]} of engine.speculative_config is not "
             "known (draft_config)"
         )
-    draft = read_model(request.draft_config, size, request.release)
+    # The architecture of a draft is that of drafts, and does not generate by itself.
+    plain = {key: value for key, value in request.draft_config.items() if key != "architectures"}
+    draft = read_model(plain, size, request.release)
     return model._replace(draft=draft.layers, drafted=True, guessed=_guessed(stated))
 
 
@@ -473,6 +476,11 @@ def _too_long(terms: _kv_cache.Terms, cache: _kv_cache.KvCache, space: _Space) -
         f"one request of max_model_len {terms.max_model_len} needs {gib(cache.least)} of KV cache, "
         f"and there are {gib(space.most)} at most"
     )
+
+
+def _gpu_remarks(request: Request) -> t.Iterator[str]:
+    if request.gpu is not None and request.gpu.unified:
+        yield "the memory of this GPU is the host's, and what else runs there takes of it"
 
 
 # --- engine options ---------------------------------------------------------------------------------------------------

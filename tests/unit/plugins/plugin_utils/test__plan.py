@@ -160,9 +160,11 @@ def test_what_the_driver_keeps_for_itself_is_not_there_for_a_server() -> None:
 def test_one_that_may_just_fit_is_noted() -> None:
     found = plan([server(gpus=[0])], host(gpu(0)))
     assert found["problems"] == []
-    assert found["notes"] == [
-        "vllm_server_instances[0]: big: fits only if less memory than usual is needed beside weights and KV cache"
-    ]
+    (note,) = found["notes"]
+    assert note.startswith(
+        "vllm_server_instances[0]: big: fits only if less memory than usual is needed beside weights and KV cache ("
+    )
+    assert "fits in any case" in note
 
 
 def test_what_is_said_to_fit_does() -> None:

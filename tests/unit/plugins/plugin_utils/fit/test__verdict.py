@@ -58,7 +58,17 @@ def with_kv(config: t.Mapping[str, t.Any], memory: int, length: int, device: str
 @pytest.mark.parametrize("name", MEASURED)
 def test_tokens_and_concurrency_are_what_vllm_reports(name: str) -> None:
     case = MEASURED[name]
-    found = with_kv(case["config"], case["kv_bytes"], case["max_model_len"], **case["engine"])
+    found = fit(
+        Request(
+            case["config"],
+            case["engine"],
+            (0, 32, 0),
+            "cpu",
+            kv_cache_memory_bytes=case["kv_bytes"],
+            max_model_len=case["max_model_len"],
+            draft_config=case.get("draft_config"),
+        )
+    )
     assert found.verdict == FITS, found.reasons
     assert (found.kv_tokens, found.as_result()["max_concurrency"]) == (case["tokens"], case["concurrency"])
 
@@ -205,7 +215,10 @@ def test_the_language_model_inside_a_model_of_images() -> None:
     [
         ({"model_type": "brand_new"}, "the model type brand_new is not known"),
         ({}, "the model type (none) is not known"),
-        ({"model_type": "mllama", "text_config": {"model_type": "llama"}}, "the model type mllama around"),
+        ({"model_type": "somemllama", "text_config": {"model_type": "llama"}}, "the model type somemllama around"),
+        ({"model_type": "mllama", "text_config": {"model_type": "llama"}}, "0.10.2 was the last that did"),
+        ({"model_type": "minimax_m1"}, "0.23.0 was the last that did"),
+        ({"model_type": "xlm-roberta", "architectures": ["XLMRobertaModel"]}, "keeps no KV cache"),
         ({**LLAMA_8B, "architectures": ["LlamaForSequenceClassification"]}, "does not generate text"),
         ({"model_type": "internlm2"}, "config.json has no num_attention_heads"),
         ({"model_type": "deepseek_v3", "index_topk": 2048}, "sparse attention"),
@@ -243,3 +256,181 @@ def test_without_memory_there_is_no_verdict_but_the_need_is_known() -> None:
 def test_another_release_is_said() -> None:
     assert on_gpu(release=(0, 20, 1)).reasons == ("the arithmetic is that of vLLM 0.32, and the image holds 0.20.1",)
     assert "release is not known" in on_gpu(release=None).reasons[0]
+
+
+def test_the_format_of_mistral_is_read_as_the_model_it_is() -> None:
+    large = {
+        "dim": 7168,
+        "n_layers": 61,
+        "n_heads": 128,
+        "n_kv_heads": 128,
+        "hidden_dim": 16384,
+        "vocab_size": 131072,
+        "q_lora_rank": 1536,
+        "kv_lora_rank": 512,
+        "qk_nope_head_dim": 128,
+        "qk_rope_head_dim": 64,
+        "v_head_dim": 128,
+        "moe": {"num_experts": 128, "num_experts_per_tok": 4, "num_shared_experts": 1},
+        "quantization": {"qformat_weight": "fp8_e4m3"},
+        "max_position_embeddings": 294912,
+    }
+    found = with_kv(large, 8 * GIB, 4096, "cuda")
+    assert (found.verdict, found.kv_bytes_per_token) == (FITS, 61 * 576 * 2)
+    small = {"dim": 5120, "n_layers": 40, "n_heads": 32, "n_kv_heads": 8, "head_dim": 128, "vocab_size": 131072}
+    assert with_kv(small, 8 * GIB, 4096, "cuda").kv_bytes_per_token == 40 * 2 * 8 * 128 * 2
+    assert with_kv({**large, "moe": {}}, GIB, 4096).verdict == CANNOT_PREDICT
+
+
+def wrapped(outer: str, inner: t.Mapping[str, t.Any], *names: str) -> dict[str, t.Any]:
+    config: t.Any = dict(inner)
+    for name in reversed(names):
+        config = {name: config}
+    return {"model_type": outer, **config}
+
+
+QWEN3_MOE_TEXT = {
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "hidden_size": 2048,
+}
+NEMOTRON_H = {
+    "model_type": "nemotron_h",
+    "num_hidden_layers": 4,
+    "hybrid_override_pattern": "M-M*",
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "hidden_size": 4480,
+}
+LFM2 = {
+    "model_type": "lfm2",
+    "num_hidden_layers": 2,
+    "layer_types": ["conv", "full_attention"],
+    "hidden_size": 2048,
+    "conv_dim": 2048,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "token"),
+    [
+        (
+            wrapped(
+                "qwen3_omni_moe",
+                {"model_type": "qwen3_omni_moe_text", **QWEN3_MOE_TEXT},
+                "thinker_config",
+                "text_config",
+            ),
+            48 * 2048,
+        ),
+        (
+            wrapped("ernie4_5_vl_moe", {"model_type": "ernie4_5_vl_moe_text", **QWEN3_MOE_TEXT}, "text_config"),
+            48 * 2048,
+        ),
+        ({"model_type": "ernie4_5_moe_vl", **QWEN3_MOE_TEXT}, 48 * 2048),
+        ({"model_type": "minicpmv", "architectures": ["MiniCPMV"], **QWEN3_MOE_TEXT}, 48 * 2048),
+        (wrapped("lfm2_vl", LFM2, "text_config"), 2 * 8 * 64 * 2),
+        (wrapped("NemotronH_Nano_VL_V2", NEMOTRON_H, "llm_config"), 2 * 8 * 128 * 2),
+        (wrapped("Llama_Nemotron_Nano_VL", LLAMA_8B, "llm_config"), 128 * 1024),
+        (
+            {
+                "model_type": "phi4mm",
+                "num_hidden_layers": 32,
+                "num_attention_heads": 24,
+                "num_key_value_heads": 8,
+                "hidden_size": 3072,
+            },
+            128 * 1024,
+        ),
+        (
+            {
+                "model_type": "kimi_linear",
+                "num_hidden_layers": 4,
+                "num_attention_heads": 32,
+                "hidden_size": 2304,
+                "kv_lora_rank": 512,
+                "qk_rope_head_dim": 64,
+                "linear_attn_config": {
+                    "kda_layers": [1, 2, 3],
+                    "full_attn_layers": [4],
+                    "num_heads": 32,
+                    "head_dim": 128,
+                    "short_conv_kernel_size": 4,
+                },
+            },
+            576 * 2,
+        ),
+        (
+            {
+                "model_type": "bailing_hybrid",
+                "num_hidden_layers": 10,
+                "layer_group_size": 5,
+                "num_attention_heads": 32,
+                "head_dim": 128,
+                "hidden_size": 4096,
+                "kv_lora_rank": 512,
+                "qk_rope_head_dim": 64,
+            },
+            2 * 576 * 2,
+        ),
+    ],
+    ids=lambda value: str(value.get("model_type")) if isinstance(value, dict) else "",
+)
+def test_models_whose_need_is_read_from_sources(config: t.Mapping[str, t.Any], token: int) -> None:
+    """vLLM's build for CPUs does not run these without what lies beside their config.json, or not at all."""
+    found = with_kv(config, 8 * GIB, 2048, "cuda")
+    assert (found.verdict, found.kv_bytes_per_token) == (FITS, token), found.reasons
+
+
+def test_an_index_of_sparse_attention_stands_in_most_layers() -> None:
+    glm5 = {
+        "model_type": "glm_moe_dsa",
+        "num_hidden_layers": 8,
+        "num_attention_heads": 64,
+        "hidden_size": 6144,
+        "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64,
+        "index_head_dim": 128,
+        "index_topk": 2048,
+    }
+    assert with_kv(glm5, GIB, 2048, "cuda").kv_bytes_per_token == 8 * (1152 + 132)
+    assert (
+        with_kv({**glm5, "index_topk_pattern": "FSSSFSSS"}, GIB, 2048, "cuda").kv_bytes_per_token == 8 * 1152 + 2 * 132
+    )
+
+
+def test_whisper_keeps_what_its_encoder_gave() -> None:
+    whisper = {
+        "architectures": ["WhisperForConditionalGeneration"],
+        "model_type": "whisper",
+        "d_model": 1280,
+        "decoder_layers": 32,
+        "decoder_attention_heads": 20,
+        "max_target_positions": 448,
+        "max_source_positions": 1500,
+        "num_hidden_layers": 32,
+        "vocab_size": 51866,
+    }
+    found = with_kv(whisper, 8 * GIB, 448, "cuda", max_num_batched_tokens=2048)
+    blocks = 8 * GIB // (32 * 16 * 2 * 1280 * 2)
+    assert found.max_concurrency == pytest.approx(blocks / (448 // 16 + 2048 // 16))
+
+
+def test_drafts_that_are_not_known_are_not_guessed() -> None:
+    for stated, reason in (
+        ({"method": "eagle3", "model": "x/y", "num_speculative_tokens": 3}, "config.json of the draft model x/y"),
+        ({"method": "medusa", "model": "x/y", "num_speculative_tokens": 3}, "the method medusa"),
+        ({"method": "mtp", "num_speculative_tokens": 1}, "layers for prediction of the model type llama"),
+        ("[ngram]", "is no mapping"),
+    ):
+        found = on_gpu(engine={"speculative_config": stated})
+        assert found.verdict == CANNOT_PREDICT
+        assert reason in found.reasons[0]
+    draft = {"speculative_config": {"method": "eagle3", "model": "x/y", "num_speculative_tokens": 3}}
+    assert "size of the draft" in on_gpu(engine=draft, draft_config=LLAMA_8B).reasons[0]
+    found = on_gpu(engine=draft, draft_config={**LLAMA_8B, "num_hidden_layers": 1}, draft_weight_bytes=GIB)
+    assert (found.verdict, found.weight_bytes) == (FITS, LLAMA_8B_BYTES + GIB)
