@@ -65,6 +65,7 @@ GPUS = {
             "name": LINE,
             "memory": MEMORY,
             "compute_capability": LINE,
+            "unified": FLAG,
             "problem": LINE,
             "mig": {"mode": LINE, "devices": [{"uuid!": LINE, "profile": LINE, "memory": MEMORY}]},
         }
@@ -101,7 +102,9 @@ def _host_shape(instances: t.Sequence[Mapping], host: t.Any) -> dict[str, t.Any]
     folders = host.get("folders") if isinstance(host, t.Mapping) else None
     return {
         "gpu": GPUS,
-        "models": {str(one["model_path"]): MODEL for one in instances if one["model_path"]},
+        "models": {
+            name: MODEL for one in instances for name in (str(one["model_path"]), _plan_fit.draft_of(one)) if name
+        },
         "images": {str(one["image"]): FLAG for one in instances},
         "image_folder": {"path": LINE, "free": WHOLE, "device": WHOLE},
         "folders": {str(root): {"free": WHOLE, "device": WHOLE} for root in folders or ()}
@@ -133,7 +136,8 @@ def host_plan(
 
     declared = [{**_effective(instance), "where": f"{VARIABLE}[{index}]"} for index, instance in enumerate(instances)]
     host = conform(host, _host_shape(instances, host), "vllm_host_info", note)
-    models = conform(models, {str(one["model_repo"]): MODEL for one in declared if one["model_repo"]}, "models", note)
+    repos = [name for one in declared for name in (str(one["model_repo"]), _plan_fit.draft_of(one)) if name]
+    models = conform(models, dict.fromkeys(repos, MODEL), "models", note)
     results = conform(looked, [RESULT], "vllm_server", note)
     seen = {str(result["name"] or result["item"].get("name") or ""): result for result in results}
     gpu = host.get("gpu") or {"gpus": [], "processes": [], "topology": [], "driver_version": None}

@@ -128,7 +128,7 @@ def _fit(request: Request) -> Fit:
     length = asked or model.max_model_len
     if length <= 0:
         raise CannotPredict(f"max_model_len is {length}")
-    remarks = (*_release_remarks(request.release), *_gpu_remarks(request))
+    remarks = (*_release_remarks(request.release), *_gpu_remarks(request.gpu, model))
     terms = terms_of(model, engine, request.device, length, request.gpu, request.release)
     cache = _kv_cache.plan(all_layers(model), terms)
     if cache is None:
@@ -191,12 +191,12 @@ def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Spac
 
 
 def _weights(request: Request, model: Model) -> int:
-    """Bytes of weights on one GPU, those of a draft with them."""
+    """Bytes of weights on one GPU, those of a draft model with them. Layers for prediction are in the model's files."""
     weights = _memory.weights_of_a_gpu(model, request.engine, request.weight_bytes or 0)
-    if request.draft_config is None:
-        return weights  # layers for prediction are in the model's own files
+    if not _speculative(request.engine).get("model"):
+        return weights
     if request.draft_weight_bytes is None:
-        raise CannotPredict("the size of the draft model's weights is not known")
+        raise CannotPredict("the size of the draft model's weights is not known (draft_weight_bytes)")
     return weights + request.draft_weight_bytes // _whole(request.engine, "tensor_parallel_size", 1)
 
 
@@ -440,8 +440,6 @@ def _with_assistant(model: Model, request: Request, stated: t.Mapping[str, t.Any
         raise CannotPredict(
             "what a model for prediction of its own (engine.speculative_config.model) keeps is not known"
         )
-    if request.gpu is not None and request.weight_bytes is not None and request.draft_weight_bytes is None:
-        raise CannotPredict("the size of the draft model's weights is not known (draft_weight_bytes)")
     return model._replace(guessed=_guessed(stated, 1))
 
 
@@ -478,9 +476,11 @@ def _too_long(terms: _kv_cache.Terms, cache: _kv_cache.KvCache, space: _Space) -
     )
 
 
-def _gpu_remarks(request: Request) -> t.Iterator[str]:
-    if request.gpu is not None and request.gpu.unified:
+def _gpu_remarks(gpu: Gpu | None, model: Model) -> t.Iterator[str]:
+    if gpu is not None and gpu.unified:
         yield "the memory of this GPU is the host's, and what else runs there takes of it"
+    if _is_sparse(model) and (gpu is None or not gpu.compute_capability):
+        yield "what sparse attention keeps is that on Hopper, for the GPU's compute capability is not known"
 
 
 # --- engine options ---------------------------------------------------------------------------------------------------
@@ -587,9 +587,13 @@ _PACKED = 656
 _SPARSE_WIDTH = 576
 
 
+def _is_sparse(model: Model) -> bool:
+    return any(isinstance(part, Latent) and part.sparse for parts in model.layers for part in parts)
+
+
 def _sparse_token(model: Model, engine: Engine, gpu: Gpu | None) -> int:
     """Bytes of a token in sparse latent attention, which depend on the GPU; 0 for one element after the other."""
-    if not any(isinstance(part, Latent) and part.sparse for parts in model.layers for part in parts):
+    if not _is_sparse(model):
         return 0
     capability = gpu.compute_capability if gpu else 0.0
     wanted = str(engine.get("kv_cache_dtype", "auto"))

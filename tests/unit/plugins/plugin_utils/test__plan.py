@@ -167,6 +167,53 @@ def test_one_that_may_just_fit_is_noted() -> None:
     assert "fits in any case" in note
 
 
+WITH_STATES = {
+    "model_type": "qwen3_5_text",
+    "num_hidden_layers": 64,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 4,
+    "hidden_size": 5120,
+    "intermediate_size": 17408,
+    "linear_num_value_heads": 48,
+    "max_position_embeddings": 262144,
+    "mtp_num_hidden_layers": 1,
+}
+
+
+def test_a_limit_that_is_no_memory_is_told_with_what_works() -> None:
+    files = [{"path": "model.safetensors", "size": 31 * 10**9}]
+    models = {"Qwen/Qwen3.6-27B": {"config": WITH_STATES, "files": files, "bytes_missing": 0}}
+    wanted = server(model="Qwen/Qwen3.6-27B", gpus=[0], engine={"max_num_seqs": 4096})
+    found = plan([wanted], host(gpu(0)), models=models)
+    (problem,) = found["problems"]
+    assert "max_num_seqs 4096 needs as many blocks for states" in problem
+    change = found["servers"][0]["nearest"][0]["engine"]
+    assert f"what fits: engine.max_num_seqs: {change['max_num_seqs']}" in problem
+    again = plan([{**wanted, "engine": change}], host(gpu(0)), models=models)
+    assert again["problems"] == []
+
+
+def test_a_draft_is_known_where_its_model_is() -> None:
+    speculative = {"method": "eagle3", "model": "some/draft", "num_speculative_tokens": 3}
+    wanted = server(engine={"speculative_config": speculative})
+    two = host(gpu(0), gpu(1))
+    assert plan([wanted], two)["servers"][0]["verdict"] == "cannot_predict"
+    draft = {
+        "config": {**CONFIG, "num_hidden_layers": 1},
+        "files": [{"path": "model.safetensors", "size": 10**9}],
+        "bytes_missing": 0,
+    }
+    known = plan([wanted], two, models={**MODELS, "some/draft": draft})["servers"][0]
+    assert known["verdict"] == "fits"
+    assert known["kv_tokens"] < plan([server()], two)["servers"][0]["kv_tokens"]
+
+
+def test_unified_memory_is_the_hosts_and_said_so() -> None:
+    shared = {**gpu(0, name="NVIDIA GB10", total=122000, capability="12.1"), "unified": True}
+    found = plan([server(gpus=[0])], host(shared))
+    assert any("the memory of this GPU is the host's" in note for note in found["notes"])
+
+
 def test_what_is_said_to_fit_does() -> None:
     four = host(*(gpu(index, total=76000) for index in range(4)))
     nearest = plan([server(gpus=[0])], four)["servers"][0]["nearest"]

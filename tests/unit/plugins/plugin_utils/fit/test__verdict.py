@@ -434,3 +434,33 @@ def test_drafts_that_are_not_known_are_not_guessed() -> None:
     assert "size of the draft" in on_gpu(engine=draft, draft_config=LLAMA_8B).reasons[0]
     found = on_gpu(engine=draft, draft_config={**LLAMA_8B, "num_hidden_layers": 1}, draft_weight_bytes=GIB)
     assert (found.verdict, found.weight_bytes) == (FITS, LLAMA_8B_BYTES + GIB)
+
+
+def test_an_assistant_that_keeps_nothing_still_has_weights() -> None:
+    gemma4 = {
+        "model_type": "gemma4_text",
+        "num_hidden_layers": 30,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "hidden_size": 2816,
+    }
+    engine = {"speculative_config": {"method": "mtp", "model": "some/assistant", "num_speculative_tokens": 1}}
+    assert "size of the draft" in on_gpu(gemma4, engine=engine).reasons[0]
+    both, alone = on_gpu(gemma4, engine=engine, draft_weight_bytes=GIB), on_gpu(gemma4)
+    assert both.kv_bytes_per_token == alone.kv_bytes_per_token
+    assert both.weight_bytes == LLAMA_8B_BYTES + GIB
+
+
+def test_sparse_attention_on_a_gpu_that_is_not_known_is_said() -> None:
+    config = {
+        "model_type": "deepseek_v32",
+        "num_hidden_layers": 61,
+        "num_attention_heads": 128,
+        "hidden_size": 7168,
+        "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64,
+        "index_head_dim": 128,
+    }
+    assert with_kv(config, GIB, 1024, "cuda").reasons == (
+        "what sparse attention keeps is that on Hopper, for the GPU's compute capability is not known",
+    )
