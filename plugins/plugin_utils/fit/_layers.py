@@ -87,6 +87,7 @@ class Model(t.NamedTuple):
     draft: tuple[tuple[Layer, ...], ...] = ()  # layers that a draft adds: the model's own (MTP), or a second model's
     drafted: bool = False  # by a second model
     guessed: int = 0  # tokens that the draft guesses ahead
+    encodes: bool = False  # images, sound or video, by a part that is tried out with the largest of them
     item_tokens: int = 0  # tokens of the largest image or video, where vLLM takes them in one step only
 
 
@@ -175,6 +176,7 @@ def read_model(config: Config, tensor_parallel_size: int = 1, release: Release |
         kv_cache_dtype=_kv_cache_dtype(quantization),
         experts=text.first(_EXPERTS),
         active_experts=text.first(_ACTIVE_EXPERTS),
+        encodes=raw is not config,
         item_tokens=_item_tokens(config, raw, outer),
     )
 
