@@ -54,7 +54,7 @@ import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import instance_problems
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import optional
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, one_line, unevaluated
 
 
 def vllm_instance_problems(
@@ -63,7 +63,13 @@ def vllm_instance_problems(
     allow_unauthenticated: t.Any = (),
     defaults: t.Any = None,
 ) -> list[str]:
-    return instance_problems(instances, optional(host, LINE, "host") or "", allow_unauthenticated, defaults)
+    name = optional(host, LINE, "host") or ""
+    found = unevaluated(instances, "vllm_server_instances")
+    found += [(place.replace(".", "_", 1), text) for place, text in unevaluated(defaults, "vllm_server")]
+    if found:
+        prefix = f"{name}: " if name else ""
+        return [one_line(f"{prefix}{where}: {text}") for where, text in found]
+    return instance_problems(instances, name, allow_unauthenticated, defaults)
 
 
 class FilterModule:

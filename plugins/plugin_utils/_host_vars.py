@@ -221,6 +221,31 @@ def _plain(value: t.Any, where: str, note: Note, within: tuple[int, ...], count:
     return found
 
 
+def unevaluated(value: t.Any, where: str) -> list[tuple[str, str]]:
+    """Return where within a value something cannot be evaluated, and why."""
+    return _unevaluated(value, where, (), [0])
+
+
+def _unevaluated(value: t.Any, where: str, within: tuple[int, ...], count: list[int]) -> list[tuple[str, str]]:
+    count[0] += 1
+    if isinstance(value, Undefined):
+        return [(where, "cannot be evaluated; it needs a variable or a fact that is not there")]
+    too_much = id(value) in within or len(within) > _DEEPEST or count[0] > _MOST
+    if too_much or not isinstance(value, (t.Mapping, list, tuple)):
+        return []  # what is too much is told by others
+    mapping = isinstance(value, t.Mapping)
+    found = []
+    for key in list(value) if mapping else range(len(value)):
+        place = f"{where}.{key}" if mapping else f"{where}[{key}]"
+        try:
+            found += _unevaluated(_item(value, key), place, (*within, id(value)), count)
+        except _Odd as odd:
+            found.append((place, str(odd)))
+        if count[0] > _MOST:
+            break
+    return found
+
+
 def _item(container: t.Any, key: t.Any) -> t.Any:
     """Return an item; Ansible evaluates it only now, which may fail."""
     try:
