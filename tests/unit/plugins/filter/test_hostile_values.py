@@ -250,7 +250,14 @@ CALLS: dict[str, list[t.Any]] = {
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
-    "vllm_fit": [CONFIG, 1024, None, 2**34, "NVIDIA L4", 10**9, {"dtype": "auto"}, "0.32.0", "cuda"],
+    "vllm_fit": [
+        *(CONFIG, 1024, None, 2**34, "NVIDIA L4", 10**9, CONFIG, 10**8, 8.9),
+        *(
+            {"dtype": "auto", "speculative_config": {"method": "draft_model", "num_speculative_tokens": 2}},
+            "0.32.0",
+            "cuda",
+        ),
+    ],
     "vllm_instance_problems": [[INSTANCE], "bad-host", ["alpha"], {"engine": {}, "env": {}, "volumes": []}],
     "vllm_instances": [[INSTANCE], {"engine": {}, "env": {}, "volumes": []}],
     "vllm_plan": [NORMAL, [LOOKED], HOST, LISTED, "", ["refused"]],
