@@ -28,8 +28,8 @@ class ActionModule(ProgressAction):
                 carrying.carry()
             self._task.args = {**arguments, "archive": carrying.bring_manifest()}
             result = super().run(tmp, task_vars)
-        except HubError as error:
-            return {"failed": True, "msg": str(error)}
+        except (HubError, OSError) as error:
+            return {"failed": True, "msg": f"{archive} could not be carried: {error}"}
         finally:
             self._task.args = arguments
         return carrying.named_as_here(result)

@@ -33,7 +33,7 @@ description:
     used, with a warning, see O(require_hub).
   - Requests to list files and refs are tried 4 times, with pauses of 1, 2 and 4 seconds or what the hub asks for (at
     most 60, or 300 after too many requests), when there is no answer, too many requests or an error of the server.
-    They are tried twice when the model can be used without an answer. An answer may take 10 minutes as a whole.
+    They are tried 3 times when the model can be used without an answer. An answer may take 10 minutes as a whole.
 options:
   repo:
     description: The repository, as C(<organization>/<name>).
@@ -517,7 +517,7 @@ BOUNDS = {
     "bandwidth": (0, 2**60),
 }
 # Requests to a hub that are made when its model is on the host and can be used without an answer.
-FEW_ATTEMPTS = 2
+FEW_ATTEMPTS = 3
 
 
 class _Unlisted(MissingProgram):
