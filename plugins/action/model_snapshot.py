@@ -28,8 +28,10 @@ class ActionModule(ProgressAction):
                 carrying.carry()
             self._task.args = {**arguments, "archive": carrying.bring_manifest()}
             result = super().run(tmp, task_vars)
-        except (HubError, OSError) as error:
-            return {"failed": True, "msg": f"{archive} could not be carried: {error}"}
+        except HubError as error:
+            return {"failed": True, "msg": str(error)}
+        except OSError as error:
+            return {"failed": True, "msg": f"{archive} could not be carried from the controller: {error}"}
         finally:
             self._task.args = arguments
         return carrying.named_as_here(result)
