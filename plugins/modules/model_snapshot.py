@@ -648,6 +648,11 @@ class ModelSnapshot:
             self.result["diff"]["after"] = {**self._state(), "commit": error.resolution.commit}
             return
         self.result.update(source=chosen.source.name, endpoint=chosen.endpoint)
+        if self.store.root_is_open():
+            self.module.warn(
+                f"root {self.store.root} belongs to another user, or others can write it, and who can may exchange "
+                "models that servers read; give it to root, with mode 0755"
+            )
         if self.check:
             plan = self._plan(target)
             self._refuse_unchecked(plan)

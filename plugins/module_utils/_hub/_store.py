@@ -221,6 +221,13 @@ class ModelStore:
             return []
         return [path for path in (os.path.dirname(self.path), self.path) if os.path.isdir(path) and not is_ours(path)]
 
+    def root_is_open(self) -> bool:
+        """Whether somebody else than root can exchange the organizations' folders. The root is its user's to close."""
+        root = os.path.realpath(self.root)
+        if os.geteuid() != 0 or not self.owners_count or not os.path.isdir(root) or is_ours(root):
+            return False
+        return not os.stat(root).st_mode & stat.S_ISVTX
+
     def take_over(self, paths: t.Iterable[str]) -> None:
         """Let nobody but root write folders; what is in them stays as it is."""
         for path in paths:

@@ -183,3 +183,17 @@ def test_staging_folder_of_another_user_is_refused(store: ModelStore, memory: Me
 def test_root_that_is_no_folder_for_models(root: str) -> None:
     with pytest.raises(HubError, match="is no absolute path of a folder for models"):
         ModelStore(root, "acme/tiny")
+
+
+@as_root
+def test_root_that_others_can_write_is_told(store: ModelStore) -> None:
+    assert not store.root_is_open()  # it is not there
+    os.makedirs(store.root)
+    assert not store.root_is_open()
+    os.chmod(store.root, stat.S_IMODE(0o777))
+    assert store.root_is_open()
+    os.chmod(store.root, stat.S_IMODE(0o1777))
+    assert not store.root_is_open()
+    os.chmod(store.root, stat.S_IMODE(0o755))
+    os.chown(store.root, ELSE, ELSE)
+    assert store.root_is_open()
