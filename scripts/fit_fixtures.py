@@ -11,7 +11,8 @@ IMAGE is a local image of vLLM for CPUs, such as private-llm-lab/vllm-openai-cpu
 Cases are in tests/unit/fixtures/vllm/kv_cache_RELEASE.json: a config.json with tiny sizes, options, bytes and a length.
 To add one, write it there without `tokens`, and run this with its name. To take on a release, build its image and run
 this; then run the unit tests, which say where the arithmetic of plugins/plugin_utils/fit is not that release's.
-It takes half a minute, and two seconds of a processor for each case. A case that the release refuses keeps its error.
+It takes half a minute, and about six seconds of a processor for each case; on a busy machine name a few at a time.
+A case that the release refuses keeps its error.
 """
 
 from __future__ import annotations
