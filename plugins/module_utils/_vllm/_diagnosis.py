@@ -64,7 +64,7 @@ _WRAPPER = re.compile(
     r"EngineCore encountered an issue|died unexpectedly|See (?:the )?root cause above|See stack trace|"
     r"Engine process failed to start|Worker failed with error|failed to be inspected|Error raised in subprocess|"
     r"[Ee]ngine loop (?:is not running|has died)|Background loop (?:has errored|is stopped)|died with exit code|"
-    r"returned non-zero exit status|died with <Signals|Engine core proc\S* \S+ died|exited unexpectedly|"
+    r"Engine core proc\S* \S+ died|exited unexpectedly|"
     r"please check the stack trace above|_multiprocessing\.RemoteError|MQEngineDeadError|API server (?:process )?failed"
 )
 # What follows from the end of another process.
@@ -87,7 +87,7 @@ _TOOL_SAYS = re.compile(
     r"denied|failed|refused|invalid|exceeds|out of memory|unknown)\b"
 )
 _TOOL_WRAPS = re.compile(r"^(?:ninja: build stopped|collect2: error|make: \*\*\*|FAILED: |error: command .* failed)")
-_COMMAND_FAILED = re.compile(r"returned non-zero exit status|Ninja build failed|died with <Signals")
+_COMMAND_FAILED = re.compile(r"returned non-zero exit status|died with <Signals")
 
 EVIDENCE = 500  # characters
 
@@ -151,12 +151,16 @@ def diagnose(
 
 
 def _telling(chain: Chain) -> list[Failure]:
-    """Return the exceptions of a chain that say something themselves, innermost first."""
-    return [
+    """Return the exceptions of a chain that say something themselves, innermost first.
+
+    That a command failed says little, but that is all there is where its output went elsewhere.
+    """
+    found = [
         failure
         for failure in chain.failures
         if not _WRAPPER.search(failure.head) and not _AFTERMATH.search(failure.head) and not _wraps_model(failure)
     ]
+    return [one for one in found if not _COMMAND_FAILED.search(one.head)] or found
 
 
 def _wraps_model(failure: Failure) -> bool:
@@ -214,13 +218,15 @@ def _in_chain(chain: Chain, context: Context) -> Match | None:
     functions = frozenset(function for failure in chain.failures for _file, function in failure.frames)
     here = context._replace(functions=functions)
     found = []
-    telling = _telling(chain) or [one for one in chain.failures if _COMMAND_FAILED.search(one.text)]
-    for failure in telling:
+    for failure in _telling(chain):
         match = _search(failure.text, here)
         if match is not None:
             if match.signature.id == "cuda_out_of_memory" and "load_model" in functions:
                 match = match._replace(signature=_WEIGHTS_DO_NOT_FIT)
-            found.append(match._replace(evidence=_joined([match.evidence, _outermost(chain, failure)])))
+            # What a compiler says stands in many lines, of which the first says least.
+            whole = match.signature.id == "compilation"
+            evidence = _saying(failure.text) if whole else _with_source(match.evidence, failure)
+            found.append(match._replace(evidence=_joined([evidence, _outermost(chain, failure)])))
     return min(found, key=lambda match: match.signature.rank) if found else None
 
 
@@ -328,6 +334,13 @@ def _outermost(chain: Chain, failure: Failure) -> str:
     return _saying(telling[-1].text, EVIDENCE // 2) if telling and telling[-1] is not failure else ""
 
 
+def _with_source(evidence: str, failure: Failure) -> str:
+    """Return the evidence with the line of code that raised it, where the exception itself says nothing."""
+    if failure.source and re.fullmatch(r"[\w.]+:?", evidence.strip()):
+        return f"{evidence.strip().rstrip(':')} at: {failure.source}"
+    return evidence
+
+
 def _joined(parts: t.Sequence[str]) -> str:
     kept = [part for part in parts if part]
     return " … then: ".join(dict.fromkeys(kept))
@@ -357,14 +370,14 @@ def _unknown(
             "unknown",
         )
     root = (_telling(chain) or list(chain.failures))[0]
-    evidence = _joined([_saying(root.text), _outermost(chain, root)])
+    evidence = _joined([_with_source(_saying(root.text), root), _outermost(chain, root)])
     if _COMMAND_FAILED.search(root.text):
         evidence = _joined([*_tool_output(found), evidence])
     kind = kind_of(root, chain)
     where = f"{chain.process or 'vLLM'} failed while it was {_log.latest_phase(lines[: chain.at])}"
     variable = ""
     if kind is OPTIONS:
-        named = [f"engine.{option}" for option in options_in(root.text)]
+        named = [f"engine.{option}" for option in options_in(root.text, loosely=True)]
         variable = named[0] if named else ""
     return Diagnosis(
         f"{ended} for a reason that is not known to this collection: {where}, and it is about {kind.words}",
@@ -421,55 +434,64 @@ NETWORK = Kind("the network", "look whether the processes and nodes reach each o
 HOST = Kind("files and limits of the host", "look at owner, mode and free space of what is mounted, and at limits")
 IMAGE = Kind("code in the image", "use another image, a newer one first; engine.enforce_eager: true may avoid it")
 
+_MEMORY_SAYS = re.compile(r"OutOfMemory|out of memory|(?:GPU|KV cache|cache) memory|memory (?:utilization|is needed)")
+# By what the message says, in this order; then by the code that it came from.
 _KINDS_BY_TEXT = (
-    (re.compile(r"OutOfMemory|out of memory|GPU memory|KV cache"), MEMORY),
     (
         re.compile(
-            r"CUDA|cuda(?:Error|rt)|NVML|nvml|libcuda|cudnn|CUBLAS|device ordinal|\bdriver\b|compute capability"
+            r"CUDA(?! graph)|cuda(?:Error|rt)|NVML|nvml|libcuda|cudnn|CUBLAS|device ordinal|\bdriver\b|compute "
+            r"capability|"
+            r"(?:[Nn]o|visible|physical) (?:\w+ )?(?:GPU|device)s?\b"
         ),
         DRIVER,
     ),
-    (re.compile(r"NCCL|Gloo|gloo|[Cc]onnection|socket|timed out|resolve|https?://|Dist\w*Error|rendezvous"), NETWORK),
+    (
+        re.compile(
+            r"NCCL|Gloo|gloo|[Cc]onnection|socket (?:has|timed|closed)|timed out|"
+            r"resolve host|https?://|rendezvous"
+        ),
+        NETWORK,
+    ),
     (
         re.compile(r"^(?:\w+\.)*(?:PermissionError|OSError: \[Errno|BlockingIOError|IsADirectoryError|NotADirectory)"),
         HOST,
     ),
     (re.compile(r"argument|--[a-z]+[a-z-]+|validation errors? for (?!ModelConfig)"), OPTIONS),
-    (
-        re.compile(
-            r"safetensors|checkpoint|config\.json|tokenizer|[Ww]eight|Transformers|model type|architecture|JSON"
-        ),
-        MODEL,
-    ),
 )
-_KINDS_BY_FILE = (
-    (re.compile(r"vllm/(?:config|engine/arg_utils|entrypoints/(?:openai/)?cli|envs|platforms)"), OPTIONS),
-    (
-        re.compile(
-            r"model_loader|weight_utils|transformers_utils|/transformers/|/safetensors/|/tokenizers/|"
-            r"model_executor/models|"
-            r"vllm/lora|vllm/models/|tokenizer|/gguf/|huggingface_hub"
-        ),
-        MODEL,
-    ),
-    (re.compile(r"distributed|/ray/|zmq|/aiohttp/|/requests/|/httpx/"), NETWORK),
+_MODEL_SAYS = re.compile(
+    r"safetensors|[Cc]heckpoint|config\.json|[Tt]okenizer|Transformers|[Mm]odel type|[Aa]rchitecture|JSON|[Qq]uantiz"
+)
+_OPTION_FILES = re.compile(
+    r"vllm/(?:config\b|engine/arg_utils|entrypoints/(?:openai/)?cli|envs|platforms|reasoning|tool_parsers|"
+    r"\w+/kv_transfer/kv_connector/factory)"
+)
+_MODEL_FILES = re.compile(
+    r"model_loader|weight_utils|transformers_utils|/transformers/|/safetensors/|/tokenizers/|model_executor/models|"
+    r"vllm/lora|vllm/models/|tokenizer|/gguf/|huggingface_hub|layers/quantization"
 )
 
 
 def kind_of(failure: Failure, chain: Chain) -> Kind:
-    """Return what sort of thing failed: by what the message says, then by the code that it came from."""
-    for pattern, kind in _KINDS_BY_TEXT[:4]:
+    """Return what sort of thing failed: by what the message says, and by the code that it came from."""
+    files = [path for path, _function in reversed(failure.frames or chain.failures[-1].frames)]
+    if _MEMORY_SAYS.search(failure.text):
+        return MEMORY
+    if files and _OPTION_FILES.search(files[0]):
+        return OPTIONS
+    for pattern, kind in _KINDS_BY_TEXT:
         if pattern.search(failure.text):
             return kind
     if options_in(failure.text):
         return OPTIONS
-    for pattern, kind in _KINDS_BY_TEXT[4:]:
-        if pattern.search(failure.text):
-            return kind
-    for path, _function in reversed(failure.frames or chain.failures[-1].frames):
-        for pattern, kind in _KINDS_BY_FILE:
-            if pattern.search(path):
-                return kind
+    if _MODEL_SAYS.search(failure.text):
+        return MODEL
+    if options_in(failure.text, loosely=True):
+        return OPTIONS
+    for path in files:
+        if _OPTION_FILES.search(path):
+            return OPTIONS
+        if _MODEL_FILES.search(path):
+            return MODEL
     return IMAGE
 
 

@@ -51,10 +51,11 @@ _NEW_BEGINNING = re.compile(
 
 
 class Failure(t.NamedTuple):
-    """One exception: its message with all its lines, and the functions it went through as (file, function)."""
+    """One exception: its message with all its lines, and the functions that it went through as (file, function)."""
 
     text: str
     frames: tuple[tuple[str, str], ...]
+    source: str = ""  # the line of code that raised it
 
     @property
     def head(self) -> str:
@@ -99,6 +100,7 @@ class _Reader:
         self._failures: list[Failure] = []
         self._frames: list[tuple[str, str]] = []
         self._message: list[str] = []
+        self._source = ""
         self._state = "outside"
 
     def read(self, at: int, text: str) -> None:
@@ -151,7 +153,7 @@ class _Reader:
         if frame:
             self._frames.append((frame.group("file"), frame.group("function") or ""))
         elif not stripped or text[0] in " \t" or stripped.startswith("..."):
-            pass
+            self._source = stripped if stripped.strip("^~ ") else self._source
         elif _AFTER_FRAMES.match(text):
             self._message = [stripped]
             self._state = "message"
@@ -188,8 +190,8 @@ class _Reader:
     def _close_failure(self) -> None:
         if self._message:
             text = "\n".join(self._message).strip()
-            self._failures.append(Failure(text, tuple(self._frames)))
-        self._message, self._frames = [], []
+            self._failures.append(Failure(text, tuple(self._frames), self._source))
+        self._message, self._frames, self._source = [], [], ""
 
     def _close_chain(self) -> None:
         self._close_failure()

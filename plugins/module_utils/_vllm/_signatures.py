@@ -132,15 +132,18 @@ def _had_enough(groups: Groups, context: Context) -> bool:
     return _bytes(groups["free"], groups["free_unit"]) > _bytes(groups["want"], groups["want_unit"])
 
 
-def options_in(text: str) -> list[str]:
-    """Return vLLM's options that a sentence names, in its order."""
+def options_in(text: str, loosely: bool = False) -> list[str]:
+    """Return vLLM's options that a sentence names, in its order; loosely, also those that it writes as plain words."""
     named = []
     for word in re.findall(
-        r"--[a-z][\w-]+|[a-z][a-z0-9]*(?:_[a-z0-9]+)+|\b(?:dtype|seed|quantization|tokenizer)\b", text
+        r"--[a-z][\w-]+|[a-z][a-z0-9]*(?:_[a-z0-9]+)+|(?<=[`'\"])[a-z]+(?=[`'\"= ])|\bdtype\b", text
     ):
         name = normal_name(word)
         if name in OPTIONS and name not in named:
             named.append(name)
+    if loosely and not named:
+        plain = " ".join(re.findall(r"[a-z0-9]+", text.lower()))
+        named = [name for name in OPTIONS if "_" in name and f" {name.replace('_', ' ')} " in f" {plain} "]
     return named
 
 
@@ -163,7 +166,8 @@ def _attention(groups: Groups, context: Context) -> dict[str, str]:
 
 
 def _in_load_weights(groups: Groups, context: Context) -> bool:
-    return bool(context.functions & {"load_weights", "load_model", "_load_weights", "load_weights_and_postprocess"})
+    """Tell whether weights were being put into the model."""
+    return any("load_weights" in name or "weight_loader" in name for name in context.functions)
 
 
 def _image_variant(groups: Groups, context: Context) -> dict[str, str]:
@@ -306,6 +310,14 @@ SIGNATURES = (
         value=_largest_divisor,
     ),
     _signature(
+        "not_divisible",
+        r"^AssertionError: (?P<heads>\d+) is not divisible by (?P<size>\d+)$",
+        "a part of the model of size {heads} cannot be divided among {size} GPUs",
+        "set engine.tensor_parallel_size to a divisor of {heads}; engine.pipeline_parallel_size can use the other GPUs",
+        variable="engine.tensor_parallel_size",
+        value=_largest_divisor,
+    ),
+    _signature(
         "too_few_gpus",
         r"World size \((?P<want>\d+)\) is larger than the number of available GPUs \((?P<have>\d+)\)",
         "the options spread the model over {want} GPUs and the container sees {have}",
@@ -323,7 +335,8 @@ SIGNATURES = (
     ),
     _signature(
         "partition_not_divisible",
-        r"Weight (?:in|out)put_size_per_partition = \S+ is not divisible by",
+        r"Weight (?:in|out)put_size_per_partition = \S+ is not divisible by|not aligned with the quantized weight "
+        r"shape",
         "the quantized weights cannot be divided among that many GPUs",
         "lower engine.tensor_parallel_size, or set engine.enable_expert_parallel: true for a mixture-of-experts model",
         variable="engine.tensor_parallel_size",
@@ -435,6 +448,13 @@ SIGNATURES = (
         variable="model",
     ),
     _signature(
+        "fp8_kv_cache_unsupported",
+        r"FP8 KV cache (?:is not supported|requires|on CPU requires)[^\n]*",
+        "this GPU or kernel cannot hold the KV cache in FP8",
+        "leave engine.kv_cache_dtype out",
+        variable="engine.kv_cache_dtype",
+    ),
+    _signature(
         "fp8_unsupported",
         r"type fp8e4(?:nv|b8|m3\w*) not supported in this architecture|fp8e4nv data type is not supported on CUDA arch|"
         r"FP8 .{0,60}(?:requires|only supported on).{0,40}(?:8\.9|89|9\.0|Hopper|Ada)",
@@ -542,7 +562,7 @@ SIGNATURES = (
     ),
     _signature(
         "gpu_architecture",
-        r"no kernel image is available for execution on the device",
+        r"no kernel image is available for execution on the device|device kernel image is invalid",
         "the image holds no code for this GPU's architecture",
         "use a newer image for a new GPU, or an older image for a GPU that vLLM no longer builds for",
         variable="image",
@@ -641,7 +661,7 @@ SIGNATURES = (
     ),
     _signature(
         "no_cuda_gpus",
-        r"No CUDA GPUs are available|no CUDA-capable device is detected|CUDA_ERROR_NO_DEVICE",
+        r"No CUDA GPUs are available|0 active drivers|no CUDA-capable device is detected|CUDA_ERROR_NO_DEVICE",
         "CUDA finds no GPU in the container",
         "name GPUs in gpus, leave CUDA_VISIBLE_DEVICES out of env, and see that driver and image fit each other",
         variable="gpus",
@@ -708,7 +728,8 @@ SIGNATURES = (
     ),
     _signature(
         "meeting_port",
-        r"The server socket has failed to listen on any local network address\.(?: port: (?P<port>\d+))?|EADDRINUSE",
+        r"The server socket has failed to listen on any local network address\.(?: port: (?P<port>\d+))?|EADDRINUSE|"
+        r"ZMQError: Address already in use",
         "the port {port} by which vLLM's processes meet is taken",
         "run again; with the host's network set another VLLM_PORT in env for each server, or engine.master_port",
         variable="env.VLLM_PORT",
@@ -755,7 +776,8 @@ SIGNATURES = (
     ),
     _signature(
         "engine_ready_timeout",
-        r"Timed out waiting for engine core processes to start|Timed out waiting for engines to send initial message",
+        r"Timed out waiting for (?:new )?engine core processes to start|Timed out waiting for engines to send initial "
+        r"message",
         "the engine took longer to start than vLLM waits",
         "set VLLM_ENGINE_READY_TIMEOUT_S in env to more seconds; a model on a slow disk needs it",
         LIKELY,
@@ -853,7 +875,8 @@ SIGNATURES = (
     ),
     _signature(
         "weights_differ",
-        r"^(?:KeyError: '(?P<name>[\w.]*\.[\w.]+)'|AssertionError: .*(?:shape|size)|[^\n]*(?:size mismatch|shape "
+        r"^(?:KeyError: '(?P<name>[\w.]*\.[\w.]+)'|AssertionError(?::? ?$|: .*(?:shape|size))|[^\n]*(?:size mismatch|"
+        r"shape "
         r"mismatch|"
         r"Attempted to load weight))|Following weights were not initialized from checkpoint",
         "the model's weights are not laid out as this image expects them ({name})",
@@ -1043,6 +1066,14 @@ SIGNATURES = (
         variable="engine.chat_template",
     ),
     _signature(
+        "chat_template_damaged",
+        r"jinja2\.exceptions\.\w+: (?P<reason>[^\n]*)",
+        "the chat template cannot be read: {reason}",
+        "use the model's own template (leave engine.chat_template out), or one that this vLLM's Jinja reads",
+        LIKELY,
+        variable="engine.chat_template",
+    ),
+    _signature(
         "environment_value",
         r"Invalid value '(?P<value>[^']*)' for (?P<env>VLLM_\w+)\. Valid options: (?P<options>[^\n]*)",
         "{env} in env is {value}, and this vLLM takes {options}",
@@ -1072,6 +1103,27 @@ SIGNATURES = (
         "this vLLM has no KV connector called {name}",
         "correct kv_connector in engine.kv_transfer_config, or use an image that has it",
         variable="engine.kv_transfer_config",
+    ),
+    _signature(
+        "environment_refused",
+        r"^(?:ValueError|RuntimeError|NotImplementedError|AssertionError|KeyError): "
+        r"(?P<reason>[^\n]*?(?<![.\w])(?P<env>VLLM_[A-Z0-9_]+)\b[^\n]*)",
+        "vLLM refuses what env says: {reason}",
+        "correct {env} in env, or leave it out",
+        LIKELY,
+        variable="env.{env}",
+        applies=lambda groups, context: not options_in(groups["reason"]),
+    ),
+    _signature(
+        "option_refused",
+        r"^(?:ValueError|RuntimeError|NotImplementedError|AssertionError|TypeError|VLLMValidationError): "
+        r"(?P<reason>[^\n]*(?:\n[^\n]*)?)",
+        "vLLM refuses the options: {reason}",
+        "correct {options}",
+        LIKELY,
+        variable="{option}",
+        applies=lambda groups, context: bool(options_in(groups["reason"])) and not _in_load_weights(groups, context),
+        derive=_first_option,
     ),
     # --- ports, files, permissions ---
     _signature(
@@ -1130,19 +1182,10 @@ SIGNATURES = (
     ),
     _signature(
         "no_compiler",
-        r"InvalidCxxCompiler|No working C\+\+ compiler found|Failed to find C compiler",
+        r"No such file or directory: '(?:gcc|cc|clang|g\+\+|c\+\+)'|InvalidCxxCompiler|No working C\+\+ compiler found|"
+        r"Failed to find C compiler",
         "the image holds no compiler, and compiling the model needs one",
         "use the image published by vLLM, or set engine.enforce_eager: true",
-        variable="engine.enforce_eager",
-        value=True,
-    ),
-    _signature(
-        "compilation",
-        r"^torch\._(?:inductor|dynamo)\.exc\.\w+: |BackendCompilerFailed|Ninja build failed|CompilationError: |PTXAS "
-        r"error",
-        "compiling the model for this GPU failed",
-        "use a newer image; engine.enforce_eager: true does without compiling",
-        SYMPTOM,
         variable="engine.enforce_eager",
         value=True,
     ),
@@ -1176,6 +1219,16 @@ SIGNATURES = (
         "a path to be mounted cannot be used",
         "create it on the host, or correct volumes",
         variable="volumes",
+    ),
+    _signature(
+        "compilation",
+        r"^torch\._(?:inductor|dynamo)\.exc\.\w+: |BackendCompilerFailed|Ninja build failed|CompilationError: |PTXAS "
+        r"error",
+        "compiling the model for this GPU failed",
+        "use a newer image; engine.enforce_eager: true does without compiling",
+        LIKELY,
+        variable="engine.enforce_eager",
+        value=True,
     ),
     # --- a process that dies without a word ---
     _signature(

@@ -353,3 +353,151 @@ def test_a_healthy_start_holds_no_exact_cause() -> None:
 def test_signatures_are_told_apart() -> None:
     names = [signature.id for signature in SIGNATURES]
     assert len(set(names)) == len(names)
+
+
+# Signatures that no log of the fixtures has: what is said, and what is to be changed to which value.
+SAID: dict[str, tuple[str, str, t.Any]] = {
+    "gpu_memory_refused": (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.19 GiB. GPU 0 has a total capacity of 24.00 "
+        "GiB "
+        "of which 14.71 GiB is free. Of the allocated memory 7.1 GiB is allocated by PyTorch",
+        "",
+        None,
+    ),
+    "lora_unsupported": ("ValueError: XForCausalLM does not support LoRA yet.", "engine.enable_lora", None),
+    "quantization_scheme_hardware": (
+        "RuntimeError: Quantization scheme is not supported for the current GPU. Min capability: 89. Current "
+        "capability: 86.",
+        "model",
+        None,
+    ),
+    "fp8_kv_cache_unsupported": (
+        "ValueError: FP8 KV cache is not supported by the Triton attention backend on A100",
+        "engine.kv_cache_dtype",
+        None,
+    ),
+    "nvidia_hook_no_driver": (
+        "nvidia-container-cli: initialization error: load library failed: libnvidia-ml.so.1: cannot open shared object "
+        "file: no such file or directory: unknown",
+        "",
+        None,
+    ),
+    "nvidia_hook": ("nvidia-container-cli: ldcache error: process /sbin/ldconfig failed", "", None),
+    "ptx_toolchain": (
+        "RuntimeError: CUDA error: the provided PTX was compiled with an unsupported toolchain.",
+        "image",
+        None,
+    ),
+    "kernel_too_large": (
+        "triton.runtime.errors.OutOfResources: out of resource: shared memory, Required: 131072, Hardware limit: "
+        "101376.",
+        "image",
+        None,
+    ),
+    "device_ordinal": ("RuntimeError: CUDA error: invalid device ordinal", "gpus", None),
+    "cuda_library": (
+        "RuntimeError: CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`",
+        "engine.gpu_memory_utilization",
+        None,
+    ),
+    "cuda_driver": ("RuntimeError: CUDA error: unknown error", "", None),
+    "no_meeting": (
+        "torch.distributed.DistStoreError: Timed out after 601 seconds waiting for clients. 1/2 clients joined.",
+        "env.VLLM_HOST_IP",
+        None,
+    ),
+    "model_refused": (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n  Value error, Expecting "
+        "value: "
+        "line 1 column 1 (char 0) [type=value_error, input_value=ArgsKwargs(())]",
+        "image",
+        None,
+    ),
+    "environment_value": (
+        "ValueError: Invalid value 'FAST' for VLLM_ATTENTION_BACKEND. Valid options: ['FLASH_ATTN', 'TRITON_ATTN'].",
+        "env.VLLM_ATTENTION_BACKEND",
+        None,
+    ),
+    "option_field": (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for CacheConfig\ncache_dtype\n  Input should "
+        "be "
+        "'auto' or 'fp8' [type=literal_error, input_value='fp4', input_type=str]",
+        "engine.cache_dtype",
+        None,
+    ),
+    "read_only": ("OSError: [Errno 30] Read-only file system: '/root/.cache/vllm'", "volumes", None),
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_what_is_said_is_recognized(name: str) -> None:
+    said, variable, value = SAID[name]
+    diagnosis = diagnose(["Traceback (most recent call last):", *said.split("\n")], 1, name="alpha")
+    assert (diagnosis.id, diagnosis.variable, diagnosis.value) == (name, variable, value)
+    assert "{" not in diagnosis.cause + diagnosis.fix
+
+
+def test_a_hanging_server_may_say_so_at_any_level() -> None:
+    lines = (FAILURES / "documented/worker_hangs.log").read_text(encoding="utf-8").splitlines()
+    assert diagnose(lines, running=True).id == "worker_hangs"
+    # One that ended did so for another reason, for a slow compilation prints the same words.
+    assert diagnose(lines, 1).id == "unknown"
+    assert diagnose([*lines, "Traceback (most recent call last):", "ValueError: the true one"], 1).evidence.endswith(
+        "one"
+    )
+
+
+def test_vllms_own_configuration_is_no_evidence() -> None:
+    for log in LOGS:
+        text = (FAILURES / f"{log}.log").read_text(encoding="utf-8")
+        changed = text.replace("trust_remote_code=False", "trust_remote_code=True")
+        assert diagnose(changed.splitlines(), 1).id == LOGS[log][0]
+
+
+def test_advice_follows_the_release_and_the_options_of_the_container() -> None:
+    line = "AssertionError: Sinks are only supported in FlashAttention 3"
+    assert "engine.attention_backend: TRITON_ATTN" in diagnose([line], 1, release=(0, 20, 1)).fix
+    assert "VLLM_ATTENTION_BACKEND" not in diagnose([line], 1, release=(0, 20, 1)).fix
+    assert "VLLM_ATTENTION_BACKEND: TRITON_ATTN_VLLM_V1 in env" in diagnose([line], 1, release=(0, 10, 1)).fix
+    line = "ValueError: The output_size of gate's weight = 192 is not divisible by weight quantization block_n = 128."
+    assert diagnose([line], 1, command=["serve", "--tensor-parallel-size", "8"]).value == 4
+    assert diagnose([line], 1).value is None
+
+
+def test_the_driver_that_an_image_needs_is_the_one_that_the_message_names() -> None:
+    said = "nvidia-container-cli: requirement error: unsatisfied condition: cuda>={}, please update your driver"
+    assert "-cu129" in diagnose([said.format("13.0")]).fix
+    assert "CUDA 12.8 or newer" in diagnose([said.format("12.8")]).fix
+
+
+def test_the_output_of_a_command_that_failed_is_the_evidence() -> None:
+    lines = [
+        "/tmp/x.c:3:10: fatal error: cuda.h: No such file or directory",
+        "compilation terminated.",
+        "Traceback (most recent call last):",
+        '  File "/lib/triton/runtime/build.py", line 50, in _build',
+        "subprocess.CalledProcessError: Command '['/usr/bin/gcc', '/tmp/x.c']' returned non-zero exit status 1.",
+    ]
+    diagnosis = diagnose(lines, 1)
+    assert diagnosis.id == "unknown"
+    assert diagnosis.evidence.startswith("/tmp/x.c:3:10: fatal error: cuda.h: No such file or directory")
+
+
+def test_an_error_of_a_compiler_is_told_with_the_line_that_says_it() -> None:
+    lines = ["Traceback (most recent call last):", "RuntimeError: Ninja build failed. Ninja output:"]
+    lines += [f"[{number}/99] nvcc -c file_{number}.cu -o file_{number}.o" for number in range(1, 60)]
+    lines += ["/root/a.cu:1:10: fatal error: flashinfer/page.cuh: No such file or directory", "ninja: build stopped"]
+    diagnosis = diagnose(lines, 1)
+    assert diagnosis.id == "compilation"
+    assert "fatal error: flashinfer/page.cuh: No such file or directory" in diagnosis.evidence
+    assert len(diagnosis.evidence) <= 500
+
+
+def test_an_exception_without_words_is_told_with_the_line_that_raised_it() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        '  File "/lib/vllm/x.py", line 3, in run',
+        "    assert a == b",
+        "AssertionError",
+    ]
+    assert diagnose(lines, 1).evidence == "AssertionError at: assert a == b"

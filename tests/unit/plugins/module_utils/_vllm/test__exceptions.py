@@ -109,5 +109,6 @@ def test_the_margins_of_ranks_and_groups_are_taken_off() -> None:
 def test_a_log_that_begins_in_the_middle_of_a_traceback() -> None:
     lines = engine('  File "/x/lora.py", line 3, in add_lora', "    raise ValueError(", "ValueError: no such thing")
     (chain,) = _exceptions.read(lines).chains
-    assert chain.failures == (_exceptions.Failure("ValueError: no such thing", (("/x/lora.py", "add_lora"),)),)
+    frames = (("/x/lora.py", "add_lora"),)
+    assert chain.failures == (_exceptions.Failure("ValueError: no such thing", frames, "raise ValueError("),)
     assert chain.weight == _exceptions.ENDING
