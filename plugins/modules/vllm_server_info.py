@@ -87,8 +87,13 @@ servers:
       description: What a loading server is doing by its log, such as V(loading weights, file 3 of 7); else empty.
       type: str
     message:
-      description: Why the server is not ready, as far as it says; empty otherwise.
+      description: Why the server is not ready, as far as it says, and what to do; empty otherwise.
       type: str
+    diagnosis:
+      description:
+        - Why a server ended, hangs, fails its requests, or is up and not reached, as M(private_llm.fleet.vllm_server)
+          returns it; empty for one that works, loads, or was stopped.
+      type: dict
     container:
       description: The container, as M(private_llm.fleet.vllm_server) returns it; empty when there is none.
       type: dict
@@ -185,6 +190,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
     _measured,
     _readiness,
 )
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import Diagnosis
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import SOCKET, Engine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import (
@@ -211,6 +217,7 @@ def nothing(name: str, message: str = "") -> dict[str, t.Any]:
         "status": "absent",
         "phase": "",
         "message": message,
+        "diagnosis": {},
         "container": {},
         "healthy": False,
         "models": [],
@@ -219,6 +226,16 @@ def nothing(name: str, message: str = "") -> dict[str, t.Any]:
         "measured": _measured.read(name),
         "key_file": "",
     }
+
+
+def tell(result: dict[str, t.Any], diagnosis: Diagnosis | None) -> None:
+    """Put a diagnosis into the result, and into the message that reports show."""
+    if diagnosis is None:
+        return
+    result["diagnosis"] = diagnosis._asdict()
+    if diagnosis.id != "not_working":
+        said = f"{diagnosis.cause}. vLLM said: {diagnosis.evidence}. What to do: {diagnosis.fix}"
+        result["message"] = f"{result['message']}: {said}" if result["message"] else said
 
 
 def look(engine: Engine, name: str, timeout: int, generate: bool) -> dict[str, t.Any]:
@@ -239,9 +256,12 @@ def look(engine: Engine, name: str, timeout: int, generate: bool) -> dict[str, t
     if state.get("Restarting"):
         result["status"] = "restarting"
         result["message"] = f"ended with exit code {state.get('ExitCode')}, {container.get('RestartCount')} restarts"
+        tell(result, _readiness.ended(engine, name, container))
     elif not state.get("Running") or state.get("Paused"):
         result["status"] = "stopped"
         result["message"] = "paused" if state.get("Paused") else f"exit code {state.get('ExitCode')}"
+        if not state.get("Paused"):
+            tell(result, _readiness.ended(engine, name, container))
     else:
         ask(server_of(spec, keys[0] if keys else None), engine, container, result, timeout, generate)
     return result
@@ -262,6 +282,11 @@ def ask(
         lines = engine.log(result["name"], _readiness.log_since(container))
         result["status"], result["message"] = "loading", str(error)
         result["phase"] = _log.latest_phase(line.text for line in lines)
+        if result["phase"] == _log.ANSWERING:
+            verdict = _readiness.unreached(engine, result["name"], container, server)
+            if verdict is not None:
+                result["status"] = "unhealthy"
+                tell(result, Diagnosis(verdict.cause, verdict.evidence, verdict.fix, "not_reached", "port"))
         return
     try:
         result["models"] = server.models(timeout)
@@ -273,6 +298,7 @@ def ask(
             result["message"] = _health.prove(server, result["models"], timeout)
     except ServerError as error:
         result["status"], result["message"] = "unhealthy", str(error)
+        tell(result, _readiness.troubled(engine, result["name"], container, str(error)))
         return
     result["status"], result["healthy"] = "ready", True
 

@@ -212,6 +212,7 @@ class Waiter:
 
 
 INSIDE_SECONDS = 15.0  # for a question that is asked in the container
+STOPPED = (0, 130, 137, 143)  # exit codes of a container that somebody stopped
 LOOKS = 2  # at a server that is not reached, before it is told
 
 
@@ -245,6 +246,25 @@ def not_working(container: t.Mapping[str, t.Any], lines: t.Sequence[LogLine], pr
         f"read its log: docker logs {str(container.get('Name') or '').lstrip('/')}",
         "not_working",
     )
+
+
+def ended(engine: Engine, name: str, container: t.Mapping[str, t.Any]) -> Diagnosis | None:
+    """Return why a container ended, hours after its start or right away; None where it was only stopped."""
+    state = container.get("State") or {}
+    code = state.get("ExitCode")
+    policy = ((container.get("HostConfig") or {}).get("RestartPolicy") or {}).get("Name") or "no"
+    # What the engine would have started again has been stopped by somebody, who may have had to kill it.
+    stopped = policy not in ("no", "") and not state.get("Restarting") and code in STOPPED
+    if (not code and not state.get("OOMKilled")) or (stopped and not state.get("OOMKilled")):
+        return None
+    since = log_since(container)
+    return diagnosis_of(container, [line for line in engine.log(name, since) if line.at >= since], code)
+
+
+def troubled(engine: Engine, name: str, container: t.Mapping[str, t.Any], problem: str) -> Diagnosis:
+    """Return why a server that answers does not do its work, hangs, or fails its requests."""
+    since = log_since(container)
+    return not_working(container, [line for line in engine.log(name, since) if line.at >= since], problem)
 
 
 def _failed(lines: t.Sequence[LogLine]) -> bool:

@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _reach
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _deaths
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _deaths, _readiness
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import LogLine
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import Server
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._readiness import NotReadyError, Waiter, log_since
@@ -324,3 +324,34 @@ def test_a_first_request_that_fails_is_told_with_what_the_log_says(lab: Lab) -> 
         lab.wait()
     assert error.value.diagnosis.id == "cuda_memory_access"
     assert error.value.diagnosis.cause.startswith("the server is up, but does not do its work: a kernel failed")
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "found"),
+    [
+        ("unless-stopped", {"ExitCode": 0}, None),
+        ("unless-stopped", {"ExitCode": 137}, None),
+        ("unless-stopped", {"ExitCode": 143}, None),
+        ("unless-stopped", {"ExitCode": 137, "OOMKilled": True}, "host_out_of_memory"),
+        ("unless-stopped", {"ExitCode": 137, "Restarting": True}, "host_out_of_memory"),
+        ("no", {"ExitCode": 137}, "host_out_of_memory"),
+        ("no", {"ExitCode": 139}, "crashed"),
+        ("no", {"ExitCode": 1}, "no_kv_memory"),
+    ],
+)
+def test_a_container_that_dies_hours_later_is_diagnosed_and_one_that_was_stopped_is_not(
+    lab: Lab, policy: str, state: dict[str, t.Any], found: str | None
+) -> None:
+    if state["ExitCode"] == 1:
+        lab.log([*UP, "(EngineCore pid=9) ValueError: No available memory for the cache blocks."], STARTED_AT + 7200)
+    lab.engine.there["alpha"]["HostConfig"]["RestartPolicy"] = {"Name": policy}
+    lab.end(FinishedAt="2026-11-23T15:00:00Z", **state)
+    diagnosis = _readiness.ended(lab.engine, "alpha", lab.engine.inspect("alpha"))
+    assert (diagnosis.id if diagnosis else None) == found
+
+
+def test_a_server_that_fails_its_requests_is_told_with_what_it_logged(lab: Lab) -> None:
+    container = lab.engine.inspect("alpha")
+    assert _readiness.troubled(lab.engine, "alpha", container, "it hangs").evidence == "it hangs"
+    lab.log([*UP, "(EngineCore pid=9) ERROR 11-23 12:00:50 [core.py:1] RuntimeError: CUDA error: unknown error"])
+    assert _readiness.troubled(lab.engine, "alpha", container, "it hangs").id == "cuda_driver"
