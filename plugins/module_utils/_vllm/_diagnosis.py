@@ -89,6 +89,10 @@ _TOOL_SAYS = re.compile(
 _TOOL_WRAPS = re.compile(r"^(?:ninja: build stopped|collect2: error|make: \*\*\*|FAILED: |error: command .* failed)")
 _COMMAND_FAILED = re.compile(r"returned non-zero exit status|died with <Signals")
 
+_REPEATED = re.compile(r"Worker failed with error '(.+?)', please check the stack trace", re.DOTALL)
+# What a process says of an error and goes on.
+_GOES_ON = re.compile(r"[Rr]etry|[Ff]all(?:ing|s)? back|[Ii]gnor|[Ss]kipp|[Cc]ontinu|[Dd]isabl")
+
 EVIDENCE = 500  # characters
 
 
@@ -136,9 +140,9 @@ def diagnose(
         death = _death(lines, exit_code, flags, on_gpu, name)
         if death is not None:
             return _filled(death, context)
-    if best is not None and best.signature.rank == LIKELY:
-        return _filled(best, context)
-    if best is not None and not ending:
+    if best is None and not ending and not running:
+        best = _handled(found, context)
+    if best is not None and (best.signature.rank == LIKELY or not ending):
         return _filled(best, context)
     if running and not ending:
         stalled = _stalled(lines, context)
@@ -182,6 +186,16 @@ def _ending(found: Found) -> list[Chain]:
                 last[chain.process] = chain
         if last:
             return sorted(last.values(), key=lambda chain: chain.at)
+    return _repeated(found)
+
+
+def _repeated(found: Found) -> list[Chain]:
+    """Return what the engine repeats of a worker's error, where the worker's own words are not in the log."""
+    for chain in found.chains:
+        for failure in chain.failures:
+            match = _REPEATED.search(failure.text)
+            if match:
+                return [chain._replace(failures=(Failure(match.group(1).strip(), failure.frames),))]
     return []
 
 
@@ -190,17 +204,21 @@ def _best(found: Found, ending: t.Sequence[Chain], context: Context) -> Match | 
     candidates: list[Match] = []
     for chain in ending:
         candidates += [match for match in [_in_chain(chain, context)] if match is not None]
+    # Where it is known which exception ended a process, an error that was only logged before did not.
+    levels = ("", "CRITICAL") if ending and ending[0].weight == _exceptions.ENDING else ("", "ERROR", "CRITICAL")
     for loose in found.loose:
-        if loose.level != "WARNING" and not _NEVER.search(loose.text):
+        if loose.level in levels and not _NEVER.search(loose.text) and not _GOES_ON.search(loose.text):
             candidates += [match for match in [_search(loose.text, context)] if match is not None]
-    if not ending:
-        # Nothing says why a process ended, so what was handled may; and of a command that failed, its output.
-        for chain in found.chains:
-            candidates += [match for match in [_in_chain(chain, context)] if match is not None]
     if not candidates:
         return None
     best = min(candidates, key=lambda match: match.signature.rank)
     return _explained(best, found, context) or best
+
+
+def _handled(found: Found, context: Context) -> Match | None:
+    """Return what a thread or a warning said, where nothing else says why a process ended."""
+    matches = [_in_chain(chain, context) for chain in found.chains]
+    return min((one for one in matches if one is not None), key=lambda one: one.signature.rank, default=None)
 
 
 def _explained(best: Match, found: Found, context: Context) -> Match | None:

@@ -501,3 +501,41 @@ def test_an_exception_without_words_is_told_with_the_line_that_raised_it() -> No
         "AssertionError",
     ]
     assert diagnose(lines, 1).evidence == "AssertionError at: assert a == b"
+
+
+USAGE = [
+    "(EngineCore pid=9) Exception in thread Thread-2 (_report_usage_worker):",
+    "(EngineCore pid=9) Traceback (most recent call last):",
+    "(EngineCore pid=9) PermissionError: [Errno 13] Permission denied: '/.config'",
+]
+
+
+def test_what_a_thread_said_is_no_cause_of_a_death_or_of_a_slow_start() -> None:
+    assert diagnose(USAGE, 137).id == "host_out_of_memory"
+    assert diagnose(USAGE, running=True).id == "unknown"
+    # Where nothing else says a word, it is better than none.
+    assert diagnose(USAGE, 1).id == "no_home"
+
+
+def test_an_error_after_which_vllm_goes_on_is_no_cause() -> None:
+    retried = (
+        "(APIServer pid=1) ERROR 11-28 10:00:00 [config.py:130] Error retrieving file list: Repo id must be in the "
+        "form "
+        "'repo_name': '/models/m', retrying 1 of 2"
+    )
+    assert diagnose([retried, "Traceback (most recent call last):", "ValueError: the true one"], 1).evidence.endswith(
+        "one"
+    )
+    assert diagnose([retried], 1).id == "unknown"
+
+
+def test_what_the_engine_repeats_of_a_worker_is_better_than_nothing() -> None:
+    lines = [
+        "Traceback (most recent call last):",
+        "RuntimeError: Worker failed with error 'No CUDA GPUs are available', please check the stack trace above for "
+        "the "
+        "root cause",
+        "Traceback (most recent call last):",
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+    ]
+    assert diagnose(lines, 1).id == "no_cuda_gpus"
