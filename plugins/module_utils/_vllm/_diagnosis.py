@@ -182,8 +182,10 @@ def _ending(found: Found) -> list[Chain]:
         last: dict[str, Chain] = {}
         for chain in found.chains:
             if chain.weight == weight and _telling(chain):
-                last.pop(chain.process, None)
-                last[chain.process] = chain
+                before = last.pop(chain.process, None)
+                # The same exception is logged first and printed at the very end, with fewer of its frames.
+                again = before is not None and _telling(before)[0].text == _telling(chain)[0].text
+                last[chain.process] = before if again and before is not None else chain
         if last:
             return sorted(last.values(), key=lambda chain: chain.at)
     return _repeated(found)

@@ -619,7 +619,7 @@ SIGNATURES = (
     ),
     _signature(
         "libcuda_missing",
-        r"libcuda\.so(?:\.1)?: cannot open shared object file|Could not find libcuda",
+        r"libcuda\.so(?:\.1)?: (?:cannot open shared object file|file too short|invalid ELF)|Could not find libcuda",
         "the driver's library libcuda is not in the container, so it was started without the NVIDIA runtime",
         "name GPUs in gpus, and apply the role private_llm.fleet.nvidia_toolkit; on a host without GPUs use the image "
         "vllm/vllm-openai-cpu",

@@ -539,3 +539,19 @@ def test_what_the_engine_repeats_of_a_worker_is_better_than_nothing() -> None:
         "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
     ]
     assert diagnose(lines, 1).id == "no_cuda_gpus"
+
+
+def test_an_exception_that_is_printed_again_is_told_by_its_full_traceback() -> None:
+    raised = [
+        '  File "/x/transformers/models/auto/auto_factory.py", line 7, in __getitem__',
+        "KeyError: <class 'x.Config'>",
+    ]
+    lines = ["ERROR 04-26 12:03:35 [engine.py:448] Traceback (most recent call last):"]
+    lines += [f"ERROR 04-26 12:03:35 [engine.py:448] {line}" for line in raised]
+    lines += [
+        "Process SpawnProcess-1:",
+        "Traceback (most recent call last):",
+        '  File "/python/process.py", line 3, in run',
+    ]
+    lines += [raised[1], "RuntimeError: Engine process failed to start. See stack trace for the root cause."]
+    assert diagnose(lines, 1).cause.endswith("it is about the model's files")
