@@ -86,6 +86,14 @@ schema:
   returned: success
   type: str
   sample: 0bd252b206fb
+left_out:
+  description:
+    - Links that lead out of the data folder, by their paths in it. They are not in the archive, for nothing that Open
+      WebUI makes is such a link, and a restore refuses them.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 pruned:
   description: The names of older archives that were, or would be, removed.
   returned: success
@@ -126,6 +134,11 @@ def main() -> None:
         result = job.predict() if module.check_mode else job.make()
     except (ValueError, OSError) as error:
         module.fail_json(msg=f"no backup was made: {error}")
+    if result["left_out"]:
+        module.warn(
+            f"{len(result['left_out'])} link(s) that lead out of {params['data_dir']} are not in the backup, such as"
+            f" {result['left_out'][0]!r}"
+        )
     module.exit_json(changed=True, **result)
 
 

@@ -58,6 +58,13 @@ message:
   returned: success
   type: str
   sample: ""
+network_file_system:
+  description:
+    - The kind of the network file system that the folder is on, such as C(nfs4); empty for one of the host's own.
+      SQLite does not work reliably on it.
+  returned: success
+  type: str
+  sample: ""
 unfinished:
   description:
     - How far a step of M(private_llm.fleet.open_webui_restore) came that was neither finished nor taken back. V(begun)
@@ -68,12 +75,17 @@ unfinished:
   sample: none
 """
 
-import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _backup, _data, _postgres, _swap
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+    _backup,
+    _data,
+    _postgres,
+    _restore,
+    _tree,
+)
 
 
 def main() -> None:
@@ -84,24 +96,31 @@ def main() -> None:
         "database": "sqlite",
         "schema": "",
         "message": "",
+        "network_file_system": "",
         "unfinished": "none",
     }
+    data_dir = module.params["data_dir"]
     try:
         database = _backup.database_of(module.params)
-        path = os.path.join(module.params["data_dir"], _data.DATABASE)
+        result["unfinished"] = _restore.unfinished(data_dir)
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
+            result["network_file_system"] = _tree.network_file_system(data_dir, mounts)
         if database:
             result["database"] = "postgresql"
             result["schema"] = database.revision()
             result["exists"] = bool(result["schema"])
-        elif os.path.exists(path):
+        elif _data.has_database(data_dir):
             result["exists"] = True
-            result["schema"] = _data.schema_of_sqlite(path)
-        journal = _swap.Swap([module.params["data_dir"]]).journal
-        result["unfinished"] = journal["state"] if journal else "none"
+            result["schema"] = _data.schema_of_sqlite(data_dir)
     except _postgres.ToolMissingError as error:
         result["message"] = str(error)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         module.fail_json(msg=str(error), **{key: value for key, value in result.items() if key != "changed"})
+    if result["network_file_system"] and result["database"] == "sqlite":
+        module.warn(
+            f"{data_dir} is on a network file system ({result['network_file_system']}), where SQLite can lose or damage"
+            " data; use a folder on a disk of this host (open_webui_data_dir), or PostgreSQL (open_webui_database_url)"
+        )
     module.exit_json(**result)
 
 

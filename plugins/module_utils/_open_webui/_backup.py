@@ -16,7 +16,13 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _archive, _data, _postgres
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+    _archive,
+    _data,
+    _postgres,
+    _swap,
+    _tree,
+)
 
 DATA_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "data_dir": {"type": "path", "required": True},
@@ -66,6 +72,7 @@ class Job:
     database: _postgres.Database | None
     keep: int = 0
     webui_version: str = ""
+    left_out: list[str] = dataclasses.field(default_factory=list)
 
     def _target(self) -> tuple[float, str]:
         while True:
@@ -83,8 +90,8 @@ class Job:
     def _look(self) -> None:
         if not os.path.isdir(self.data_dir):
             raise _data.DataError(f"{self.data_dir} is not there, so there is nothing to back up")
-        journal = os.path.join(self.data_dir, _data.WORK, "journal.json")
-        if os.path.exists(journal):
+        _swap.refuse_older_journal(self.data_dir)
+        if _swap.Swap([_swap.Place.beside(self.data_dir), _swap.Place.inside(self.config_dir)]).journal is not None:
             raise _data.DataError(
                 f"a change in {self.data_dir} is under way or was cut off;"
                 " the playbooks webui and webui_restore clear that up"
@@ -98,12 +105,22 @@ class Job:
             "database": "postgresql" if self.database else "sqlite",
             "schema": schema,
             "pruned": self._surplus(path),
+            "left_out": list(self.left_out),
         }
+
+    def _kept(self, found: t.Sequence[_data.Found]) -> list[_data.Found]:
+        """Leave out links that lead out of the data: nobody follows them there, and no restore would make them."""
+        links = {f"{_archive.DATA}/{one.path}": one.target for one in found if one.kind == "link"}
+        out = {
+            one.path for one in found if one.kind == "link" and _archive.leads_out(f"{_archive.DATA}/{one.path}", links)
+        }
+        self.left_out = sorted(out)
+        return [one for one in found if one.path not in out]
 
     def predict(self) -> dict[str, t.Any]:
         """What a backup would be; nothing is written, and no database is read."""
         self._look()
-        members = len(_data.listing(self.data_dir)) + len(secrets_in(self.config_dir))
+        members = len(self._kept(_data.listing(self.data_dir))) + len(secrets_in(self.config_dir))
         return self._result(self._target()[1], 0, members + bool(self.database), "")
 
     def make(self) -> dict[str, t.Any]:
@@ -125,24 +142,29 @@ class Job:
         return result
 
     def _write(self, partial: str, staged: str, now: float) -> _archive.Manifest:
-        members = [(one.path, staged) for one in _data.snapshot(self.data_dir, staged)]
+        copied = _data.snapshot(self.data_dir, staged)
         dump = os.path.join(os.path.dirname(partial), _archive.DUMP)
         if self.database:
             self.database.dump(dump)
             schema = self.database.revision()
         else:
-            database = os.path.join(staged, _data.DATABASE)
-            schema = _data.schema_of_sqlite(database) if os.path.exists(database) else ""
+            schema = _data.schema_of_sqlite(staged) if _data.has_database(staged) else ""
         # Listed after the database was copied, so that every file it knows is there.
-        members += [(one.path, self.data_dir) for one in _data.listing(self.data_dir) if one.is_of_users]
+        theirs = [one for one in _data.listing(self.data_dir) if one.is_of_users]
+        members = self._kept([*copied, *theirs])
         writer = _archive.Writer(partial)
         try:
-            for path, root in members:
-                writer.add(f"{_archive.DATA}/{path}", os.path.join(root, path))
-            for name in secrets_in(self.config_dir):
-                writer.add(f"{_archive.CONFIG}/{name}", os.path.join(self.config_dir, name))
+            with _tree.opened_root(staged) as copies, _tree.opened_root(self.data_dir) as live:
+                for one in members:
+                    writer.add(f"{_archive.DATA}/{one.path}", live if one.is_of_users else copies, one.path)
+            secrets = secrets_in(self.config_dir)
+            if secrets:
+                with _tree.opened_root(self.config_dir) as config:
+                    for name in secrets:
+                        writer.add(f"{_archive.CONFIG}/{name}", config, name)
             if self.database:
-                writer.add(_archive.DUMP, dump)
+                with _tree.opened_root(os.path.dirname(dump)) as folder:
+                    writer.add(_archive.DUMP, folder, _archive.DUMP)
             manifest = _archive.Manifest(
                 created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)),
                 host=socket.gethostname(),

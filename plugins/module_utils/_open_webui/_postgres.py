@@ -12,13 +12,13 @@ import re
 import shutil
 import subprocess
 import tempfile
-import urllib.parse
+import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui._data import DataError
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _postgres_address, _tree
+
+DataError = _tree.DataError
 
 _QUIET = ("--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1")
-
-_SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?://")
 
 # Takes away what Open WebUI made, and leaves the schema itself and what extensions own to whoever made them.
 _CLEAR = """
@@ -57,31 +57,22 @@ class ToolMissingError(DataError):
 
 @dataclasses.dataclass(frozen=True)
 class Database:
-    """Where a database is; the password travels in the environment, never in an argument."""
+    """Where a database is. Nothing of it is told in an argument, for everybody on a host can read those."""
 
-    address: str
-    password: str = dataclasses.field(repr=False)
+    parameters: t.Mapping[str, str] = dataclasses.field(repr=False)
     schema: str = "public"
 
     @classmethod
     def parse(cls, url: str, schema: str = "public") -> Database:
-        """Read a URL as Open WebUI takes it (SQLAlchemy's form), and give it as libpq takes it."""
-        if not _SCHEME.match(url):
-            raise DataError("the URL of the database must begin with postgresql://")
-        parts = urllib.parse.urlsplit(_SCHEME.sub("postgresql://", url, count=1))
-        if not parts.hostname or not parts.path.strip("/"):
-            raise DataError(
-                "the URL of the database must name a host and a database: postgresql://USER:PASSWORD@HOST:PORT/NAME"
-            )
+        """Read a URL as Open WebUI takes it (SQLAlchemy's form)."""
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", schema):
             raise DataError(f"{schema} is not the name of a schema")
-        account, _at, place = parts.netloc.rpartition("@")
-        user, _colon, password = account.partition(":")
-        netloc = f"{user}@{place}" if user else place
-        return cls(urllib.parse.urlunsplit(parts._replace(netloc=netloc)), urllib.parse.unquote(password), schema)
+        return cls(_postgres_address.parse(url), schema)
 
-    def _run(self, tool: str, *arguments: str) -> str:
-        return self._call(tool, *arguments, f"--dbname={self.address}")
+    @property
+    def address(self) -> str:
+        """Return where the database is, without anything secret."""
+        return _postgres_address.shown(self.parameters)
 
     def _call(self, tool: str, *arguments: str) -> str:
         program = shutil.which(tool)
@@ -89,19 +80,39 @@ class Database:
             raise ToolMissingError(
                 f"{tool} is not installed; install PostgreSQL's client, of the server's version or newer"
             )
-        # There is no AnsibleModule here, and its run_command has no way to hold a password back from the log.
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            [program, *arguments],
-            env={**os.environ, "PGPASSWORD": self.password, "PGCONNECT_TIMEOUT": "10", "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        told = {"PGCONNECT_TIMEOUT": "10", **_postgres_address.environment(self.parameters), "LC_ALL": "C"}
+        # Variables of whoever runs this must not lead elsewhere.
+        own = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
+        with tempfile.TemporaryFile() as service:
+            keep: tuple[int, ...] = ()
+            more = _postgres_address.service_file(self.parameters)
+            if more:
+                service.write(more.encode())
+                service.flush()
+                keep = (service.fileno(),)
+                told.update(PGSERVICE="open_webui", PGSERVICEFILE=f"/proc/self/fd/{service.fileno()}")
+            # There is no AnsibleModule here, and its run_command has no way to hold a password back from the log.
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
+                [program, *arguments],
+                env={**own, **told},
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                pass_fds=keep,
+            )
         if done.returncode:
-            said = " ".join(done.stderr.split()[-60:]) or f"it ended with {done.returncode}"
+            said = self._clean(" ".join(done.stderr.split()[-60:])) or f"it ended with {done.returncode}"
             raise DataError(f"{tool} failed for {self.address}: {said}")
         return done.stdout
+
+    def _clean(self, said: str) -> str:
+        for key in _postgres_address.SECRET:
+            # A shorter one would hide the message.
+            if len(self.parameters.get(key, "")) > 3:
+                said = said.replace(self.parameters[key], "(hidden)")
+        return said
 
     def revision(self) -> str:
         """The revision of the schema, as Alembic keeps it; empty for a database that has none yet."""
@@ -111,11 +122,11 @@ class Database:
         return self._ask(f"TABLE {table}")
 
     def _ask(self, question: str) -> str:
-        return self._run("psql", *_QUIET, "--tuples-only", "--no-align", f"--command={question}").strip()
+        return self._call("psql", *_QUIET, "--tuples-only", "--no-align", f"--command={question}").strip()
 
     def dump(self, target: str) -> None:
         """Write all that is in the schema to a file, as of one moment."""
-        self._run(
+        self._call(
             "pg_dump", "--format=custom", "--no-owner", "--no-privileges", f"--schema={self.schema}", f"--file={target}"
         )
 
@@ -127,6 +138,6 @@ class Database:
                 handle.write(_CLEAR.replace("SCHEMA", self.schema))
             # Without the schema itself, which stays.
             self._call("pg_restore", "--no-owner", "--no-privileges", f"--schema={self.schema}", f"--file={fill}", dump)
-            self._run(
+            self._call(
                 "psql", *_QUIET, "--single-transaction", "--output=/dev/null", f"--file={clear}", f"--file={fill}"
             )

@@ -9,9 +9,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import shutil
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _archive, _data, _postgres, _swap
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+    _archive,
+    _data,
+    _postgres,
+    _swap,
+    _tree,
+)
 
 KEY_FILE = "secret_key"  # the name of a file
 
@@ -26,7 +31,7 @@ class Expected:
     revisions: frozenset[str] = frozenset()
 
     def refuse(self, manifest: _archive.Manifest, where: str) -> None:
-        """Say why a backup does not fit."""
+        """DataError when a backup does not fit."""
         if self.revisions and manifest.schema not in self.revisions:
             raise _data.DataError(
                 f"{where} is of Open WebUI {manifest.webui_version or '(unknown)'},"
@@ -57,53 +62,67 @@ def about(manifest: _archive.Manifest) -> dict[str, str]:
     }
 
 
+def unfinished(data_dir: str) -> str:
+    """Return how far a change came that was neither finished nor taken back: none, begun or applied."""
+    _swap.refuse_older_journal(data_dir)
+    # The second place is of the secrets; the journal is in the first one.
+    journal = _swap.Swap([_swap.Place.beside(data_dir), _swap.Place.inside(data_dir)]).journal
+    return str(journal["state"]) if journal else "none"
+
+
 class Restore:
     """A restore into a data folder, a folder of secrets and perhaps a PostgreSQL database."""
 
     def __init__(self, data_dir: str, config_dir: str, database: _postgres.Database | None) -> None:
         self.data_dir, self.config_dir, self.database = data_dir, config_dir, database
-        self._swap = _swap.Swap([data_dir, config_dir])
-        self._manifest = _swap.work(data_dir, _archive.MANIFEST)
-        self._dump = _swap.work(data_dir, _archive.DUMP)
-        self._previous = _swap.work(data_dir, _PREVIOUS)
+        self._data, self._config = _swap.Place.beside(data_dir), _swap.Place.inside(config_dir)
+        self._swap = _swap.Swap([self._data, self._config])
+        self._manifest = os.path.join(self._data.work, _archive.MANIFEST)
+        self._dump = os.path.join(self._data.work, _archive.DUMP)
+        self._previous = os.path.join(self._data.work, _PREVIOUS)
 
     @property
     def pending(self) -> bool:
-        """Whether there is something to take back or to finish."""
+        """Return whether there is something to take back or to finish."""
+        _swap.refuse_older_journal(self.data_dir)
         return self._swap.journal is not None
 
     def prepare(self, archive: str, expected: Expected, unpack: bool = True) -> _archive.Manifest:
         """Check a backup and unpack it beside the data."""
-        if not unpack:
-            manifest = _archive.check(archive)
+        with _archive.Reader.opened(archive) as reader:
+            _swap.refuse_older_journal(self.data_dir)
+            manifest = reader.check(_tree.free_bytes(os.path.dirname(self._data.work)))
             self._refuse(manifest, expected, archive)
-            return manifest
-        self._clear()
-        unpacked = _swap.work(self.data_dir, "unpacked")
-        os.makedirs(unpacked, mode=0o700)
-        try:
-            manifest = _archive.check(archive, unpacked)
-            self._refuse(manifest, expected, archive)
-            self._stage(unpacked, manifest)
-        except BaseException:
-            self._swap.forget()
-            raise
+            if not unpack:
+                return manifest
+            self._clear()
+            unpacked = os.path.join(self._data.work, "unpacked")
+            try:
+                os.mkdir(unpacked, mode=0o700)
+                about = os.stat(self.data_dir)
+                reader.unpack(unpacked, manifest, (about.st_uid, about.st_gid))
+                self._stage(unpacked, manifest)
+            except BaseException:
+                self._swap.forget()
+                raise
         return manifest
 
     def _clear(self) -> None:
         """Begin anew: take back what was cut off, and let go of what was never confirmed."""
+        _swap.remove_older_work(self.data_dir)
         journal = self._swap.journal
         if journal and journal["state"] == "begun":
             self.undo()
         self._swap.forget()
-        for root in self._swap.roots:
-            os.makedirs(_swap.work(root), mode=0o700)
+        for place in self._swap.places:
+            with place.opened():
+                pass
 
     def keep(self) -> bool:
         """Let the server go on with a copy of its databases, and keep them as they are; the server must not run."""
         self._clear()
         try:
-            _data.snapshot(self.data_dir, _swap.work(self.data_dir, "new"))
+            _data.snapshot(self.data_dir, os.path.join(self._data.work, "new"))
             if self.database:
                 self.database.dump(self._previous)
         except BaseException:
@@ -130,21 +149,24 @@ class Restore:
             self.database.revision()
 
     def _stage(self, unpacked: str, manifest: _archive.Manifest) -> None:
-        data, config = os.path.join(unpacked, _archive.DATA), os.path.join(unpacked, _archive.CONFIG)
-        os.makedirs(data, exist_ok=True)
-        os.rename(data, _swap.work(self.data_dir, "new"))
-        # The secrets may be on another file system.
-        os.makedirs(_swap.work(self.config_dir, "new"), mode=0o700)
-        for name in _backup_names(config):
-            copy = _swap.work(self.config_dir, "new", name)
-            shutil.copy2(os.path.join(config, name), copy)
-            about_it = os.stat(os.path.join(config, name))
-            os.chown(copy, about_it.st_uid, about_it.st_gid)
-        if self.database:
-            os.rename(os.path.join(unpacked, _archive.DUMP), self._dump)
-        shutil.rmtree(unpacked)
-        with open(self._manifest, "wb") as handle:
-            handle.write(manifest.serialize())
+        with self._data.opened() as (_root, work), _tree.opened_folder(work, "unpacked") as whole:
+            _tree.make_private(whole, _archive.DATA)
+            os.rename(_archive.DATA, "new", src_dir_fd=whole, dst_dir_fd=work)
+            # The secrets may be on another file system.
+            with self._config.opened() as (_secrets, beside):
+                _tree.make_private(beside, "new")
+                if _tree.look(whole, _archive.CONFIG) is not None:
+                    with _tree.opened_folder(whole, _archive.CONFIG) as found, _tree.opened_folder(
+                        beside, "new"
+                    ) as new:
+                        for name in _tree.names(found):
+                            _tree.copy(found, name, new, name)
+            if self.database:
+                os.rename(_archive.DUMP, _archive.DUMP, src_dir_fd=whole, dst_dir_fd=work)
+            _tree.remove(work, "unpacked")
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            with os.fdopen(os.open(_archive.MANIFEST, flags, 0o600, dir_fd=work), "wb") as handle:
+                handle.write(manifest.serialize())
 
     def apply(self) -> bool:
         """Put what is prepared in place; the server must not run."""
@@ -167,10 +189,11 @@ class Restore:
 
     def undo(self) -> bool:
         """Put back what was there; the server must not run."""
+        _swap.refuse_older_journal(self.data_dir)
         journal = self._swap.journal
         if journal is None:
             return False
-        if journal["database"]:
+        if journal.get("database"):
             if self.database is None:
                 raise _data.DataError("the restore to be taken back is of a PostgreSQL database; give its URL")
             self.database.load(self._previous)
@@ -182,7 +205,3 @@ class Restore:
         pending = self.pending
         self._swap.forget()
         return pending
-
-
-def _backup_names(folder: str) -> list[str]:
-    return sorted(os.listdir(folder)) if os.path.isdir(folder) else []

@@ -12,14 +12,16 @@ import io
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 import tarfile
-import threading
+import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _archive, _backup, _data, _restore
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _backup, _data, _restore
 
 SCHEMA = "0bd252b206fb"
 ANY = _restore.Expected()
@@ -92,7 +94,7 @@ def test_what_was_saved_last_is_in_it_although_it_is_not_in_the_database_file_ye
 
     manifest = other.restore().prepare(made["path"], _restore.Expected("the key", frozenset({SCHEMA, "older"})))
     assert (manifest.schema, manifest.webui_version) == (SCHEMA, "0.12.4")
-    assert sorted(os.listdir(other.data)) == [".private_llm"]
+    assert os.listdir(other.data) == []
     assert other.restore().apply() is True
     assert other.restore().finish() is True
     assert other.chats() == 1
@@ -105,27 +107,30 @@ def test_what_was_saved_last_is_in_it_although_it_is_not_in_the_database_file_ye
     assert sorted(os.listdir(other.config)) == ["admin_password", "secret_key"]
 
 
+WRITER = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], timeout=30)
+while True:
+    database.execute("INSERT INTO chat DEFAULT VALUES")
+    database.commit()
+"""
+
+
 def test_a_backup_under_writes_has_every_chat_that_was_there_before_it(host: Host, other: Host) -> None:
-    stop, written = threading.Event(), []
-
-    def write() -> None:
-        with contextlib.closing(sqlite3.connect(host.data / "webui.db", timeout=30)) as database:
-            while not stop.is_set():
-                database.execute("INSERT INTO chat DEFAULT VALUES")
-                database.commit()
-                written.append(1)
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    while len(written) < 20:
-        stop.wait(0.01)
-    before = len(written)
-    made = host.job().make()
-    stop.set()
-    writer.join()
+    # A process of its own, as the server is.
+    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(host.data / "webui.db")])
+    try:
+        while host.chats() < 20:
+            assert writer.poll() is None
+            time.sleep(0.01)
+        before = host.chats()
+        made = host.job().make()
+    finally:
+        writer.kill()
+        writer.wait()
     other.restore().prepare(made["path"], ANY)
     other.restore().apply()
-    assert before <= other.chats() <= len(written)
+    assert before <= other.chats() <= host.chats()
     with other.connect() as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -135,8 +140,8 @@ def test_a_vector_index_that_changes_meanwhile_is_copied_again(host: Host, tmp_p
     pauses: list[float] = []
     copy = _data.copy_sqlite
 
-    def copy_while_somebody_writes(source: str, target: str) -> None:
-        copy(source, target)
+    def copy_while_somebody_writes(root: str, path: str, target: str) -> None:
+        copy(root, path, target)
         if not pauses:
             index.write_bytes(b"longer than before")
 
@@ -151,8 +156,8 @@ def test_a_vector_index_that_never_rests_is_an_error(host: Host, tmp_path: Path)
     index = host.data / "vector_db" / "index" / "data.bin"
     copy = _data.copy_sqlite
 
-    def copy_while_somebody_writes(source: str, target: str) -> None:
-        copy(source, target)
+    def copy_while_somebody_writes(root: str, path: str, target: str) -> None:
+        copy(root, path, target)
         with index.open("ab") as handle:
             handle.write(b"more")
 
@@ -200,7 +205,7 @@ def test_check_mode_writes_nothing(host: Host) -> None:
 
 def test_the_schema_is_read_without_a_trace(host: Host) -> None:
     before = sorted(os.listdir(host.data))
-    assert _data.schema_of_sqlite(str(host.data / "webui.db")) == SCHEMA
+    assert _data.schema_of_sqlite(str(host.data)) == SCHEMA
     assert sorted(os.listdir(host.data)) == before
 
 
@@ -269,13 +274,6 @@ def test_a_damaged_backup_is_refused_and_leaves_nothing(host: Host, case: str) -
     assert sorted(str(one) for one in host.data.parent.rglob("*")) == before
     with pytest.raises(_data.DataError, match="nothing is prepared"):
         host.restore().apply()
-
-
-def test_a_link_may_not_lead_out_of_the_data(host: Host) -> None:
-    (host.data / "cache" / "model").unlink()
-    (host.data / "cache" / "model").symlink_to("../../../etc")
-    with pytest.raises(_data.DataError, match="a link that leads out of the data"):
-        _archive.check(host.job().make()["path"])
 
 
 def test_a_backup_that_does_not_fit_is_refused(host: Host, other: Host) -> None:

@@ -42,13 +42,15 @@ def roots(tmp_path: Path) -> list[Path]:
     data, config = tmp_path / "data", tmp_path / "config"
     fill(data, OLD)
     fill(config, SECRETS_OLD)
-    fill(data / ".private_llm" / "new", NEW)
+    fill(tmp_path / ".data.private_llm" / "new", NEW)
+    (tmp_path / ".data.private_llm").chmod(0o700)
     fill(config / ".private_llm" / "new", SECRETS_NEW)
+    (config / ".private_llm").chmod(0o700)
     return [data, config]
 
 
 def swap_of(roots: list[Path]) -> _swap.Swap:
-    return _swap.Swap([str(root) for root in roots])
+    return _swap.Swap([_swap.Place.beside(str(roots[0])), _swap.Place.inside(str(roots[1]))])
 
 
 def test_everything_is_replaced_and_only_what_is_named_among_the_secrets(roots: list[Path]) -> None:
@@ -63,7 +65,7 @@ def test_everything_is_replaced_and_only_what_is_named_among_the_secrets(roots: 
 
 
 def test_what_is_replaced_takes_the_files_beside_a_database_with_it(roots: list[Path]) -> None:
-    shutil.rmtree(roots[0] / ".private_llm" / "new" / "uploads")
+    shutil.rmtree(roots[0].parent / ".data.private_llm" / "new" / "uploads")
     swap = swap_of(roots)
     swap.begin([False, False])
     swap.apply()
@@ -90,12 +92,12 @@ def crashing(monkeypatch: pytest.MonkeyPatch, after: int) -> t.Callable[[], int]
     """Let so many renames pass, and count them."""
     done, rename = 0, os.rename
 
-    def rename_or_crash(source: str, target: str) -> None:
+    def rename_or_crash(source: str, target: str, **folders: int) -> None:
         nonlocal done
         if done == after:
             raise CrashError
         done += 1
-        rename(source, target)
+        rename(source, target, **folders)
 
     monkeypatch.setattr(os, "rename", rename_or_crash)
     return lambda: done
@@ -126,7 +128,8 @@ def test_a_crash_at_any_moment_leaves_the_old_or_the_new_whole(
     assert (read(roots[0]), read(roots[1])) == (OLD, SECRETS_OLD)
 
 
-@pytest.mark.parametrize("after", range(9))
+# Taken back: four names of the data and one of the secrets; what came in their place is removed.
+@pytest.mark.parametrize("after", range(5))
 def test_taking_back_may_be_cut_off_as_well(roots: list[Path], monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     swap = swap_of(roots)
     swap.begin([True, False])
