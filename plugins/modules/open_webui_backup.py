@@ -29,6 +29,12 @@ attributes:
     support: none
     details: Every run makes a backup.
 options:
+  name:
+    description:
+      - The name of Open WebUI's container, where there is an engine to ask. Its image tells O(webui_version) when that
+        is empty, and C(host.docker.internal) in O(database_url) becomes the address that this is for containers.
+    type: str
+    default: ""
   config_dir:
     description: The folder whose files are the secret key and the administrator's password.
     type: path
@@ -104,13 +110,14 @@ pruned:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _backup
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _backup, _server, _way
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_backup.DATA_ARGUMENTS,
+            "name": {"type": "str", "default": ""},
             "config_dir": {"type": "path", "required": True},
             "backup_dir": {"type": "path", "required": True},
             "keep": {"type": "int", "default": 0},
@@ -130,8 +137,16 @@ def main() -> None:
         webui_version=params["webui_version"],
     )
     try:
+        if params["name"]:
+            engine = _way.engine()
+            params["database_url"] = _server.as_host_reaches(params["database_url"], engine)
+            job.webui_version = job.webui_version or _server.version_of(params["name"], engine)
         job.database = _backup.database_of(params)
-        result = job.predict() if module.check_mode else job.make()
+        if module.check_mode:
+            result = job.predict()
+        else:
+            with _server.hold_data(params["data_dir"], "backs up Open WebUI", lambda _holder: None):
+                result = job.make()
     except (ValueError, OSError) as error:
         module.fail_json(msg=f"no backup was made: {error}")
     if result["left_out"]:

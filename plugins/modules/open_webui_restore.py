@@ -11,80 +11,45 @@ short_description: Restore an Open WebUI from a backup
 version_added: "0.1.0"
 author: private_llm.fleet contributors (@private-llm)
 description:
-  - Puts what M(private_llm.fleet.open_webui_backup) has saved in the place of what is there, in steps, between which
-    the caller stops and starts Open WebUI. What was there is kept until it is said that it is not needed, and can be
-    put back after a crash at any moment.
+  - Puts what M(private_llm.fleet.open_webui_backup) has saved in the place of what is there, and starts Open WebUI on
+    it. The whole archive is held against its own sums before anything stops, and one that does not fit is refused.
+  - What is there is backed up before. When the restored one is not ready in time, container, environment and data are
+    as they were.
+  - One run at a time changes an Open WebUI. A second one waits, then looks anew.
 extends_documentation_fragment:
   - private_llm.fleet.attributes
-  - private_llm.fleet.open_webui_data
+  - private_llm.fleet.open_webui_server
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: none
   idempotent:
-    support: partial
-    details: Steps that have been done already change nothing, but C(apply) needs a C(prepare) before it.
+    support: none
+    details: Every run restores the archive, for people go on writing after it.
 options:
-  step:
-    description:
-      - V(prepare) holds the whole archive against its own sums, refuses one that does not fit, and unpacks it beside
-        the data. It changes nothing of what Open WebUI sees, which may run.
-      - V(apply) puts it in place. Open WebUI must be stopped.
-      - V(keep), in the place of V(prepare) and V(apply), needs no archive, for Open WebUI goes on with a copy of its
-        databases, and they stay as they are. For an upgrade that can be taken back. Open WebUI must be stopped.
-      - V(undo) puts back what was there before V(apply) or V(keep). Open WebUI must be stopped.
-      - V(finish) removes what was there before V(apply) or V(keep).
-    type: str
-    choices: [prepare, apply, keep, undo, finish]
-    required: true
   archive:
-    description: The archive, on the host. Required for O(step=prepare).
-    type: path
-  config_dir:
-    description: The folder for the secret key and the administrator's password.
+    description: The archive, on the host.
     type: path
     required: true
-  secret_key:
-    description:
-      - The secret key that is going to be used. A backup with another one is refused, for nobody's session would
-        survive.
-    type: str
-    default: ""
-  revisions:
-    description:
-      - The revisions of the schema that the Open WebUI to be started knows. A backup with another one is refused; empty
-        means any.
-    type: list
-    elements: str
-    default: []
 seealso:
   - module: private_llm.fleet.open_webui_backup
+  - module: private_llm.fleet.open_webui_server
 """
 
 EXAMPLES = r"""
-- name: Check and unpack the backup
+- name: Restore Open WebUI
   private_llm.fleet.open_webui_restore:
-    step: prepare
     archive: /srv/open-webui-backups/open-webui-20261125T093000Z-0.12.4.tar.gz
+    image: ghcr.io/open-webui/open-webui:v0.12.4
     data_dir: /srv/open-webui
     config_dir: /etc/private_llm/open_webui
-
-- name: Stop Open WebUI
-  community.docker.docker_container:
-    name: open-webui
-    state: stopped
-
-- name: Put it in place
-  private_llm.fleet.open_webui_restore:
-    step: apply
-    data_dir: /srv/open-webui
-    config_dir: /etc/private_llm/open_webui
+    backup_dir: /srv/open-webui-backups
 """
 
 RETURN = r"""
 backup:
-  description: What the backup says about itself. Returned by V(prepare), empty otherwise.
+  description: What the backup says about itself.
   returned: success
   type: dict
   contains:
@@ -108,43 +73,46 @@ backup:
       description: The revision of the database's schema.
       type: str
       sample: 0bd252b206fb
+saved:
+  description: The backup of what was there before; empty where nothing was.
+  returned: success
+  type: str
+  sample: /srv/open-webui-backups/open-webui-20261125T093000Z-0.12.4.tar.gz
+container:
+  description: The id of the container; empty in check mode.
+  returned: success
+  type: str
+  sample: 3f4e8d1c
+changes:
+  description: Each option of the container that differed, as M(private_llm.fleet.open_webui_server) returns it.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+written:
+  description: Which of the files admin_password, secret_key, admin and env differed before the restore.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+waited_for:
+  description: The run on the same host that this one waited for; empty when there was none.
+  returned: success
+  type: str
+  sample: ""
 """
-
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _backup, _restore
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _server, _way
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={
-            **_backup.DATA_ARGUMENTS,
-            "step": {"type": "str", "choices": ["prepare", "apply", "keep", "undo", "finish"], "required": True},
-            "archive": {"type": "path"},
-            "config_dir": {"type": "path", "required": True},
-            "secret_key": {"type": "str", "default": "", "no_log": True},
-            "revisions": {"type": "list", "elements": "str", "default": []},
-        },
-        required_if=[("step", "prepare", ("archive",))],
+        argument_spec={**_server.ARGUMENTS, "archive": {"type": "path", "required": True}},
         supports_check_mode=True,
     )
-    params = module.params
-    result: dict[str, t.Any] = {"changed": False, "backup": {}}
-    try:
-        restore = _restore.Restore(params["data_dir"], params["config_dir"], _backup.database_of(params))
-        if params["step"] == "prepare":
-            expected = _restore.Expected(params["secret_key"], frozenset(params["revisions"]))
-            manifest = restore.prepare(params["archive"], expected, unpack=not module.check_mode)
-            result["backup"] = _restore.about(manifest)
-        elif module.check_mode:
-            result["changed"] = params["step"] in ("apply", "keep") or restore.pending
-        else:
-            result["changed"] = getattr(restore, params["step"])()
-    except (ValueError, OSError) as error:
-        module.fail_json(msg=str(error), backup=result["backup"])
-    module.exit_json(**result)
+    _way.carry_out(module, lambda server: server.run(), module.params["archive"])
 
 
 if __name__ == "__main__":
