@@ -139,7 +139,8 @@ def main() -> None:
     try:
         if params["name"]:
             engine = _way.engine()
-            params["database_url"] = _server.as_host_reaches(params["database_url"], engine)
+            # In a copy: Ansible prints a module's options, and hides the URL only as it was given.
+            params = {**params, "database_url": _server.as_host_reaches(params["database_url"], engine)}
             job.webui_version = job.webui_version or _server.version_of(params["name"], engine)
         job.database = _backup.database_of(params)
         if module.check_mode:
