@@ -125,7 +125,8 @@ def shown(given: t.Mapping[str, str]) -> str:
     """Return where a database is, for a message."""
     port = f":{given['port']}" if given.get("port") else ""
     user = f"{given['user']}@" if given.get("user") else ""
-    return f"{user}{given['host']}{port}/{given['dbname']}"
+    host = f"[{given['host']}]" if ":" in given["host"] else given["host"]
+    return f"postgresql://{user}{host}{port}/{given['dbname']}"
 
 
 def environment(given: t.Mapping[str, str]) -> dict[str, str]:

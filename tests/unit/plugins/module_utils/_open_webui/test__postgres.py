@@ -15,12 +15,16 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui impo
 @pytest.mark.parametrize(
     ("url", "address", "password"),
     [
-        ("postgresql://webui:p%40ss@db:5432/webui", "webui@db:5432/webui", "p@ss"),
-        ("postgres://webui:secret@db/webui?sslmode=require", "webui@db/webui", "secret"),
-        ("postgresql+psycopg2://u:a:b@[::1]:5432/w", "u@::1:5432/w", "a:b"),
-        ("postgresql://u:secret@one:1,two:2/w?target_session_attrs=read-write", "u@one,two:1,2/w", "secret"),
-        ("postgresql://u@/w?host=/run/postgresql&password=secret", "u@/run/postgresql/w", "secret"),
-        ("postgresql://db/webui", "db/webui", ""),
+        ("postgresql://webui:p%40ss@db:5432/webui", "postgresql://webui@db:5432/webui", "p@ss"),
+        ("postgres://webui:secret@db/webui?sslmode=require", "postgresql://webui@db/webui", "secret"),
+        ("postgresql+psycopg2://u:a:b@[::1]:5432/w", "postgresql://u@[::1]:5432/w", "a:b"),
+        (
+            "postgresql://u:secret@one:1,two:2/w?target_session_attrs=read-write",
+            "postgresql://u@one,two:1,2/w",
+            "secret",
+        ),
+        ("postgresql://u@/w?host=/run/postgresql&password=secret", "postgresql://u@/run/postgresql/w", "secret"),
+        ("postgresql://db/webui", "postgresql://db/webui", ""),
     ],
 )
 def test_the_password_is_taken_out_of_the_address(url: str, address: str, password: str) -> None:
