@@ -130,7 +130,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     params = module.params
-    result = _daemon_file.run(module, lambda before: plan_settings(before, params["settings"], params["absent"]))
+    prefix = "runtimes."
+    result = _daemon_file.run(
+        module,
+        lambda before, added: plan_settings(before, params["settings"], params["absent"], added),
+        taken_out=[key[len(prefix) :] for key in params["absent"] if key.startswith(prefix)],
+    )
     module.exit_json(**result)
 
 

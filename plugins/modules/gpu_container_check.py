@@ -35,9 +35,9 @@ options:
     type: str
   socket:
     description:
-      - The socket of the Docker engine.
+      - The socket of the Docker engine. When omitted, what C(DOCKER_HOST) says in the environment of the task, else
+        C(/var/run/docker.sock).
     type: path
-    default: /var/run/docker.sock
   timeout:
     description:
       - Seconds to wait for the container, and for each answer of C(nvidia-smi) on the host.
@@ -102,28 +102,30 @@ output:
 
 import contextlib
 import typing as t
-import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_api import (
-    DEFAULT_SOCKET,
-    EngineApiError,
-    EngineRefusal,
-    get,
-    post,
-    request,
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
+    Api,
+    EngineError,
+    address_here,
+    address_of,
+    path_of,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look, _proof
+from ansible_collections.private_llm.fleet.plugins.module_utils._http import read_limited
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import device_request
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._host import cdi_devices, choose_driver
+
+ASK_SECONDS = 10.0
+LARGEST_LOG = 1024 * 1024  # bytes; a GPU is one line
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "image": {"type": "str"},
-            "socket": {"type": "path", "default": DEFAULT_SOCKET},
+            "socket": {"type": "path"},
             "timeout": {"type": "float", "default": 60},
         },
         supports_check_mode=True,
@@ -132,31 +134,35 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(status="skipped", message="no container is started in check mode", **result)
     timeout: float = module.params["timeout"]
+    if not _look.can_wait(timeout):
+        module.fail_json(msg=_look.cannot_wait(timeout), **result)
     program = module.get_bin_path("nvidia-smi", opt_dirs=_look.OTHER_FOLDERS)
     host = _look.look(_look.asker(program, timeout) if program else None, timeout)
     wanted = _proof.wanted_uuids(host["gpus"])
     if not wanted:
         module.exit_json(status="no_gpu", message=f"nothing to prove: {host['message']}", **result)
 
-    socket: str = module.params["socket"]
     try:
-        image = find_image(socket, module.params["image"])
+        api = engine_at(module.params["socket"])
+        image = find_image(api, module.params["image"])
         if image is None:
             module.exit_json(
                 status="no_image", message="no image on this host is made for GPUs, so nothing was proven yet", **result
             )
             return
         result["image"] = _proof.name_of(image)
-        result["driver"], devices = choose_driver(wanted, host["gpus"], cdi_devices(get(socket, "/info")))
+        result["driver"], devices = choose_driver(wanted, host["gpus"], cdi_devices(api.get("/info") or {}))
         body = _proof.container_body(image["Id"], device_request(devices, result["driver"]))
-        code, result["output"] = run_container(socket, body, timeout)
-    except EngineRefusal as error:
-        module.fail_json(
-            msg=f"a container on {result['image'] or module.params['image']} cannot be given the GPUs: {error.said}",
-            **result,
-        )
-    except EngineApiError as error:
+        code, result["output"] = run_container(api, body, timeout)
+    except EngineError as error:
+        if error.said:
+            name = result["image"] or module.params["image"]
+            module.fail_json(msg=f"a container on {name} cannot be given the GPUs: {error.said}", **result)
         module.fail_json(msg=f"the proof that containers get the GPUs broke off: {error}", **result)
+    except (KeyError, TypeError, AttributeError) as error:
+        module.fail_json(
+            msg=f"what answers in the engine's place does not describe images and containers: {error!r}", **result
+        )
 
     result["uuids"] = _proof.seen_uuids(result["output"])
     missing = [uuid for uuid in wanted if uuid not in result["uuids"]]
@@ -171,25 +177,30 @@ def main() -> None:
     )
 
 
-def find_image(socket: str, name: str | None) -> t.Mapping[str, t.Any] | None:
+def engine_at(socket: str | None) -> Api:
+    return Api(address_of(socket) if socket else address_here(), seconds=ASK_SECONDS)
+
+
+def find_image(api: Api, name: str | None) -> t.Mapping[str, t.Any] | None:
     """The image that was named, as the engine describes it, or the best there is."""
     if name:
-        described: t.Mapping[str, t.Any] = get(socket, f"/images/{urllib.parse.quote(name)}/json")
+        described: t.Mapping[str, t.Any] = api.get(path_of("images", name, "json"))
         return described
-    return _proof.choose_image(get(socket, f"/images/{image['Id']}/json") for image in get(socket, "/images/json"))
+    return _proof.choose_image(api.get(path_of("images", image["Id"], "json")) for image in api.get("/images/json"))
 
 
-def run_container(socket: str, body: t.Mapping[str, t.Any], timeout: float) -> tuple[int, str]:
+def run_container(api: Api, body: t.Mapping[str, t.Any], timeout: float) -> tuple[int, str]:
     """Its exit status and what it said."""
-    container = post(socket, "/containers/create", body, timeout)["Id"]
+    container = api.post("/containers/create", body, timeout)["Id"]
     try:
         # The toolkit works while the container starts.
-        request(socket, "POST", f"/containers/{container}/start", timeout=timeout)
-        code = post(socket, f"/containers/{container}/wait", timeout=timeout)["StatusCode"]
-        said = request(socket, "GET", f"/containers/{container}/logs?stdout=1&stderr=1")
+        api.post(path_of("containers", container, "start"), seconds=timeout)
+        code = api.post(path_of("containers", container, "wait"), seconds=timeout)["StatusCode"]
+        with api.open("GET", path_of("containers", container, "logs", stdout=True, stderr=True)) as response:
+            said = read_limited(response, LARGEST_LOG)
     finally:
-        with contextlib.suppress(EngineApiError):
-            request(socket, "DELETE", f"/containers/{container}?force=1&v=1")
+        with contextlib.suppress(EngineError):
+            api.delete(path_of("containers", container, force=True, v=True))
     return int(code), said.decode("utf-8", "replace")
 
 

@@ -45,9 +45,8 @@ options:
   socket:
     description:
       - The socket of the Docker engine, where one runs. It knows the names of the containers that RV(processes) are
-        in.
+        in. When omitted, what C(DOCKER_HOST) says in the environment of the task, else C(/var/run/docker.sock).
     type: path
-    default: /var/run/docker.sock
 author:
   - private_llm.fleet contributors (@private-llm)
 notes:
@@ -266,22 +265,24 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import dockerd_runs
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_api import (
-    DEFAULT_SOCKET,
-    EngineApiError,
-    get,
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
+    Api,
+    EngineError,
+    address_here,
+    address_of,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look, _status
 
 
-def name_containers(processes: list[dict[str, t.Any]], socket: str) -> None:
+def name_containers(processes: list[dict[str, t.Any]], socket: str | None) -> None:
     """Names are more than the driver knows: they are left out where no engine answers."""
     names: dict[str, str] = {}
     # An engine that does not run is not asked: systemd would start it for the question.
     if any(process["container"] for process in processes) and dockerd_runs():
         try:
-            names = {one["Id"]: one["Names"][0].lstrip("/") for one in get(socket, "/containers/json")}
-        except (EngineApiError, KeyError, IndexError, TypeError, AttributeError):
+            api = Api(address_of(socket) if socket else address_here(), seconds=10)
+            names = {one["Id"]: one["Names"][0].lstrip("/") for one in api.get("/containers/json")}
+        except (EngineError, KeyError, IndexError, TypeError, AttributeError):
             names = {}
     for process in processes:
         process["container_name"] = names.get(process["container"])
@@ -293,14 +294,14 @@ def main() -> None:
             "required": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 20},
             "path": {"type": "path"},
-            "socket": {"type": "path", "default": DEFAULT_SOCKET},
+            "socket": {"type": "path"},
         },
         supports_check_mode=True,
     )
     result: dict[str, t.Any] = {"changed": False, **_look.empty()}
     timeout = module.params["timeout"]
-    if timeout <= 0:
-        module.fail_json(msg=f"timeout must be more than 0 seconds, not {timeout:g}", **result)
+    if not _look.can_wait(timeout):
+        module.fail_json(msg=_look.cannot_wait(timeout), **result)
     program = module.params["path"] or module.get_bin_path("nvidia-smi", opt_dirs=_look.OTHER_FOLDERS)
     fabric_manager = module.get_bin_path("nv-fabricmanager")
     found = _look.look(

@@ -99,11 +99,15 @@ others:
 """
 
 import os
+import shutil
+import tempfile
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _cdi, _look
+
+DRAFT_FOLDER = ".private_llm-"
 
 
 def main() -> None:
@@ -117,11 +121,19 @@ def main() -> None:
     )
     path: str = module.params["path"]
     folders: list[str] = module.params["spec_dirs"]
+    timeout = module.params["timeout"]
     result: dict[str, t.Any] = {"changed": False, "path": path, "devices": [], "missing": [], "stale": [], "others": []}
     if os.path.dirname(path) not in folders:
         module.fail_json(
             msg=f"{path} is in none of the folders that the engine reads ({', '.join(folders)}); correct path", **result
         )
+    if not path.endswith((".yaml", ".yml", ".json")):
+        module.fail_json(
+            msg=f"path {path!a} has no name that engines read; end it in .yaml or .json, as /var/run/cdi/nvidia.yaml",
+            **result,
+        )
+    if not _look.can_wait(timeout):
+        module.fail_json(msg=_look.cannot_wait(timeout), **result)
     tool = module.get_bin_path("nvidia-ctk")
     if not tool:
         module.fail_json(
@@ -129,7 +141,6 @@ def main() -> None:
         )
 
     program = module.get_bin_path("nvidia-smi", opt_dirs=_look.OTHER_FOLDERS)
-    timeout = module.params["timeout"]
     gpus = _look.look(_look.asker(program, timeout) if program else None, timeout)["gpus"]
     offered = list_devices(module, tool, folders)
     result["devices"] = sorted(offered)
@@ -164,13 +175,43 @@ def list_devices(module: AnsibleModule, tool: str, folders: t.Sequence[str]) -> 
 
 
 def generate(module: AnsibleModule, tool: str, path: str, result: dict[str, t.Any]) -> None:
-    rc, output, errors = module.run_command([tool, "cdi", "generate", f"--output={path}"])
-    if rc != 0:
-        said = errors.strip() or output.strip() or "nothing"
+    """Have the tool write beside the place, in a folder that no engine reads, and put the whole file in its place."""
+    parent, name = os.path.split(path)
+    rc, output, errors = 1, "", ""
+    folder = ""
+    try:
+        os.makedirs(parent, mode=0o755, exist_ok=True)
+        sweep(parent)
+        folder = tempfile.mkdtemp(prefix=DRAFT_FOLDER, dir=parent)
+        draft = os.path.join(folder, name)
+        rc, output, errors = module.run_command([tool, "cdi", "generate", f"--output={draft}"])
+        if rc == 0:
+            os.chmod(draft, 0o644)
+            os.replace(draft, path)
+    except OSError as error:
         module.fail_json(
-            msg=f"nvidia-ctk cannot write {path}; nvidia-ctk --debug cdi generate tells more. It says: {said}",
+            msg=f"{path} cannot be written: {error.strerror or error}; it was left as it is. Make room in {parent}",
             **dict(result, changed=False),
         )
+    finally:
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+    if rc != 0:
+        said = (errors.strip() or output.strip() or "nothing").replace(draft, path)
+        module.fail_json(
+            msg=(
+                f"nvidia-ctk cannot write {path}, which was left as it is; nvidia-ctk --debug cdi generate tells more. "
+                f"It says: {said}"
+            ),
+            **dict(result, changed=False),
+        )
+
+
+def sweep(folder: str) -> None:
+    """Remove what runs left that were killed. Two runs that are at it at once lose nothing but one run's time."""
+    for name in os.listdir(folder):
+        if name.startswith(DRAFT_FOLDER):
+            shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
 def verify(

@@ -179,6 +179,11 @@ engine:
       type: list
       elements: str
       sample: ["0.0.0.0:18005/tcp"]
+    network_problem:
+      description:
+        - What is broken about its network and what to do; its bridge was deleted, or its rules were flushed by a reload
+          of the firewall. Null when nothing is known to be.
+      type: str
     rootless:
       description: Whether it runs without root.
       type: bool
@@ -208,7 +213,7 @@ def main() -> None:
     params = module.params
     result = _daemon_file.run(
         module,
-        lambda before: plan_runtime(
+        lambda before, added: plan_runtime(
             before,
             name=params["name"],
             runtime_path=params["runtime_path"],
@@ -216,7 +221,9 @@ def main() -> None:
             cdi=params["cdi"],
             present=params["state"] == "present",
             resolve=module.get_bin_path,
+            also_known=added,
         ),
+        taken_out=[params["name"]] if params["state"] == "absent" else [],
     )
     module.exit_json(**result)
 

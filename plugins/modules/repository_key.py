@@ -97,8 +97,9 @@ fingerprints:
   sample: [C95B321B61E88C1809C4F759DDCAE044F796ECB0]
 """
 
+import contextlib
 import os
-import tempfile
+import re
 import time
 import typing as t
 
@@ -110,8 +111,11 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._packages._openp
     primary_fingerprints,
     unexpected,
 )
+from ansible_collections.private_llm.fleet.plugins.module_utils._replace import Draft, ReplaceError, read_file, sweep
 
 ATTEMPTS = 3
+LONGEST = 3600  # seconds
+_URL = re.compile(r"(?:https?|ftp|file)://[^\s\x00-\x1f\x7f]+")
 # No key file of a repository comes near this.
 LARGEST = 1024 * 1024
 
@@ -136,14 +140,6 @@ def fetch(module: AnsibleModule, result: dict[str, t.Any]) -> bytes:
     raise AssertionError  # fail_json does not return
 
 
-def read(path: str) -> bytes | None:
-    try:
-        with open(path, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return None
-
-
 def fingerprints_of(content: bytes | None) -> list[str]:
     """Of a file that is there; a damaged one has none and is replaced."""
     if content is None:
@@ -154,17 +150,18 @@ def fingerprints_of(content: bytes | None) -> list[str]:
         return []
 
 
-def write(module: AnsibleModule, dest: str, content: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix="repository-key-", dir=module.tmpdir)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-    os.chmod(temporary, 0o644)
-    folder = os.path.dirname(dest)
-    if not os.path.isdir(folder):
-        os.makedirs(folder, mode=0o755)
-    module.atomic_move(temporary, dest)
-    # apt reads it as another user.
-    os.chmod(dest, 0o644)
+def problem_with(params: dict[str, t.Any]) -> str | None:
+    """Return what no run could do with the options; None when nothing is wrong."""
+    dest, url = params["dest"], params["url"]
+    if not os.path.isabs(dest) or dest.endswith("/") or not dest.isprintable():
+        return f"dest {dest[:200]!a} is not the absolute path of a file; correct it"
+    if not 0 < params["timeout"] <= LONGEST:
+        return f"timeout must be more than 0 and at most {LONGEST} seconds, not {params['timeout']}"
+    if params["state"] == "absent":
+        return None
+    if url is not None and not _URL.fullmatch(url):
+        return "url is not an address; give one as https://mirror.example.com/gpgkey, without blanks"
+    return None
 
 
 def main() -> None:
@@ -185,8 +182,7 @@ def main() -> None:
     )
     params = module.params
     dest: str = params["dest"]
-    has = read(dest)
-    before = fingerprints_of(has)
+    before: list[str] = []
     result: dict[str, t.Any] = {
         "changed": False,
         "dest": dest,
@@ -194,12 +190,22 @@ def main() -> None:
         "diff": {"before": lines(before), "after": lines(before), "before_header": dest, "after_header": dest},
     }
 
+    problem = problem_with(params)
+    if problem:
+        module.fail_json(msg=problem, **result)
+    try:
+        has = read_file(dest, LARGEST)
+    except ReplaceError as error:
+        module.fail_json(msg=str(error), **result)
+    before = result["fingerprints"] = fingerprints_of(has)
+    result["diff"].update(before=lines(before), after=lines(before))
+
     if params["state"] == "absent":
         result["changed"] = has is not None
         result["fingerprints"] = []
         result["diff"]["after"] = ""
-        if has is not None and not module.check_mode:
-            os.unlink(dest)
+        if not module.check_mode:
+            remove(module, dest, result)
         module.exit_json(**result)
 
     source = params["url"] or "content"
@@ -207,7 +213,9 @@ def main() -> None:
         settled = bool(before) and has is not None and not unexpected(has, params["fingerprints"])
         if settled and params["url"] and not params["refresh"]:
             module.exit_json(**result)
-        wanted = fetch(module, result) if params["url"] else (params["content"].strip() + "\n").encode("utf-8")
+        wanted = (
+            fetch(module, result) if params["url"] else (params["content"].strip() + "\n").encode("utf-8", "replace")
+        )
         strangers = unexpected(wanted, params["fingerprints"])
         after = primary_fingerprints(wanted)
     except KeyFileError as error:
@@ -225,8 +233,22 @@ def main() -> None:
     result["fingerprints"] = after
     result["diff"]["after"] = lines(after)
     if result["changed"] and not module.check_mode:
-        write(module, dest, wanted)
+        try:
+            # apt reads it as another user.
+            with Draft(dest, wanted, 0o644) as draft:
+                draft.publish()
+        except ReplaceError as error:
+            module.fail_json(msg=str(error), **dict(result, changed=False))
     module.exit_json(**result)
+
+
+def remove(module: AnsibleModule, dest: str, result: dict[str, t.Any]) -> None:
+    try:
+        sweep(dest)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(dest)
+    except OSError as error:
+        module.fail_json(msg=f"{dest} cannot be removed: {error.strerror or error}", **dict(result, changed=False))
 
 
 def lines(fingerprints: t.Sequence[str]) -> str:

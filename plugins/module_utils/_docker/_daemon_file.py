@@ -6,26 +6,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
+import time
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_json import DaemonJson, DaemonJsonError
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import (
     DEFAULT_CONFIG_FILE,
     VALIDATE_SINCE,
+    added_runtimes,
     config_file_of,
     dockerd_runs,
     flag_conflicts,
+    known_settings,
     parse_exec_start,
     parse_major,
     running,
+    settings_in,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_api import EngineApiError, get
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_network import (
+    network_problem,
+    same_namespace,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_state import (
     describe_engine,
+    holds_secret,
     mask,
     pending,
+    secrets_in,
     uses_gpu,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import (
@@ -35,6 +45,20 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs i
     strongest,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._stale_ports import stale_ports
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
+    Api,
+    EngineAbsent,
+    EngineError,
+    address_of,
+)
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._lock import DIRECTORY, Holder, LockError, hold
+from ansible_collections.private_llm.fleet.plugins.module_utils._replace import (
+    Draft,
+    ReplaceError,
+    mode_of,
+    read_file,
+    sweep,
+)
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
@@ -44,12 +68,20 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "backup": {"type": "bool", "default": False},
     "socket": {"type": "path"},
 }
+LARGEST = 4 * 1024 * 1024  # bytes; a daemon.json has some hundred
+ASK_SECONDS = 10.0
+LOCK_SECONDS = 300.0  # a change of the file takes one or two
 
-Plan = t.Callable[[DaemonJson], DaemonJson]
+# What a plan is given: the file as it is, and the runtimes that dockerd gets by its command line.
+Plan = t.Callable[[DaemonJson, t.Collection[str]], DaemonJson]
 
 
-def run(module: AnsibleModule, plan: Plan) -> dict[str, t.Any]:
-    """Bring the file to what ``plan`` makes of it; the module's whole result."""
+class BusyError(ValueError):
+    """Another run has been changing the file for long."""
+
+
+def run(module: AnsibleModule, plan: Plan, taken_out: t.Collection[str] = ()) -> dict[str, t.Any]:
+    """Bring the file to what ``plan`` makes of it; the module's whole result. ``taken_out`` are runtimes to be gone."""
     path: str = module.params["path"]
     result: dict[str, t.Any] = {
         "changed": False,
@@ -60,42 +92,79 @@ def run(module: AnsibleModule, plan: Plan) -> dict[str, t.Any]:
         "engine": describe_engine(None),
         "diff": {"before": "", "after": "", "before_header": path, "after_header": path},
     }
+    module.no_log_values.update(secrets_in(module.params))
     # A link stays a link: what it points to is read and replaced.
     target = os.path.realpath(path)
     try:
-        content = _read(target)
-        before = DaemonJson.from_bytes(content)
-        after = plan(before)
-        info, gpu_containers = _ask(module.params["socket"])
-    except (DaemonJsonError, EngineApiError) as error:
-        module.fail_json(msg=f"{path}: {error}", **result)
+        # Whoever only looks needs no lock: the file is replaced in one step.
+        with contextlib.nullcontext() if module.check_mode else _lock(target):
+            _bring(module, plan, taken_out, target, result)
+    except (DaemonJsonError, EngineError) as error:
+        module.fail_json(msg=f"{path}: {error}", **dict(result, changed=False))
+    except (BusyError, LockError, ReplaceError) as error:
+        module.fail_json(msg=str(error), **dict(result, changed=False))
     except OSError as error:
-        module.fail_json(msg=f"{path} cannot be read: {error.strerror or error}", **result)
+        module.fail_json(
+            msg=f"{error.filename or path} cannot be read or written: {error.strerror or error}",
+            **dict(result, changed=False),
+        )
+    return result
+
+
+def _lock(target: str) -> t.ContextManager[t.Any]:
+    """All that change the file do so one after another, each from its look to its end."""
+    began = time.monotonic()
+
+    def wait(holder: Holder) -> None:
+        if time.monotonic() - began > LOCK_SECONDS:
+            raise BusyError(
+                f"{target} is being changed by {holder}; wait for its end, or end that process, and run again"
+            )
+
+    # Without root's rights, the lock holds among the runs of one user.
+    user = os.geteuid()
+    folder = os.path.join(tempfile.gettempdir(), f"private_llm-{user}", "locks") if user else DIRECTORY
+    return hold("daemon_json", target, f"changes {target}", wait, folder)
+
+
+def _bring(
+    module: AnsibleModule, plan: Plan, taken_out: t.Collection[str], target: str, result: dict[str, t.Any]
+) -> None:
+    info, gpu_containers = _ask(module.params["socket"])
+    pid, argv = running()
+    unit = _unit_argv(module)
+    dockerd = Dockerd(module, info)
+    if not module.check_mode:
+        sweep(target)
+    content = read_file(target, LARGEST)
+    before = DaemonJson.from_bytes(content, dockerd.release)
+    added = {name for one in (argv, unit) for name in (added_runtimes(one) if _reads(one, target) else ())}
+    after = plan(before, added)
 
     wanted = after.to_bytes()
     result["changed"] = wanted != (content or b"")
     result["needs"] = needs_between(before.data, after.data)
     result["diff"].update(before=mask(before.text), after=mask(after.text))
+    problem = after.problem() if result["changed"] or content is not None else None
+    if problem:
+        raise DaemonJsonError(problem)
     if info is not None:
-        late = pending(after.data, info, os.path.realpath)
-        pid, argv = running()
+        late = pending(after.data, info, os.path.realpath, argv or None, taken_out)
         held = _stale_ports(pid, module.params["socket"])
-        result["engine"] = describe_engine(info, gpu_containers, argv, held)
+        broken = _network_problem(module, pid, argv, info, after.data)
+        result["engine"] = describe_engine(info, gpu_containers, argv, held, broken)
         result["pending"] = sorted(late)
         result["needs"] = strongest(result["needs"], *late.values(), *([RESTART] if held else []))
 
     if result["changed"]:
-        _refuse_flag_conflicts(module, before, after, result)
-        _write(module, target, wanted, content, result)
-    return result
+        _refuse_flag_conflicts(target, (argv, unit), before, after, dockerd.release)
+        dockerd.refuse_unknown(settings_in(after.data) - settings_in(before.data))
+        _write(module, target, after, wanted, content, result, dockerd)
 
 
-def _read(target: str) -> bytes | None:
-    try:
-        with open(target, "rb") as stream:
-            return stream.read()
-    except FileNotFoundError:
-        return None
+def _reads(argv: t.Sequence[str], target: str) -> bool:
+    """Return whether a dockerd with this command line reads the file."""
+    return bool(argv) and os.path.realpath(config_file_of(argv)) == target
 
 
 def _ask(socket_path: str | None) -> tuple[dict[str, t.Any] | None, list[str]]:
@@ -105,55 +174,91 @@ def _ask(socket_path: str | None) -> tuple[dict[str, t.Any] | None, list[str]]:
     """
     if not socket_path or not dockerd_runs():
         return None, []
+    api = Api(address_of(socket_path), seconds=ASK_SECONDS)
     try:
-        info: dict[str, t.Any] = get(socket_path, "/info")
-    except EngineApiError as error:
+        info = api.get("/info")
+    except EngineAbsent as error:
         if isinstance(error.__cause__, (FileNotFoundError, ConnectionRefusedError)):
             return None, []
         raise
-    return info, _gpu_containers(socket_path)
+    if not isinstance(info, dict):
+        raise EngineError(f"what answers at {socket_path} is not a Docker Engine: it does not describe itself")
+    return info, _gpu_containers(api)
 
 
-def _gpu_containers(socket_path: str) -> list[str]:
+def _containers(api: Api) -> list[dict[str, t.Any]]:
+    """Return the running containers as the engine lists them."""
+    listed = api.get("/containers/json")
+    return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+
+
+def _gpu_containers(api: Api) -> list[str]:
     """The names of the running containers with GPUs."""
     names = []
-    for listed in get(socket_path, "/containers/json"):
+    for listed in _containers(api):
         try:
-            container = get(socket_path, f"/containers/{listed['Id']}/json")
-        except EngineApiError:
+            container = api.get(f"/containers/{listed.get('Id')}/json")
+        except EngineError:
             continue  # it has gone in between
-        if uses_gpu(container):
-            names.append(str(container.get("Name", listed["Id"])).lstrip("/"))
+        if isinstance(container, dict) and uses_gpu(container):
+            names.append(str(container.get("Name", listed.get("Id"))).lstrip("/"))
     return names
 
 
 def _stale_ports(dockerd: int | None, socket_path: str) -> list[str]:
     """What the engine holds and should not; nothing when it does not tell which containers run."""
+    api = Api(address_of(socket_path), seconds=ASK_SECONDS)
     try:
-        return stale_ports(dockerd, lambda: get(socket_path, "/containers/json"))
-    except EngineApiError:
+        return stale_ports(dockerd, lambda: _containers(api))
+    except EngineError:
         return []
 
 
+def _network_problem(
+    module: AnsibleModule,
+    pid: int | None,
+    argv: t.Sequence[str],
+    info: t.Mapping[str, t.Any],
+    configuration: t.Mapping[str, t.Any],
+) -> str | None:
+    """What is broken about the engine's network, where it is an engine of this very host."""
+    if not same_namespace(pid):
+        return None
+
+    def rules(command: t.Sequence[str]) -> str | None:
+        program = module.get_bin_path(command[0])
+        if not program:
+            return None
+        rc, output, _errors = module.run_command([program, *command[1:]])
+        return output if rc == 0 else None
+
+    try:
+        bridge = Api(address_of(module.params["socket"]), seconds=ASK_SECONDS).get("/networks/bridge")
+    except EngineError:
+        return None  # an engine that was told to have no such network has none
+    return network_problem(bridge, info, configuration, argv, rules)
+
+
 def _refuse_flag_conflicts(
-    module: AnsibleModule, before: DaemonJson, after: DaemonJson, result: dict[str, t.Any]
+    target: str,
+    command_lines: t.Iterable[t.Sequence[str]],
+    before: DaemonJson,
+    after: DaemonJson,
+    release: int | None,
 ) -> None:
     """dockerd does not start when a key of the file is also a flag of its command line.
 
     The unit counts beside the running process: it may have been changed since, and is what the next start takes.
     """
-    for argv in (running()[1], _unit_argv(module)):
-        if not argv or os.path.realpath(config_file_of(argv)) != os.path.realpath(module.params["path"]):
+    for argv in command_lines:
+        if not _reads(argv, target):
             continue
-        conflicts = flag_conflicts(argv, set(after.data) - set(before.data))
+        conflicts = flag_conflicts(argv, settings_in(after.data) - settings_in(before.data), release)
         if conflicts:
-            listed = ", ".join(f'"{key}" ({argument})' for key, argument in conflicts)
-            module.fail_json(
-                msg=(
-                    f"dockerd's command line already sets {listed}; with the same key in {module.params['path']} it "
-                    f"would not start. Take the flag out of its unit first: {' '.join(map(mask, argv))}"
-                ),
-                **dict(result, changed=False),
+            listed = ", ".join(f'"{key}" ({mask(argument)})' for key, argument in conflicts)
+            raise DaemonJsonError(
+                f"dockerd's command line already sets {listed}; with the same key in the file it would not start. "
+                f"Take the flag out of its unit first: {' '.join(map(mask, argv))}"
             )
 
 
@@ -166,35 +271,71 @@ def _unit_argv(module: AnsibleModule) -> list[str]:
     return parse_exec_start(shown) if rc == 0 else []
 
 
-def _write(module: AnsibleModule, target: str, wanted: bytes, content: bytes | None, result: dict[str, t.Any]) -> None:
-    handle, temporary = tempfile.mkstemp(prefix="daemon-", suffix=".json", dir=module.tmpdir)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(wanted)
-    module.add_cleanup_file(temporary)
-    _validate(module, temporary, result)
+class Dockerd:
+    """The dockerd of this host, whose release has the rules: by its program, which starts next, or else the engine."""
+
+    def __init__(self, module: AnsibleModule, info: t.Mapping[str, t.Any] | None) -> None:
+        self._module = module
+        self._program = module.get_bin_path("dockerd")
+        told = str((info or {}).get("ServerVersion") or "")
+        if self._program:
+            rc, version, _errors = module.run_command([self._program, "--version"])
+            told = version if rc == 0 and parse_major(version) is not None else told
+        self.release = parse_major(told)
+
+    @property
+    def _validates(self) -> bool:
+        return self.release is not None and self.release >= VALIDATE_SINCE
+
+    def refuse_unknown(self, settings: t.Collection[str]) -> None:
+        """Hold new settings against those that an old dockerd has, which cannot be asked to validate a file."""
+        if not self._program or self._validates or not settings:
+            return
+        rc, output, errors = self._module.run_command([self._program, "--help"])
+        known = known_settings(output + errors) if rc == 0 else set()
+        unknown = sorted(set(settings) - known)
+        if known and unknown:
+            raise DaemonJsonError(
+                f"dockerd {self.release or ''} on this host does not know {', '.join(unknown)} and would not start "
+                "with it; the file was left as it is. Take it out of the settings, or install a newer Docker Engine"
+            )
+
+    def validate(self, temporary: str, path: str) -> None:
+        """Ask dockerd itself, where it is one that can be asked."""
+        if not self._program or not self._validates:
+            return
+        rc, output, errors = self._module.run_command([self._program, "--validate", "--config-file", temporary])
+        if rc != 0:
+            said = mask((errors.strip() or output.strip() or "nothing").replace(temporary, path))
+            raise DaemonJsonError(
+                f"dockerd refuses what the file would hold, so it was left as it is. dockerd says: {said}"
+            )
+
+
+def _write(
+    module: AnsibleModule,
+    target: str,
+    after: DaemonJson,
+    wanted: bytes,
+    content: bytes | None,
+    result: dict[str, t.Any],
+    dockerd: Dockerd,
+) -> None:
     if module.check_mode:
+        handle, temporary = tempfile.mkstemp(prefix="daemon-", suffix=".json", dir=module.tmpdir)
+        module.add_cleanup_file(temporary)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(wanted)
+        dockerd.validate(temporary, result["path"])
         return
-    folder = os.path.dirname(target)
-    if not os.path.isdir(folder):
-        os.makedirs(folder, mode=0o755)
-    if content is not None and module.params["backup"]:
-        result["backup_file"] = module.backup_local(target)
-    module.atomic_move(temporary, target)
-
-
-def _validate(module: AnsibleModule, temporary: str, result: dict[str, t.Any]) -> None:
-    """Ask dockerd itself, where there is one that can be asked."""
-    dockerd = module.get_bin_path("dockerd")
-    if not dockerd:
-        return
-    rc, version, _errors = module.run_command([dockerd, "--version"])
-    major = parse_major(version) if rc == 0 else None
-    if major is None or major < VALIDATE_SINCE:
-        return
-    rc, output, errors = module.run_command([dockerd, "--validate", "--config-file", temporary])
-    if rc != 0:
-        said = (errors.strip() or output.strip() or "nothing").replace(temporary, result["path"])
-        module.fail_json(
-            msg=f"dockerd refuses what {result['path']} would hold, so it was left as it is. dockerd says: {said}",
-            **dict(result, changed=False),
-        )
+    # A proxy's password in it is for root alone; dockerd runs as root.
+    mode = mode_of(target) & (0o600 if holds_secret(after.text) else 0o777)
+    with Draft(target, wanted, mode) as draft:
+        dockerd.validate(draft.path, result["path"])
+        if read_file(target, LARGEST) != content:
+            raise ReplaceError(f"{target} was changed by something else meanwhile; it was left as it is. Run again")
+        if content is not None and module.params["backup"]:
+            result["backup_file"] = module.backup_local(target)
+            if holds_secret(content.decode("utf-8", "replace")):
+                os.chmod(result["backup_file"], 0o600)
+        draft.publish()

@@ -6,6 +6,9 @@
 
 The file belongs to many: an administrator, other roles, vendors' tools. It is read the way dockerd reads it, and an
 edit replaces the text of one value, adds one member or takes one out; nothing is parsed and dumped again as a whole.
+
+dockerd is a Go program, and Go reads JSON otherwise than Python: objects under a key that is there twice are merged.
+From release 23 on it also decodes and trims the file before it looks at it, and demands UTF-8; before, it did not.
 """
 
 from __future__ import annotations
@@ -14,17 +17,29 @@ import codecs
 import json
 import re
 import typing as t
+import unicodedata
 
 Path = t.Sequence[str]
 
 DEFAULT_INDENT = "    "
 MAX_DEPTH = 200
+# The first release that decodes, trims and checks the file: moby#44905, #44777, #44790.
+DECODES_SINCE = 23
+# No setting of dockerd is a longer number.
+MAX_DIGITS = 100
 
 _BLANK = " \t\n\r"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _INTEGER = re.compile(r"-?[0-9]+\Z")
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"')
 _WORDS = {"true": True, "false": False, "null": None}
+# What Go's bytes.TrimSpace takes for blank.
+_GO_SPACE = (
+    " \t\n\v\f\r\x85\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
+# Settings that are structures for dockerd at any depth; everything else below a key is a map of whole values.
+_STRUCTURES = frozenset(("builder",))
 # The byte order marks dockerd knows, and what follows them.
 _ENCODINGS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 
@@ -66,15 +81,21 @@ class _Member:
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, decodes: bool = True) -> None:
         self.text = text
         self.at = 0
+        self.decodes = decodes
 
     def document(self) -> _Node:
+        if self.decodes:
+            self.at = len(self.text) - len(self.text.lstrip(_GO_SPACE))
         self._blanks()
         node = self._value(0)
+        if not self.decodes:
+            # Before release 23, dockerd stops reading here.
+            return node
         self._blanks()
-        if self.at < len(self.text):
+        if self.text[self.at :].strip(_GO_SPACE):
             raise self._error(
                 f"there is more after the end of the configuration ({self._here()}); dockerd refuses such a file"
             )
@@ -110,6 +131,10 @@ class _Parser:
                     raise self._error('a comma before "}"; remove the comma')
                 raise self._error(f"expected a key in double quotes, found {self._here()}")
             key = self._string()
+            unseen = next((char for char in key if _is_invisible(char)), None)
+            if unseen is not None and depth == 0:
+                self.at = start
+                raise self._error(f"the key {json.dumps(key)} has {name_char(unseen)} in it; dockerd knows no such key")
             self._blanks()
             if not self._take(":"):
                 raise self._error(
@@ -162,6 +187,8 @@ class _Parser:
         if not match:
             raise self._error(f"expected a value, found {self._here()}")
         number = match.group()
+        if len(number) > MAX_DIGITS:
+            raise self._error(f"a number of {len(number)} characters; dockerd takes none so long")
         node.value = int(number) if _INTEGER.match(number) else float(number)
         self.at = match.end()
 
@@ -180,10 +207,24 @@ class _Parser:
     def _here(self) -> str:
         if self.at >= len(self.text):
             return "the end of the file"
-        return json.dumps(self.text[self.at], ensure_ascii=False) if self.text[self.at] != '"' else "a quoted text"
+        return name_char(self.text[self.at]) if self.text[self.at] != '"' else "a quoted text"
 
     def _error(self, problem: str) -> DaemonJsonSyntaxError:
         return DaemonJsonSyntaxError(self.text, self.at, problem)
+
+
+def name_char(char: str) -> str:
+    """Return how to name a character in a message: as it is, or by its number and name where it cannot be seen."""
+    if not _is_invisible(char):
+        return json.dumps(char, ensure_ascii=False)
+    if "\udc80" <= char <= "\udcff":
+        return f"a byte that is not UTF-8 (0x{ord(char) - 0xDC00:02X})"
+    name = unicodedata.name(char, "a control character")
+    return f"an invisible character (U+{ord(char):04X}, {name}), as copied from a page or a chat; type it anew"
+
+
+def _is_invisible(char: str) -> bool:
+    return char not in _BLANK and (unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zs", "Zl", "Zp"))
 
 
 def same(left: t.Any, right: t.Any) -> bool:
@@ -200,14 +241,15 @@ def same(left: t.Any, right: t.Any) -> bool:
 class DaemonJson:
     """One state of the file. Edits return a new state; ``to_bytes`` of an unedited one gives back what was read."""
 
-    def __init__(self, text: str, encoding: str = "utf-8", mark: bytes = b"") -> None:
+    def __init__(self, text: str, encoding: str = "utf-8", mark: bytes = b"", release: int | None = None) -> None:
         self._text = text
         self._encoding = encoding
         self._mark = mark
+        self._release = release
         self._root: _Node | None = None
-        # dockerd trims before it looks, and takes a blank file and a bare null for no settings at all.
-        if text.strip():
-            root = _Parser(text).document()
+        # A blank file and a bare null are no settings at all; see `problem` for releases that do not start with one.
+        if text.strip(_GO_SPACE):
+            root = _Parser(text, self._decodes).document()
             if root.members is None and root.value is not None:
                 raise DaemonJsonSyntaxError(
                     text, root.start, f"the configuration must be an object in braces, not {kind_of(root.value)}"
@@ -215,19 +257,40 @@ class DaemonJson:
             self._root = root if root.members is not None else None
 
     @classmethod
-    def from_bytes(cls, content: bytes | None) -> DaemonJson:
-        """Read a file's bytes; None is a file that does not exist."""
+    def from_bytes(cls, content: bytes | None, release: int | None = None) -> DaemonJson:
+        """Read a file's bytes as that major release of dockerd does; None is a file that does not exist.
+
+        A release that is not known counts as a new one.
+        """
         content = content or b""
+        decodes = _decodes(release)
         for mark, encoding in _ENCODINGS:
             if content.startswith(mark):
-                try:
-                    return cls(content[len(mark) :].decode(encoding, _errors(encoding)), encoding, mark)
-                except UnicodeDecodeError as error:
-                    raise DaemonJsonError(f"the file begins like {encoding.upper()} and is not: {error}") from error
-        return cls(content.decode("utf-8", _errors("utf-8")))
+                if not decodes:
+                    raise DaemonJsonError(
+                        f"the file begins with a byte order mark, and dockerd {release} does not start with one; "
+                        "save it as UTF-8 without BOM"
+                    )
+                return cls(_decoded(content, mark, encoding), encoding, mark, release)
+        if decodes:
+            return cls(_decoded(content, b"", "utf-8"), release=release)
+        return cls(content.decode("utf-8", "surrogateescape"), release=release)
 
     def to_bytes(self) -> bytes:
-        return self._mark + self._text.encode(self._encoding, _errors(self._encoding))
+        return self._mark + self._text.encode(self._encoding, "strict" if self._decodes else "surrogateescape")
+
+    @property
+    def _decodes(self) -> bool:
+        return _decodes(self._release)
+
+    def problem(self) -> str | None:
+        """Return why a file in this state would keep dockerd from starting although it can be read; None if nothing."""
+        if not self._decodes and not self._text.strip(_GO_SPACE):
+            return (
+                f"the file is empty, and dockerd {self._release} does not start with an empty one; "
+                "remove it, or write {} into it"
+            )
+        return None
 
     @property
     def text(self) -> str:
@@ -236,18 +299,15 @@ class DaemonJson:
 
     @property
     def data(self) -> dict[str, t.Any]:
-        if self._root is None:
-            return {}
-        value: dict[str, t.Any] = self._root.value
+        value: dict[str, t.Any] = self._value_of(self._live([]), []) if self._root is not None else {}
         return value
 
     def get(self, path: Path) -> t.Any:
-        """The value at a path of keys; None where there is none."""
-        node = self._find(path)
-        return None if node is None else node.value
+        """The value at a path of keys, as dockerd reads it; None where there is none."""
+        return self._value_of(self._live(path), path)
 
     def has(self, path: Path) -> bool:
-        return self._find(path) is not None
+        return bool(self._live(path))
 
     def where(self, path: Path) -> str:
         """``line 3`` of the member at the path, for errors."""
@@ -271,11 +331,21 @@ class DaemonJson:
         """Set one value; objects on the way are made where they are missing or null."""
         if not path:
             raise DaemonJsonError("a change needs a key")
-        node = self._find(path)
-        if node is not None and same(node.value, value):
+        if self.has(path) and same(self.get(path), value):
             return self
+        _check_value(path, value)
+        state = self
+        if isinstance(value, dict) or len(self._live(path)) > 1:
+            # A value that dockerd would merge with one before it is written in one place.
+            while len(state._members(path)) > 1:
+                state = state._without(path, state._members(path)[0])
+        for depth in range(1, len(path)):
+            # An object that takes the place of a null must not be merged with one before the null.
+            prefix = path[:depth]
+            while state.get(prefix) is None and len(state._members(prefix)) > 1:
+                state = state._without(prefix, state._members(prefix)[0])
         expected = _with(self.data, path, value)
-        edited = self._set_text(list(path), value)
+        edited = state._set_text(list(path), value)
         return self._checked(edited, expected)
 
     def delete(self, path: Path) -> DaemonJson:
@@ -286,11 +356,15 @@ class DaemonJson:
         return state
 
     def _delete_last(self, path: Path) -> DaemonJson:
-        parent = self._find(path[:-1])
-        if parent is None or parent.members is None:
+        found = self._members(path)
+        if not found:
             raise DaemonJsonError("{} is not in an object".format(".".join(path)))
-        members = parent.members
-        index = max(number for number, member in enumerate(members) if member.key == path[-1])
+        return self._without(path, found[-1])
+
+    def _without(self, path: Path, gone: _Member) -> DaemonJson:
+        parent = next(node for node in self._live(path[:-1]) if gone in (node.members or []))
+        members = parent.members or []
+        index = members.index(gone)
         if len(members) == 1:
             start, end = parent.start + 1, parent.end - 1
         elif index + 1 < len(members):
@@ -309,10 +383,12 @@ class DaemonJson:
         depth = 0
         holder = self._root
         while depth < len(path) - 1:
-            member = _last(holder, path[depth])
-            if member is None or member.node.members is None:
+            holders = self._live(path[: depth + 1])
+            if not holders or holders[-1].members is None:
                 break
-            holder = member.node
+            # Of several objects under one key, the one that has what is wanted.
+            wanted = path[depth + 1]
+            holder = next((node for node in reversed(holders) if _last(node, wanted) is not None), holders[-1])
             depth += 1
         for key in reversed(path[depth + 1 :]):
             value = {key: value}
@@ -399,24 +475,40 @@ class DaemonJson:
                 comma = ", " if self._text[members[1].start - 1] in _BLANK else ","
         return comma, colon
 
-    def _find(self, path: Path) -> _Node | None:
-        if not path:
-            return self._root
-        member = self._member(path)
-        return member.node if member else None
+    def _live(self, path: Path) -> list[_Node]:
+        """Return the values that count at a path, in the file's order: several are objects that dockerd merges."""
+        nodes = [self._root] if self._root is not None else []
+        for depth, key in enumerate(path):
+            nodes = self._children(nodes, path[: depth + 1], key)
+        return nodes
+
+    @staticmethod
+    def _children(holders: t.Sequence[_Node], path: Path, key: str) -> list[_Node]:
+        found = [member.node for node in holders for member in node.members or [] if member.key == key]
+        if not found or found[-1].members is None or not (len(path) == 1 or path[0] in _STRUCTURES):
+            return found[-1:]
+        # Everything but an object, null too, starts anew.
+        first = max((at + 1 for at, node in enumerate(found) if node.members is None), default=0)
+        return found[first:]
+
+    def _value_of(self, nodes: t.Sequence[_Node], path: Path) -> t.Any:
+        if not nodes or nodes[-1].members is None:
+            return nodes[-1].value if nodes else None
+        keys = {member.key: None for node in nodes for member in node.members or []}
+        return {key: self._value_of(self._children(nodes, [*path, key], key), [*path, key]) for key in keys}
+
+    def _members(self, path: Path) -> list[_Member]:
+        """Return all members of that key in the objects that count, in the file's order."""
+        return [
+            member for node in self._live(path[:-1]) for member in node.members or [] if path and member.key == path[-1]
+        ]
 
     def _member(self, path: Path) -> _Member | None:
-        node = self._root
-        member: _Member | None = None
-        for key in path:
-            member = _last(node, key)
-            if member is None:
-                return None
-            node = member.node
-        return member
+        found = self._members(path)
+        return found[-1] if found else None
 
     def _with_text(self, text: str) -> DaemonJson:
-        return DaemonJson(text, self._encoding, self._mark)
+        return DaemonJson(text, self._encoding, self._mark, self._release)
 
     def _checked(self, text: str, expected: dict[str, t.Any]) -> DaemonJson:
         """The edited text must mean exactly the old data with the one change, or it is not given out."""
@@ -426,13 +518,42 @@ class DaemonJson:
         return edited
 
 
-def _errors(encoding: str) -> str:
-    """Like dockerd, take bytes that are not UTF-8, and give them back as they were; UTF-16 has no way to."""
-    return "surrogateescape" if encoding == "utf-8" else "strict"
+def _decodes(release: int | None) -> bool:
+    return release is None or release >= DECODES_SINCE
+
+
+def _decoded(content: bytes, mark: bytes, encoding: str) -> str:
+    """Return the text of a file, or say like dockerd that it is none."""
+    try:
+        return content[len(mark) :].decode(encoding)
+    except UnicodeDecodeError as error:
+        if encoding != "utf-8":
+            raise DaemonJsonError(f"the file begins like {encoding.upper()} and is not: {error}") from error
+        line = content.count(b"\n", 0, len(mark) + error.start) + 1
+        byte = content[len(mark) + error.start]
+        raise DaemonJsonError(
+            f"line {line}: a byte that is not UTF-8 (0x{byte:02X}), and dockerd {DECODES_SINCE} and newer does not "
+            "start with one; save the file as UTF-8"
+        ) from error
+
+
+def _check_value(path: Path, value: t.Any) -> None:
+    """A value must be one that JSON can hold, at a depth that can be read again."""
+    where = ".".join(path)
+    try:
+        "".join([*path, json.dumps(value, ensure_ascii=False, allow_nan=False)]).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DaemonJsonError(f"{where[:100]!a} holds half a character, which no file can hold; correct it") from error
+    except RecursionError as error:
+        raise DaemonJsonError(
+            f"{where} is nested deeper than {MAX_DEPTH} levels; dockerd has no such setting"
+        ) from error
+    except (TypeError, ValueError) as error:
+        raise DaemonJsonError(f"{where} holds a value that JSON does not have ({error}); correct it") from error
 
 
 def _last(node: _Node | None, key: str) -> _Member | None:
-    """A key that is there twice counts as the last, as for dockerd."""
+    """Return the last member of that key in one object."""
     if node is None or node.members is None:
         return None
     found = [member for member in node.members if member.key == key]

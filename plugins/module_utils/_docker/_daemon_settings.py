@@ -18,8 +18,16 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_
 STOCK_RUNTIME = "runc"
 
 
-def plan_settings(before: DaemonJson, settings: t.Mapping[str, t.Any], absent: t.Sequence[str] = ()) -> DaemonJson:
-    """The wanted state of the file: objects merged, everything else replaced, the keys in ``absent`` gone."""
+def plan_settings(
+    before: DaemonJson,
+    settings: t.Mapping[str, t.Any],
+    absent: t.Sequence[str] = (),
+    also_known: t.Collection[str] = (),
+) -> DaemonJson:
+    """The wanted state of the file: objects merged, everything else replaced, the keys in ``absent`` gone.
+
+    ``also_known`` are the runtimes that dockerd is given by its command line.
+    """
     after = before
     for key in absent:
         if not key:
@@ -30,11 +38,11 @@ def plan_settings(before: DaemonJson, settings: t.Mapping[str, t.Any], absent: t
             after = after.delete(path)
     for name, value in settings.items():
         after = _merge(after, [str(name)], value)
-    check_default_runtime(after)
+    check_default_runtime(after, also_known)
     return after
 
 
-def check_default_runtime(after: DaemonJson) -> None:
+def check_default_runtime(after: DaemonJson, also_known: t.Collection[str] = ()) -> None:
     """dockerd does not start with a default runtime that it does not know, and its own validation does not notice."""
     default = after.get(["default-runtime"])
     if default is None or default == "":
@@ -44,7 +52,7 @@ def check_default_runtime(after: DaemonJson) -> None:
         raise DaemonJsonError(
             f'{where}: "default-runtime" must be a name, not {kind_of(default)}; dockerd would not start'
         )
-    known = after.object_at(["runtimes"])
+    known = set(after.object_at(["runtimes"])).union(also_known)
     if default in known or default == STOCK_RUNTIME or ("." in default and "/" not in default):
         return
     raise DaemonJsonError(

@@ -11,16 +11,52 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import NONE, RELOAD, RESTART, strongest
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import added_runtimes
+from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import RELOAD, RESTART
 
 Info = t.Mapping[str, t.Any]
 
-_USER_INFO = re.compile(r"://[^/@\s\"]+@")
+# The user and password of an address, up to its last "@", for a password may hold anything. Dockerd takes addresses
+# without a scheme, too.
+_USER_INFO = re.compile(
+    r"://(?:[^\s\"]*:[^\s\"]*|[^/\s\"@]+)@|(?<![^\s\"=,])[^\s\"/:@=,]+:(?!//)[^\s\"@]+@(?=[^\s\"@]*[:.\"])"
+)
+MASKED = "********"
 
 
 def mask(text: str) -> str:
     """Users and passwords in addresses, such as those of proxies, are nobody's business."""
-    return _USER_INFO.sub("://********@", text)
+    return _USER_INFO.sub(lambda match: ("://" if match.group().startswith("://") else "") + f"{MASKED}@", text)
+
+
+def holds_secret(text: str) -> bool:
+    """Return whether a text holds an address with a user and password."""
+    return bool(_USER_INFO.search(text))
+
+
+def secrets_in(value: t.Any) -> set[str]:
+    """Return what must not be shown of a setting: in each address, all that stands before its last "@"."""
+    if isinstance(value, dict):
+        return {found for one in value.values() for found in secrets_in(one)}
+    if isinstance(value, (list, tuple)):
+        return {found for one in value for found in secrets_in(one)}
+    if not isinstance(value, str) or not holds_secret(value):
+        return set()
+    user = value.rpartition("@")[0].rpartition("://")[2]
+    # A short part would be found, and blotted out, in words that are no secret.
+    return {part for part in (user, user.partition(":")[2]) if len(part) > 3}
+
+
+def _list(value: t.Any) -> list[t.Any]:
+    return value if isinstance(value, list) else []
+
+
+def _dict(value: t.Any) -> dict[str, t.Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _whole(value: t.Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) else 0
 
 
 def describe_engine(
@@ -28,63 +64,87 @@ def describe_engine(
     gpu_containers: t.Sequence[str] = (),
     command_line: t.Sequence[str] = (),
     held_ports: t.Sequence[str] = (),
+    network_problem: str | None = None,
 ) -> dict[str, t.Any]:
     """The engine as the modules return it; every key is there for an engine that does not run, too."""
     data: Info = info or {}
-    security = [str(option) for option in data.get("SecurityOptions") or []]
+    security = [str(option) for option in _list(data.get("SecurityOptions"))]
     return {
         "running": info is not None,
         "version": data.get("ServerVersion"),
-        "runtimes": sorted(data.get("Runtimes") or {}),
+        "runtimes": sorted(map(str, _dict(data.get("Runtimes")))),
         "default_runtime": data.get("DefaultRuntime"),
         "live_restore": bool(data.get("LiveRestoreEnabled")),
         "cgroup_driver": data.get("CgroupDriver"),
         "cgroup_version": data.get("CgroupVersion"),
         "data_root": data.get("DockerRootDir"),
-        "cdi_spec_dirs": list(data.get("CDISpecDirs") or []),
-        "containers_running": int(data.get("ContainersRunning") or 0),
+        "cdi_spec_dirs": [str(folder) for folder in _list(data.get("CDISpecDirs"))],
+        "containers_running": _whole(data.get("ContainersRunning")),
         "gpu_containers": sorted(gpu_containers),
         "command_line": [mask(argument) for argument in command_line],
         "stale_ports": list(held_ports),
+        "network_problem": network_problem,
         "rootless": any("name=rootless" in option for option in security),
-        "swarm": (data.get("Swarm") or {}).get("LocalNodeState") == "active",
+        "swarm": _dict(data.get("Swarm")).get("LocalNodeState") == "active",
     }
 
 
 def uses_gpu(container: t.Mapping[str, t.Any]) -> bool:
     """Whether a container, as the engine describes it, was given NVIDIA GPUs, in any of the ways there are."""
-    host = container.get("HostConfig") or {}
-    if str(host.get("Runtime") or "").startswith("nvidia"):
+    host = _dict(container.get("HostConfig"))
+    runtime = host.get("Runtime")
+    if isinstance(runtime, str) and runtime.startswith("nvidia"):
         return True
-    for request in host.get("DeviceRequests") or []:
-        driver = request.get("Driver") or ""
-        wanted = [capability for group in request.get("Capabilities") or [] for capability in group]
+    for request in map(_dict, _list(host.get("DeviceRequests"))):
+        driver = str(request.get("Driver") or "")
+        wanted = [capability for group in _list(request.get("Capabilities")) for capability in _list(group)]
         if driver.startswith("nvidia") or "gpu" in wanted:
             return True
-        if any(str(device).startswith("nvidia.com/gpu") for device in request.get("DeviceIDs") or []):
+        if any(str(device).startswith("nvidia.com/gpu") for device in _list(request.get("DeviceIDs"))):
             return True
-    return any(str(device.get("PathOnHost", "")).startswith("/dev/nvidia") for device in host.get("Devices") or [])
+    devices = map(_dict, _list(host.get("Devices")))
+    return any(str(device.get("PathOnHost", "")).startswith("/dev/nvidia") for device in devices)
 
 
 def pending(
-    configuration: t.Mapping[str, t.Any], info: Info, realpath: t.Callable[[str], str] = posixpath.normpath
+    configuration: t.Mapping[str, t.Any],
+    info: Info,
+    realpath: t.Callable[[str], str] = posixpath.normpath,
+    command_line: t.Sequence[str] | None = None,
+    taken_out: t.Collection[str] = (),
 ) -> dict[str, str]:
     """Keys of the file that the engine has not taken up, with what it needs for that, as far as its /info tells.
 
     This finds out a run that stopped between writing the file and restarting the engine, and a change made by hand.
+    ``command_line`` is that of the engine, None where it is not known: runtimes that it adds are no news. ``taken_out``
+    are runtimes that must be gone.
     """
     found = {}
     for key, (need, holds) in _CHECKS.items():
         value = configuration.get(key)
         if value is not None and not holds(value, info, realpath):
             found[key] = need
+    if _left_runtimes(configuration.get("runtimes"), info, command_line, taken_out):
+        found["runtimes"] = RELOAD
     return found
 
 
-def pending_need(
-    configuration: t.Mapping[str, t.Any], info: Info, realpath: t.Callable[[str], str] = posixpath.normpath
-) -> str:
-    return strongest(*pending(configuration, info, realpath).values()) if configuration else NONE
+def _left_runtimes(
+    value: t.Any, info: Info, command_line: t.Sequence[str] | None, taken_out: t.Collection[str]
+) -> set[str]:
+    """Return the runtimes that the engine has and the file no longer has.
+
+    Others may give it runtimes, too: only where its command line is known can one tell theirs from those of the file.
+    """
+    has = info.get("Runtimes")
+    if not isinstance(has, dict) or not (value is None or isinstance(value, dict)):
+        return set()
+    added = added_runtimes(command_line or ())
+    # Names with dots are the engine's own.
+    foreign = {
+        str(name) for name in has if name not in (value or {}) and name != "runc" and "." not in str(name)
+    } - added
+    return foreign if command_line and isinstance(value, dict) else foreign.intersection(taken_out)
 
 
 _Holds = t.Callable[[t.Any, Info, t.Callable[[str], str]], bool]
@@ -98,10 +158,10 @@ def _runtimes(value: t.Any, info: Info, realpath: t.Callable[[str], str]) -> boo
         if name not in has:
             return False
         path = entry.get("path") if isinstance(entry, dict) else None
-        if path and (has[name] or {}).get("path", path) != path:
+        known = has[name] if isinstance(has[name], dict) else {}
+        if path and known.get("path", path) != path:
             return False
-    # A runtime that the file no longer has. Names with dots are the engine's own.
-    return not any(name not in value and name != "runc" and "." not in name for name in has)
+    return True
 
 
 def _default_runtime(value: t.Any, info: Info, realpath: t.Callable[[str], str]) -> bool:
@@ -113,22 +173,26 @@ def _live_restore(value: t.Any, info: Info, realpath: t.Callable[[str], str]) ->
 
 
 def _mirrors(value: t.Any, info: Info, realpath: t.Callable[[str], str]) -> bool:
-    has = (info.get("RegistryConfig") or {}).get("Mirrors")
-    if has is None and "RegistryConfig" not in info:
+    registries = info.get("RegistryConfig")
+    # dockerd does not start with anything but a list, so there is nothing to wait for.
+    if not isinstance(registries, dict) or not isinstance(value, list):
         return True
-    return {str(mirror).rstrip("/") for mirror in has or []} == {str(mirror).rstrip("/") for mirror in value}
+    return {str(mirror).rstrip("/") for mirror in _list(registries.get("Mirrors"))} == {
+        str(mirror).rstrip("/") for mirror in value
+    }
 
 
 def _insecure(value: t.Any, info: Info, realpath: t.Callable[[str], str]) -> bool:
     registries = info.get("RegistryConfig")
-    if not isinstance(registries, dict):
+    if not isinstance(registries, dict) or not isinstance(value, list):
         return True
+    indexes = registries.get("IndexConfigs")
     has = {
         _registry(name)
-        for name, index in (registries.get("IndexConfigs") or {}).items()
-        if not (index or {}).get("Secure", True)
+        for name, index in (indexes if isinstance(indexes, dict) else {}).items()
+        if isinstance(index, dict) and not index.get("Secure", True)
     }
-    has.update(_registry(network) for network in registries.get("InsecureRegistryCIDRs") or [])
+    has.update(_registry(network) for network in _list(registries.get("InsecureRegistryCIDRs")))
     return all(_registry(registry) in has for registry in value)
 
 
@@ -144,7 +208,12 @@ def _registry(written: t.Any) -> str:
 def _data_root(value: t.Any, info: Info, realpath: t.Callable[[str], str]) -> bool:
     has = info.get("DockerRootDir")
     # With user namespaces, the engine's root is a folder in it.
-    return has is None or not isinstance(value, str) or (has + "/").startswith(realpath(value).rstrip("/") + "/")
+    return (
+        not isinstance(has, str)
+        or not isinstance(value, str)
+        or "\0" in value
+        or (has + "/").startswith(realpath(value).rstrip("/") + "/")
+    )
 
 
 def _log_driver(value: t.Any, info: Info, realpath: t.Callable[[str], str]) -> bool:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import typing as t
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_json import (
@@ -21,6 +22,9 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_
 # Where the packages put the runtime: what its bare name will mean once they are installed.
 PACKAGED_FOLDER = "/usr/bin"
 
+# What dockerd was seen to take, and what can be written on a command line without quotes.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
 Resolve = t.Callable[[str], t.Optional[str]]
 
 
@@ -32,10 +36,22 @@ def plan_runtime(
     cdi: bool | None = None,
     present: bool = True,
     resolve: Resolve = lambda command: None,
+    also_known: t.Collection[str] = (),
 ) -> DaemonJson:
-    """The wanted state of the file. ``resolve`` finds a command as dockerd will, or returns None."""
-    if not name or name == STOCK_RUNTIME:
+    """The wanted state of the file. ``resolve`` finds a command as dockerd will, or returns None.
+
+    ``also_known`` are the runtimes that dockerd is given by its command line.
+    """
+    if name == STOCK_RUNTIME:
         raise DaemonJsonError(f"{name!r} is dockerd's own runtime; give the NVIDIA runtime another name")
+    if not _NAME.fullmatch(name):
+        raise DaemonJsonError(
+            f"name {name[:100]!a} cannot be that of a runtime; take letters, digits, dots, dashes and underscores"
+        )
+    if not runtime_path.strip() or runtime_path != runtime_path.strip() or not runtime_path.isprintable():
+        raise DaemonJsonError(
+            f"runtime_path {runtime_path[:200]!a} is not a command; give its name or its absolute path"
+        )
     runtimes = before.object_at(["runtimes"])
     before.object_at(["features"])
 
@@ -51,7 +67,7 @@ def plan_runtime(
         after = after.set(["default-runtime"], STOCK_RUNTIME)
     if cdi is not None:
         after = after.set(["features", "cdi"], cdi)
-    check_default_runtime(after)
+    check_default_runtime(after, also_known)
     return after
 
 

@@ -157,7 +157,7 @@ class Api:
             return None
         try:
             return json.loads(answer.decode("utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise EngineError(
                 f"the engine at {self.address} answers {path} with something that is not JSON: {error}"
             ) from error

@@ -43,6 +43,16 @@ class Answer(t.NamedTuple):
 
 
 Ask = t.Callable[[t.Sequence[str]], Answer]
+LONGEST = 3600.0  # seconds that anybody waits for one answer
+
+
+def can_wait(timeout: float) -> bool:
+    """Return whether a number of seconds can be waited for; no comparison holds for what is not a number."""
+    return 0 < timeout <= LONGEST
+
+
+def cannot_wait(timeout: float) -> str:
+    return f"timeout must be more than 0 and at most {LONGEST:g} seconds, not {timeout:g}"
 
 
 def asker(program: str, timeout: float) -> Ask:

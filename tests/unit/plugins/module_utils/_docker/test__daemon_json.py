@@ -41,7 +41,7 @@ def read(text: str) -> DaemonJson:
         pytest.param(b'{"a": 9007199254740993}', {"a": 9007199254740993}, id="integer-beyond-float"),
         pytest.param(b'{"a": "\\u4e2d\\ud83d\\ude80\\n\\/"}', {"a": "中🚀\n/"}, id="escapes"),
         pytest.param(b'{"a": 1, "a": 2}', {"a": 2}, id="last-of-two-keys-counts"),
-        pytest.param(b'{"a": {"b": 1}, "a": {"c": 2}}', {"a": {"c": 2}}, id="last-of-two-objects-counts"),
+        pytest.param(b'{"a": {"b": 1}, "a": {"c": 2}}', {"a": {"b": 1, "c": 2}}, id="two-objects-are-merged"),
     ],
 )
 def test_read(content: bytes | None, data: dict[str, t.Any]) -> None:
@@ -203,8 +203,10 @@ def test_set_of_the_same_meaning_touches_nothing(before: str, path: list[str], v
 
 
 def test_set_keeps_the_mark_and_bytes_that_are_not_utf_8() -> None:
-    document = DaemonJson.from_bytes(b'\xef\xbb\xbf{"a": "\xff"}')
-    assert document.set(["b"], 1).to_bytes() == b'\xef\xbb\xbf{"a": "\xff", "b": 1}'
+    marked = DaemonJson.from_bytes(b'\xef\xbb\xbf{"a": "x"}')
+    assert marked.set(["b"], 1).to_bytes() == b'\xef\xbb\xbf{"a": "x", "b": 1}'
+    document = DaemonJson.from_bytes(b'{"a": "\xff"}', release=20)
+    assert document.set(["b"], 1).to_bytes() == b'{"a": "\xff", "b": 1}'
     assert document.text == '{"a": "\N{REPLACEMENT CHARACTER}"}'
 
 

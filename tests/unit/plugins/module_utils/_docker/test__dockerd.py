@@ -30,7 +30,7 @@ DEBIAN = ["/usr/sbin/dockerd", "-H", "fd://", "--containerd=/run/containerd/cont
     [
         (DEBIAN, ["runtimes", "live-restore"], []),
         (DEBIAN, ["hosts"], [("hosts", "-H")]),
-        (["dockerd", "--add-runtime", "x=/x"], ["runtimes"], [("runtimes", "--add-runtime")]),
+        (["dockerd", "--add-runtime", "x=/x"], ["runtimes"], []),
         (["dockerd", "--default-runtime=x"], ["default-runtime"], [("default-runtime", "--default-runtime=x")]),
         (["dockerd", "-Hunix:///x"], ["hosts"], [("hosts", "-Hunix:///x")]),
         (
@@ -41,7 +41,7 @@ DEBIAN = ["/usr/sbin/dockerd", "-H", "fd://", "--containerd=/run/containerd/cont
         (["dockerd", "--log-opt", "a=b", "--label", "x"], ["log-opts"], [("log-opts", "--log-opt")]),
         (["dockerd", "--live-restore"], ["live-restore"], [("live-restore", "--live-restore")]),
         (["dockerd", "-D"], ["debug"], [("debug", "-D")]),
-        (["dockerd", "--https-proxy=x"], ["proxies"], [("proxies", "--https-proxy=x")]),
+        (["dockerd", "--https-proxy=x"], ["https-proxy"], [("https-proxy", "--https-proxy=x")]),
         ([], ["debug"], []),
     ],
 )
