@@ -238,7 +238,8 @@ def main() -> None:
             with Draft(dest, wanted, 0o644) as draft:
                 draft.publish()
         except ReplaceError as error:
-            module.fail_json(msg=str(error), **dict(result, changed=False))
+            result["changed"] = False
+            module.fail_json(msg=str(error), **result)
     module.exit_json(**result)
 
 

@@ -105,7 +105,7 @@ def _entry(name: str, about: t.Mapping[str, t.Any]) -> Entry:
     """Read what a manifest says about a member; ValueError or TypeError for anything that no backup says."""
     entry = Entry(**about)
     numbers = (entry.mode, entry.uid, entry.gid, entry.mtime, entry.size)
-    if any(type(number) is not int for number in numbers) or entry.kind not in _KINDS:
+    if any(not isinstance(number, int) or isinstance(number, bool) for number in numbers) or entry.kind not in _KINDS:
         raise TypeError(f"{name!r} is described by something else than kinds and numbers")
     if not 0 <= entry.mode <= 0o7777 or not 0 <= entry.size <= _LARGEST or abs(entry.mtime) > _LARGEST:
         raise ValueError(f"{name!r} has a mode, a size or a time that nothing has")

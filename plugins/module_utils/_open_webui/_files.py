@@ -67,7 +67,7 @@ class Files:
         kept = self.kept(name)
         if given:
             return given, kept != given.strip()
-        return (kept, False) if kept else ("".join(secrets.choice(_LETTERS) for _ in range(length)), True)
+        return (kept, False) if kept else ("".join(secrets.choice(_LETTERS) for _letter in range(length)), True)
 
     # --- what is to be written ---
 

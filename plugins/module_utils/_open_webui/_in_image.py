@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> None:
         return
     found = importlib.util.find_spec("open_webui")
     places = list(found.submodule_search_locations or []) if found else []
-    print("\n".join(revisions(pathlib.Path(places[0])) if places else []))
+    sys.stdout.write("\n".join(revisions(pathlib.Path(places[0])) if places else []) + "\n")
 
 
 if __name__ == "__main__":

@@ -149,24 +149,25 @@ class Restore:
             self.database.revision()
 
     def _stage(self, unpacked: str, manifest: _archive.Manifest) -> None:
-        with self._data.opened() as (_root, work), _tree.opened_folder(work, "unpacked") as whole:
-            _tree.make_private(whole, _archive.DATA)
-            os.rename(_archive.DATA, "new", src_dir_fd=whole, dst_dir_fd=work)
-            # The secrets may be on another file system.
-            with self._config.opened() as (_secrets, beside):
-                _tree.make_private(beside, "new")
-                if _tree.look(whole, _archive.CONFIG) is not None:
-                    with _tree.opened_folder(whole, _archive.CONFIG) as found, _tree.opened_folder(
-                        beside, "new"
-                    ) as new:
-                        for name in _tree.names(found):
-                            _tree.copy(found, name, new, name)
-            if self.database:
-                os.rename(_archive.DUMP, _archive.DUMP, src_dir_fd=whole, dst_dir_fd=work)
-            _tree.remove(work, "unpacked")
+        with self._data.opened() as (_root, work):
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-            with os.fdopen(os.open(_archive.MANIFEST, flags, 0o600, dir_fd=work), "wb") as handle:
-                handle.write(manifest.serialize())
+            with _tree.opened_folder(work, "unpacked") as whole:
+                _tree.make_private(whole, _archive.DATA)
+                os.rename(_archive.DATA, "new", src_dir_fd=whole, dst_dir_fd=work)
+                # The secrets may be on another file system.
+                with self._config.opened() as (_secrets, beside):
+                    _tree.make_private(beside, "new")
+                    if _tree.look(whole, _archive.CONFIG) is not None:
+                        with _tree.opened_folder(whole, _archive.CONFIG) as found, _tree.opened_folder(
+                            beside, "new"
+                        ) as new:
+                            for name in _tree.names(found):
+                                _tree.copy(found, name, new, name)
+                if self.database:
+                    os.rename(_archive.DUMP, _archive.DUMP, src_dir_fd=whole, dst_dir_fd=work)
+                _tree.remove(work, "unpacked")
+                with os.fdopen(os.open(_archive.MANIFEST, flags, 0o600, dir_fd=work), "wb") as handle:
+                    handle.write(manifest.serialize())
 
     def apply(self) -> bool:
         """Put what is prepared in place; the server must not run."""

@@ -15,7 +15,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_
     same_namespace,
 )
 
-BRIDGE = {"Driver": "bridge", "Options": {"com.docker.network.bridge.name": "docker0"}}
+BRIDGE: t.Mapping[str, t.Any] = {"Driver": "bridge", "Options": {"com.docker.network.bridge.name": "docker0"}}
 RULES = "-P PREROUTING ACCEPT\n-N DOCKER\n-A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE\n"
 FLUSHED = "-P PREROUTING ACCEPT\n-P POSTROUTING ACCEPT\n"
 
@@ -23,13 +23,18 @@ FLUSHED = "-P PREROUTING ACCEPT\n-P POSTROUTING ACCEPT\n"
 def problem(
     folder: pathlib.Path,
     rules: t.Mapping[str, str | None],
-    bridge: t.Any = BRIDGE,
+    bridge: t.Any = ...,
     info: t.Mapping[str, t.Any] | None = None,
     configuration: t.Mapping[str, t.Any] | None = None,
     command_line: t.Sequence[str] = ("dockerd",),
 ) -> str | None:
     return network_problem(
-        bridge, info or {}, configuration or {}, command_line, lambda argv: rules.get(argv[0]), str(folder)
+        BRIDGE if bridge is ... else bridge,
+        info or {},
+        configuration or {},
+        command_line,
+        lambda argv: rules.get(argv[0]),
+        str(folder),
     )
 
 

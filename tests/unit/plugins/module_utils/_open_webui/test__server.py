@@ -129,7 +129,7 @@ class World:
 
     def params(self, **changes: t.Any) -> dict[str, t.Any]:
         given = {name: option.get("default") for name, option in _server.ARGUMENTS.items()}
-        folders = {name: str(self.root / name.split("_")[0]) for name in ("data_dir", "config_dir", "backup_dir")}
+        folders = {f"{part}_dir": str(self.root / part) for part in ("data", "config", "backup")}
         return {**given, **folders, "image": NEW, "timeout": 0, "called": "web", **changes}
 
     def run(self, kill_at: int = -1, check: bool = False, archive: str = "", **changes: t.Any) -> dict[str, t.Any]:
