@@ -35,7 +35,7 @@ from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, 
 CACHE = ROOT / ".cache" / "versions"
 # Two runs at a time may want one environment: the first makes it, and the other one waits.
 MAKING = threading.Lock()
-LIMIT_SECONDS = 600.0
+LIMIT_SECONDS = 1200.0
 
 # Releases of ansible-core, and the Pythons that a controller of each runs on (its "support matrix").
 CORES: dict[str, tuple[str, ...]] = {

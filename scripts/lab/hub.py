@@ -69,7 +69,7 @@ class LabError(ValueError):
 
 def _git_hash(data: bytes) -> hashlib._Hash:
     """The hash that names things in git."""
-    return hashlib.sha1(data, usedforsecurity=False)
+    return hashlib.sha1(data)  # noqa: S324 - git names objects so; Python 3.8 knows no "usedforsecurity"
 
 
 @dataclasses.dataclass(frozen=True)
