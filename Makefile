@@ -11,9 +11,11 @@ STAMP = $(VENV)/.made-from-requirements-dev
 export MAKE
 export PYTHONUNBUFFERED = 1
 
-# One scenario of molecule/ (S=vllm_server), one target of tests/integration/targets/ (T=gpu_info); empty means all.
+# One scenario of molecule/ (S=vllm_server), one target of tests/integration/targets/ (T=gpu_info), one benchmark of benchmarks/ (B=site); empty means all.
 S ?=
 T ?=
+B ?=
+BENCHMARKS = second_run models plan servers site
 # A controller for `make versions` other than the newest that fits, such as CORE=2.20 CORE_PYTHON=3.12.
 CORE ?=
 CORE_PYTHON ?=
@@ -25,7 +27,7 @@ help:  ## say what there is to do
 	@awk 'BEGIN { FS = ":.*##" } \
 	  /^[a-z-]+:.*##/ { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
-	@echo "  S=NAME names one molecule scenario, T=NAME one integration target, for example: make molecule S=vllm_server"
+	@echo "  S=NAME names one molecule scenario, T=NAME one integration target, B=NAME one benchmark, for example: make molecule S=vllm_server"
 
 .PHONY: demo
 demo: tools  ## a private chat on this machine, no GPU needed: engine, model, vLLM, Open WebUI
@@ -103,12 +105,15 @@ molecule: images  ## every role, and the whole site, on hosts made for it; S=NAM
 	$(BIN)/python scripts/run_molecule.py $(S)
 
 .PHONY: bench
-bench: tools machine  ## measure what this collection does against what one does by hand
-	$(BIN)/python benchmarks/second_run.py
-	$(BIN)/python benchmarks/models.py
-	$(BIN)/python benchmarks/plan.py
+bench: $(addprefix bench-,$(or $(B),$(BENCHMARKS)))  ## measure what this collection does against what one does by hand; B=NAME for one
+
+bench-%: tools machine
+	$(BIN)/python benchmarks/$*.py
+
+bench-servers: bench-image
+.PHONY: bench-image
+bench-image: tools machine
 	$(BIN)/python scripts/lab/images.py --only vllm
-	$(BIN)/python benchmarks/servers.py
 
 .PHONY: tools
 tools: $(STAMP)  ## the tools, in .venv; made once, and again when requirements-dev.txt changes
