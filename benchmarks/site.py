@@ -51,8 +51,7 @@ def run(argv: list[str], *, stdin: str = "", env: dict[str, str] | None = None) 
         cwd=ROOT,
         env={**os.environ, **(env or {})},
         input=stdin,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
         timeout=LIMIT_SECONDS,
@@ -99,9 +98,7 @@ def inventory(machine: dict[str, Any], hosts: int) -> dict[str, Any]:
         "vllm_server_image": "vllm/vllm-openai-cpu:v0.32.0",
         "vllm_server_ready_timeout": 300,
         "vllm_server_engine": {"max_model_len": 1024, "enforce_eager": True, "kv_cache_memory_bytes": 2**26},
-        "vllm_server_instances": [
-            {"name": "alpha", "model": "private-llm-lab/tiny-alpha", "gpus": [1], "port": 18005}  #
-        ],
+        "vllm_server_instances": [{"name": "alpha", "model": "private-llm-lab/tiny-alpha", "gpus": [1], "port": 18005}],
         "open_webui_image": "ghcr.io/open-webui/open-webui:v0.12.4-slim",
         "open_webui_admin_email": "admin@example.com",
     }
@@ -167,7 +164,7 @@ def measure(hosts: list[int], runs: int, work: Path) -> dict[str, Any]:
     for number in hosts:
         if number not in cpu:
             fleet = Fleet(work, machine, number)
-            # What the others' connections are not there yet.
+            # The first of these runs declares the others' connections.
             fleet.play("playbooks/site.yml")
             cpu[number] = fleet.play("playbooks/site.yml")[1] / number
             print(f"{number} hosts: {cpu[number]:.2f} s for each", file=sys.stderr, flush=True)
