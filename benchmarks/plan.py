@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / ".collections"))
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import normal_instances
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import normal_instances
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import fleet_plan, host_plan
 
 MODEL = "Qwen/Qwen3-32B"

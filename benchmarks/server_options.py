@@ -39,7 +39,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / ".collections"))
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _log
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _spec
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis import _log
 
 HOST = "127.0.0.1"
 WAYS = {
@@ -112,8 +113,8 @@ def served(
 ) -> Iterator[tuple[int, float]]:
     """A server on a free port, and the seconds that it took to its first token; stopped when the block ends."""
     port = free_port()
-    env = dict(_container.BASE_ENV)
-    here = {key: value.replace(_container.CACHE_MOUNT, str(cache)) for key, value in env.items()}
+    env = dict(_spec.BASE_ENV)
+    here = {key: value.replace(_spec.CACHE_MOUNT, str(cache)) for key, value in env.items()}
     command = [*vllm, "serve", model, "--served-model-name", "m", "--host", HOST, "--port", str(port), *options]
     with log.open("wb") as stream:
         started = time.monotonic()

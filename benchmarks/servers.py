@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT / "scripts" / "lab"), str(ROOT / ".collections")]
 
 from images import RECIPES
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import epoch
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import epoch
 
 IMAGE = RECIPES["vllm"].reference
 NAME = "bench-vllm"

@@ -8,7 +8,8 @@
     docs.py check    fail, naming the document, when one is not
 
 A role's README gets its variables from `meta/argument_specs.yml`, the troubleshooting guide its table from the
-diagnoses of `plugins/module_utils/_vllm/_signatures.py`, and the README its list of modules from their documentation.
+diagnoses of `plugins/module_utils/_vllm/diagnosis/_signatures.py`, and the README its list of modules from their
+documentation.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from check_roles import COLLECTION, constants_of, load
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / ".collections"))
 
-DIAGNOSIS = "plugins/module_utils/_vllm/_signatures.py"
+DIAGNOSIS = "plugins/module_utils/_vllm/diagnosis/_signatures.py"
 END = "<!-- /generated -->"
 
 # Ansible's semantic markup, and how it reads in Markdown.
@@ -123,7 +124,7 @@ def sections_of(source: str) -> dict[str, str]:
 
 def diagnoses_of(root: Path) -> str:
     """Give the tables of the known failures, by section."""
-    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._signatures import (  # noqa: PLC0415
+    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._signatures import (  # noqa: PLC0415
         SIGNATURES,
     )
 

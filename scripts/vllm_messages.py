@@ -188,7 +188,7 @@ def log_of(message: Message) -> list[str]:
 
 def recognized(message: Message) -> str:
     """Return the signature by which a message is recognized; empty when there is none."""
-    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import diagnose  # noqa: PLC0415
+    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._diagnosis import diagnose  # noqa: PLC0415
 
     found = diagnose(log_of(message), 1).id
     return "" if found == "unknown" else found

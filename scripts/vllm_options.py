@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Keep the table of vLLM's options by release: scripts/data/vllm_options.csv, and the module made from it.
 
-    vllm_options.py write                 make plugins/module_utils/_vllm/_option_table.py from the data
+    vllm_options.py write                 make plugins/module_utils/_vllm/options/_option_table.py from the data
     vllm_options.py check                 fail when that file is not what the data say
     vllm_options.py releases MATRIX.csv   take first and last releases from a matrix: flag,first_seen,last_seen,…
     vllm_options.py kinds IMAGE           take the kinds of values from the parser of the vLLM in a local image
@@ -29,7 +29,7 @@ from vllm_sources import read_choices
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 DATA = ROOT / "scripts" / "data" / "vllm_options.csv"
 CHOICES = ROOT / "scripts" / "data" / "vllm_choices.csv"
-TABLE = ROOT / "plugins" / "module_utils" / "_vllm" / "_option_table.py"
+TABLE = ROOT / "plugins" / "module_utils" / "_vllm" / "options" / "_option_table.py"
 
 COLUMNS = ("option", "first", "last", "kind", "instead", "before")
 CHOICE_COLUMNS = ("option", "choice", "first", "last")

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._carrying import Carrying
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._progress import ProgressAction
+from ..module_utils._hub._files import HubError
+from ..plugin_utils._carrying import Carrying
+from ..plugin_utils._progress import ProgressAction
 
 
 class ActionModule(ProgressAction):

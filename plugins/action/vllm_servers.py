@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._progress import ProgressAction
+from ..plugin_utils._progress import ProgressAction
 
 
 class ActionModule(ProgressAction):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import ANY, TEXT, conform, silent
+from ..plugin_utils._host_vars import ANY, TEXT, conform, silent
 
 DOCUMENTATION = r"""
 name: failure_messages

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import key_problems
+from ..plugin_utils._fleet import key_problems
 
 DOCUMENTATION = r"""
 name: fleet_key_problems

@@ -53,7 +53,7 @@ _value:
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import fleet_plan
+from ..plugin_utils._plan import fleet_plan
 
 
 class FilterModule:

@@ -57,9 +57,9 @@ _value:
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.filter.failure_messages import failure_messages
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import ANY, LINE, conform, silent
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import Problem, problem_of
+from ..plugin_utils._host_vars import ANY, LINE, conform, silent
+from ..plugin_utils._problem import Problem, problem_of
+from .failure_messages import failure_messages
 
 
 def fleet_problems(result: t.Any, host: t.Any, role: t.Any, known: t.Any = ()) -> list[dict[str, str]]:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import table
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
+from ..plugin_utils._filter_input import demand
+from ..plugin_utils._fleet import table
+from ..plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
 name: fleet_table

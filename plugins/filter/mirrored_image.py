@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
+from ..plugin_utils._filter_input import demand
+from ..plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
 name: mirrored_image

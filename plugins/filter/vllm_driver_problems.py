@@ -57,9 +57,9 @@ _value:
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._driver import driver_problems
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form, optional
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
+from ..module_utils._vllm.container._driver import driver_problems
+from ..plugin_utils._filter_input import demand, normal_form, optional
+from ..plugin_utils._host_vars import LINE
 
 
 def vllm_driver_problems(instances: t.Any, driver: t.Any, host: t.Any) -> list[str]:

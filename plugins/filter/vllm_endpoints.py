@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import endpoints
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import READY
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
+from ..module_utils._vllm.declaration._instances import endpoints
+from ..plugin_utils._filter_input import demand, normal_form
+from ..plugin_utils._fleet import READY
+from ..plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
 name: vllm_endpoints

@@ -109,13 +109,13 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import shown
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, optional
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, MAPPING, NUMBER, WHOLE
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan_fit import answer
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._verdict import Gpu, Request
+from ..module_utils._printable import printable
+from ..module_utils._vllm.options._release import release_of
+from ..module_utils._vllm.options._suggestions import shown
+from ..plugin_utils._filter_input import demand, optional
+from ..plugin_utils._host_vars import LINE, MAPPING, NUMBER, WHOLE
+from ..plugin_utils._plan_fit import answer
+from ..plugin_utils.fit._verdict import Gpu, Request
 
 
 def vllm_fit(

@@ -52,9 +52,9 @@ _value:
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import instance_problems
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import optional
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE, one_line, unevaluated
+from ..module_utils._vllm.declaration._instances import instance_problems
+from ..plugin_utils._filter_input import optional
+from ..plugin_utils._host_vars import LINE, one_line, unevaluated
 
 
 def vllm_instance_problems(

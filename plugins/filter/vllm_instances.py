@@ -52,7 +52,7 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import InstanceError, normal_instances
+from ..module_utils._vllm.declaration._instances import InstanceError, normal_instances
 
 
 def vllm_instances(instances: t.Any, defaults: t.Any = None) -> list[dict[str, t.Any]]:

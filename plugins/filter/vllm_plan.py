@@ -69,9 +69,9 @@ _value:
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import LINE
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import host_plan
+from ..plugin_utils._filter_input import demand, normal_form
+from ..plugin_utils._host_vars import LINE
+from ..plugin_utils._plan import host_plan
 
 
 def vllm_plan(

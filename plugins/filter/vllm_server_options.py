@@ -43,9 +43,9 @@ _value:
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import server_options
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._filter_input import demand, normal_form
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import ANY, MAPPING
+from ..module_utils._vllm.declaration._instances import server_options
+from ..plugin_utils._filter_input import demand, normal_form
+from ..plugin_utils._host_vars import ANY, MAPPING
 
 
 def vllm_server_options(instances: t.Any, settings: t.Any = None) -> list[dict[str, t.Any]]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import wants_gpus
+from ..plugin_utils._fleet import wants_gpus
 
 DOCUMENTATION = r"""
 name: wants_gpus

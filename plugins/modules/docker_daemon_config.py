@@ -116,8 +116,8 @@ engine:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker import _daemon_file
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_settings import plan_settings
+from ..module_utils._docker import _daemon_file
+from ..module_utils._docker._daemon_settings import plan_settings
 
 
 def main() -> None:

@@ -105,17 +105,17 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
+from ..module_utils._engine._api import (
     Api,
     EngineError,
     address_here,
     address_of,
     path_of,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look, _proof
-from ansible_collections.private_llm.fleet.plugins.module_utils._http import read_limited
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import device_request
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._host import cdi_devices, choose_driver
+from ..module_utils._gpu import _look, _proof
+from ..module_utils._http import read_limited
+from ..module_utils._vllm.container._host import cdi_devices, choose_driver
+from ..module_utils._vllm.container._spec import device_request
 
 ASK_SECONDS = 10.0
 LARGEST_LOG = 1024 * 1024  # bytes; a GPU is one line

@@ -264,14 +264,14 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import dockerd_runs
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
+from ..module_utils._docker._dockerd import dockerd_runs
+from ..module_utils._engine._api import (
     Api,
     EngineError,
     address_here,
     address_of,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look, _status
+from ..module_utils._gpu import _look, _status
 
 
 def name_containers(processes: list[dict[str, t.Any]], socket: str | None) -> None:

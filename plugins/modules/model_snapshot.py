@@ -463,9 +463,9 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._apply import apply_plan, needed_bytes
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._candidates import Candidate, Fetcher
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from ..module_utils._hub._apply import apply_plan, needed_bytes
+from ..module_utils._hub._candidates import Candidate, Fetcher
+from ..module_utils._hub._files import (
     HubError,
     HubUnavailable,
     Selection,
@@ -479,16 +479,16 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     human,
     total_size,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import users_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target, make_plan
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._proxy import (
+from ..module_utils._hub._manifest import Origin
+from ..module_utils._hub._mounts import users_of
+from ..module_utils._hub._plan import Plan, Target, make_plan
+from ..module_utils._hub._proxy import (
     check_no_proxy,
     check_proxy,
     environment,
     secrets_of,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+from ..module_utils._hub._source import (
     Access,
     MissingProgram,
     Resolution,
@@ -496,9 +496,9 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
     Throttle,
     is_full_disk,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import HEAD, ModelStore
-from ansible_collections.private_llm.fleet.plugins.module_utils._progress import Progress
-from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret
+from ..module_utils._hub._store import HEAD, ModelStore
+from ..module_utils._progress import Progress
+from ..module_utils._secret import header_secret
 
 # What only some runs need is imported where it is needed: importing is most of what a run costs that changes nothing.
 SOURCES = ["modelscope", "huggingface", "git_lfs", "archive"]
@@ -716,7 +716,7 @@ class ModelSnapshot:
             if not given["archive"]:
                 raise HubError("source archive needs archive, the folder or tar file that holds the release")
             check_path("archive", given["archive"])
-            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
+            from ..module_utils._hub._archive import Archive
 
             return Candidate(Archive(given["archive"]), given["archive"], repo, revision)
         if kind == "git_lfs" and options["bandwidth"]:
@@ -739,21 +739,21 @@ class ModelSnapshot:
 
     def _source(self, kind: str, access: Access) -> Source:
         if kind == "git_lfs":
-            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
+            from ..module_utils._hub._git_source import GitLfs
 
             storage = os.path.join(self.store.staging_root, "lfs")
             return GitLfs(access, self.module.tmpdir, storage, self._find_program)
         if kind == "huggingface":
-            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._huggingface_source import HuggingFace
+            from ..module_utils._hub._huggingface_source import HuggingFace
 
             shelf = None if self.check else self.store.shelf()
             return HuggingFace(access, self.module.tmpdir, self._require, shelf)
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._modelscope_source import ModelScope
+        from ..module_utils._hub._modelscope_source import ModelScope
 
         return ModelScope(access, self.module.tmpdir, self._require)
 
     def _require(self, library: str) -> None:
-        from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+        from ..module_utils import _respawn
 
         _respawn.require(self.module, library)
 
@@ -839,7 +839,7 @@ class ModelSnapshot:
         # What is not wanted may be odd; it is chosen first and looked at then.
         entries = tuple(check_entries(self.selection.of(listed, where) if listed else listed, where))
         digest = digest_of(entries)
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
+        from ..module_utils._hub._archive import Archive
 
         known_as = candidate.source.known_as(digest) if isinstance(candidate.source, Archive) else ()
         origin = self._origin(candidate, resolution)
@@ -856,7 +856,7 @@ class ModelSnapshot:
         path = t.cast("str | None", self.options["export"])
         if not path:
             return None
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import exported_digest
+        from ..module_utils._hub._archive import exported_digest
 
         return None if exported_digest(path) == digest else path
 
@@ -865,7 +865,7 @@ class ModelSnapshot:
         path, release = self._to_export(digest), self.store.release(digest)
         if path is None or release is None:
             return
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import export
+        from ..module_utils._hub._archive import export
 
         total, done = self.result["bytes_total"], 0
 
@@ -923,13 +923,13 @@ class ModelSnapshot:
         after = self._state(current=target.digest, releases=releases, files=[e.path for e in target.entries])
         self.result["diff"] = {"before": before, "after": {**after, "broken": []}}
         if self.options["config"]:
-            from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import model_config
+            from ..module_utils._hub._model_config import model_config
 
             self.result["config"] = model_config(release, target.entries, lambda: self._ask_for_config(chosen, target))
 
     def _ask_for_config(self, chosen: Candidate, target: Target) -> bytes | None:
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._git_source import GitLfs
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub._model_config import NAME, from_hub
+        from ..module_utils._hub._git_source import GitLfs
+        from ..module_utils._hub._model_config import NAME, from_hub
 
         if isinstance(chosen.source, GitLfs):
             return chosen.source.small_file(NAME)

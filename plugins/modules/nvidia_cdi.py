@@ -105,7 +105,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _cdi, _look
+from ..module_utils._gpu import _cdi, _look
 
 DRAFT_FOLDER = ".private_llm-"
 

@@ -194,8 +194,8 @@ engine:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker import _daemon_file
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._nvidia_runtime import plan_runtime
+from ..module_utils._docker import _daemon_file
+from ..module_utils._docker._nvidia_runtime import plan_runtime
 
 
 def main() -> None:

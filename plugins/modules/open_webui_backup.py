@@ -110,7 +110,7 @@ pruned:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _backup, _server, _way
+from ..module_utils._open_webui import _backup, _server, _way
 
 
 def main() -> None:

@@ -140,7 +140,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _chat, _client, _module
+from ..module_utils._open_webui import _chat, _client, _module
 
 # Pause between two looks at the list of models.
 LIST_PAUSE = 2.0

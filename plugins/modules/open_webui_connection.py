@@ -264,7 +264,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+from ..module_utils._open_webui import (
     _client,
     _connections,
     _module,

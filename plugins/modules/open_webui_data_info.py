@@ -79,7 +79,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+from ..module_utils._open_webui import (
     _backup,
     _data,
     _postgres,

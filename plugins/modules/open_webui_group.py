@@ -111,7 +111,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _client, _module, _people
+from ..module_utils._open_webui import _access, _client, _module, _people
 
 
 class GroupManager(_module.WebUiModule):

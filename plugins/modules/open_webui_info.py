@@ -147,7 +147,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+from ..module_utils._open_webui import (
     _access,
     _chat,
     _client,
@@ -157,7 +157,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui impo
     _settings,
     _shape,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+from ..module_utils._printable import printable
 
 # Pause between two looks while waiting.
 PAUSE = 1.0

@@ -136,7 +136,7 @@ import urllib.parse
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+from ..module_utils._open_webui import (
     _access,
     _chat,
     _client,

@@ -104,7 +104,7 @@ waited_for:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _server, _way
+from ..module_utils._open_webui import _server, _way
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _module, _people
+from ..module_utils._open_webui import _client, _module, _people
 
 USERS = "/api/v1/users/all"
 

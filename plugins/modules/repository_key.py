@@ -106,12 +106,12 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._packages._openpgp import (
+from ..module_utils._packages._openpgp import (
     KeyFileError,
     primary_fingerprints,
     unexpected,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._replace import Draft, ReplaceError, read_file, sweep
+from ..module_utils._replace import Draft, ReplaceError, read_file, sweep
 
 ATTEMPTS = 3
 LONGEST = 3600  # seconds

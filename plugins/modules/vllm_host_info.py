@@ -121,10 +121,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _container, _measured, _model_files
+from ..module_utils._engine._api import EngineError
+from ..module_utils._engine._client import Engine
+from ..module_utils._gpu import _look
+from ..module_utils._vllm.container import _model_files, _spec
+from ..module_utils._vllm.lifecycle import _measurements
 
 IMAGE_FOLDER = "/var/lib/docker"
 GPU_TOOL_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
@@ -150,7 +151,7 @@ def running(engine: Engine) -> list[dict[str, t.Any]]:
     rows = []
     for row in engine.containers():
         labels = row.get("Labels") or {}
-        server = labels.get(_container.LABEL_NAME) if _container.is_managed({"Config": {"Labels": labels}}) else None
+        server = labels.get(_spec.LABEL_NAME) if _spec.is_managed({"Config": {"Labels": labels}}) else None
         names = [str(name).lstrip("/") for name in row.get("Names") or []]
         rows.append({"id": str(row["Id"]), "name": names[0] if names else "", "server": server})
     return rows
@@ -187,7 +188,7 @@ def main() -> None:
         "image_folder": {"path": IMAGE_FOLDER},
         "folders": {folder: room(folder) for folder in wanted["folders"]},
         "containers": [],
-        "measured": {name: _measured.read(name) for name in wanted["names"]},
+        "measured": {name: _measurements.read(name) for name in wanted["names"]},
     }
     ask_engine(module, result)
     result["image_folder"].update(room(result["image_folder"]["path"]))

@@ -202,8 +202,8 @@ log_file:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _converge
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._ansible import (
+from ..module_utils._vllm.lifecycle import _converge
+from ..module_utils._vllm.lifecycle._ansible import (
     host_of,
     take_options,
     way_to_engine,

@@ -181,33 +181,29 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import address_here
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import (
-    _container,
-    _health,
-    _instances,
-    _keys,
-    _log,
-    _measured,
-    _readiness,
-)
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import Diagnosis
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._facts import container_facts, server_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._probe import (
+from ..module_utils._engine._api import address_here
+from ..module_utils._engine._client import Engine
+from ..module_utils._vllm.api import _health
+from ..module_utils._vllm.api._probe import (
     Server,
     ServerError,
     load,
     parse_metrics,
 )
+from ..module_utils._vllm.container import _keys, _spec
+from ..module_utils._vllm.declaration import _instances
+from ..module_utils._vllm.diagnosis import _log
+from ..module_utils._vllm.diagnosis._diagnosis import Diagnosis
+from ..module_utils._vllm.lifecycle import _measurements, _readiness
+from ..module_utils._vllm.lifecycle._result import container_facts, server_of
 
 
 def names_of(engine: Engine) -> list[str]:
     """All servers of this collection; one that is being replaced is found by the name it had."""
     names = set()
     for row in engine.containers(stopped=True):
-        if _container.is_managed({"Config": {"Labels": row.get("Labels")}}):
-            names.add(str(row["Labels"].get(_container.LABEL_NAME)))
+        if _spec.is_managed({"Config": {"Labels": row.get("Labels")}}):
+            names.add(str(row["Labels"].get(_spec.LABEL_NAME)))
     return sorted(names)
 
 
@@ -224,7 +220,7 @@ def nothing(name: str, message: str = "") -> dict[str, t.Any]:
         "models": [],
         "load": {},
         "ready": _readiness.nothing_measured(),
-        "measured": _measured.read(name),
+        "measured": _measurements.read(name),
         "key_file": "",
     }
 
@@ -243,11 +239,11 @@ def look(engine: Engine, name: str, timeout: int, generate: bool) -> dict[str, t
     """One server."""
     container = engine.inspect(name)
     result = nothing(name)
-    if container is None or not _container.is_managed(container):
+    if container is None or not _spec.is_managed(container):
         return result
     image = engine.inspect_image(str(container.get("Image") or ""))
-    result["container"] = container_facts(container, _container.env_of((image or {}).get("Config")))
-    spec = _container.spec_of(container)
+    result["container"] = container_facts(container, _spec.env_of((image or {}).get("Config")))
+    spec = _spec.spec_of(container)
     keys: list[str] = []
     if spec.keys != _keys.NONE:
         directory = _instances.secrets_directory(name)

@@ -21,8 +21,8 @@ import typing as t
 from ansible import constants
 from ansible.utils.display import Display
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from ..module_utils._hub._archive import Archive
+from ..module_utils._hub._files import (
     MANIFEST_NAME,
     Entry,
     HubError,
@@ -30,7 +30,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     human,
     total_size,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import STAGING
+from ..module_utils._hub._store import STAGING
 
 if t.TYPE_CHECKING:
     from ansible.plugins.action import ActionBase

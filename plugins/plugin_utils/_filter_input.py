@@ -10,9 +10,9 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import KEYS, shape_problems
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import kind, value_problem, whole_number
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import ANY, Shape, conform, one_line
+from ..module_utils._vllm.declaration._instances import KEYS, shape_problems
+from ..module_utils._vllm.options._suggestions import kind, value_problem, whole_number
+from ._host_vars import ANY, Shape, conform, one_line
 
 _DERIVED = ("model_repo", "model_path", "key_file")
 _TEXTS = ("name", "model", "image", "bind", "url", "state", *_DERIVED)

@@ -11,15 +11,15 @@ import binascii
 import collections
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._endpoint import (
+from ..module_utils._printable import printable
+from ..module_utils._vllm.declaration._endpoint import (
     Endpoint,
     EndpointError,
     listening,
     parse,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import key_problem
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import (
+from ..module_utils._vllm.declaration._instances import key_problem
+from ._host_vars import (
     ANY,
     FLAG,
     LINE,
@@ -32,7 +32,7 @@ from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars impor
     one_line,
     silent,
 )
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import UNREADABLE, Problem, by_host
+from ._problem import UNREADABLE, Problem, by_host
 
 HOST_GATEWAY = "host.docker.internal"  # the name that the role open_webui gives its container for the host it runs on
 

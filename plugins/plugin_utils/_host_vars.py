@@ -18,14 +18,14 @@ from ansible.errors import AnsibleError
 from jinja2.exceptions import TemplateError
 from jinja2.runtime import Undefined
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import (
+from ..module_utils._printable import printable
+from ..module_utils._vllm.options._suggestions import (
     kind,
     shown,
     value_problem,
     whole_number,
 )
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import UNREADABLE, Problem
+from ._problem import UNREADABLE, Problem
 
 # A shape is one of these names, a list of one shape, or a mapping of keys to shapes. A mapping is read with all keys of
 # its shape: None, [] or {} stand for what is missing. An entry that lacks a key written with "!" is left out whole.

@@ -13,9 +13,9 @@ from __future__ import annotations
 import html
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._endpoint import EndpointError, scheme_of
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import (
+from ..module_utils._printable import printable
+from ..module_utils._vllm.declaration._endpoint import EndpointError, scheme_of
+from ._fleet import (
     FAILURE,
     GROUPS,
     READY,
@@ -23,7 +23,7 @@ from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import (
     grouped,
     web_url,
 )
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import (
+from ._host_vars import (
     LINE,
     NUMBER,
     TEXT,

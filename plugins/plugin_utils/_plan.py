@@ -11,20 +11,20 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._container import with_parallel_size
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import VARIABLE, gpu_count
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._model_files import weight_bytes
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import repository_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import whole_number
-from ansible_collections.private_llm.fleet.plugins.plugin_utils import _plan_fit, _plan_gpus
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._fleet import (
+from ..module_utils._printable import printable
+from ..module_utils._vllm.container._model_files import weight_bytes
+from ..module_utils._vllm.container._spec import with_parallel_size
+from ..module_utils._vllm.declaration._instances import VARIABLE, gpu_count
+from ..module_utils._vllm.options._release import repository_of
+from ..module_utils._vllm.options._suggestions import whole_number
+from . import _plan_fit, _plan_gpus
+from ._fleet import (
     grouped,
     listed,
     table,
     unreachable_servers,
 )
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import (
+from ._host_vars import (
     ANY,
     FLAG,
     LINE,
@@ -37,15 +37,15 @@ from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars impor
     of_hosts,
     silent,
 )
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import (
+from ._problem import (
     DOES_NOT_FIT,
     UNREADABLE,
     Problem,
     by_host,
     problem_of,
 )
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import text_config
+from .fit import _verdict
+from .fit._layers import text_config
 
 Mapping = t.Mapping[str, t.Any]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, repository_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import whole_number
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._host_vars import FLAG, LINE, NUMBER, SHOWN, WHOLE
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
+from ..module_utils._vllm.options._release import release_of, repository_of
+from ..module_utils._vllm.options._suggestions import whole_number
+from ._host_vars import FLAG, LINE, NUMBER, SHOWN, WHOLE
+from .fit import _verdict
 
 Mapping = t.Mapping[str, t.Any]
 MIB = 2**20

@@ -10,12 +10,12 @@ import collections
 import itertools
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._select import GpuSelectionError, select_gpus
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import memory_share
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import release_of, tag_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import whole_number
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan_fit import capability_of
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._problem import Problem
+from ..module_utils._gpu._select import GpuSelectionError, select_gpus
+from ..module_utils._vllm.declaration._instances import memory_share
+from ..module_utils._vllm.options._release import release_of, tag_of
+from ..module_utils._vllm.options._suggestions import whole_number
+from ._plan_fit import capability_of
+from ._problem import Problem
 
 Mapping = t.Mapping[str, t.Any]
 MIB = 2**20

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._text import kind
+from ..module_utils._printable import printable
+from ..module_utils._vllm.options._suggestions import kind
 
 LONGEST = 50_000
 

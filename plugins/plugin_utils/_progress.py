@@ -23,7 +23,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._progress import RUN_VARIABLE, progress_path
+from ..module_utils._progress import RUN_VARIABLE, progress_path
 
 JOB_LIMIT = 7 * 24 * 3600  # seconds; the modules have time-outs of their own, this only ends what nobody waits for
 FIRST_POLL = 0.3  # seconds; a run that changes nothing should not wait

@@ -12,8 +12,22 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_json import DaemonJson, DaemonJsonError
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import (
+from .._engine._api import (
+    Api,
+    EngineAbsent,
+    EngineError,
+    address_of,
+)
+from .._engine._lock import DIRECTORY, Holder, LockError, hold
+from .._replace import (
+    Draft,
+    ReplaceError,
+    mode_of,
+    read_file,
+    sweep,
+)
+from ._daemon_json import DaemonJson, DaemonJsonError
+from ._dockerd import (
     DEFAULT_CONFIG_FILE,
     VALIDATE_SINCE,
     added_runtimes,
@@ -26,11 +40,11 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd
     running,
     settings_in,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_network import (
+from ._engine_network import (
     network_problem,
     same_namespace,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_state import (
+from ._engine_state import (
     describe_engine,
     holds_secret,
     mask,
@@ -38,27 +52,13 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._docker._engine_
     secrets_in,
     uses_gpu,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import (
+from ._needs import (
     NONE,
     RESTART,
     needs_between,
     strongest,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._stale_ports import stale_ports
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
-    Api,
-    EngineAbsent,
-    EngineError,
-    address_of,
-)
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._lock import DIRECTORY, Holder, LockError, hold
-from ansible_collections.private_llm.fleet.plugins.module_utils._replace import (
-    Draft,
-    ReplaceError,
-    mode_of,
-    read_file,
-    sweep,
-)
+from ._stale_ports import stale_ports
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

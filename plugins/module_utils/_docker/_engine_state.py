@@ -11,8 +11,8 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._dockerd import added_runtimes
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._needs import RELOAD, RESTART
+from ._dockerd import added_runtimes
+from ._needs import RELOAD, RESTART
 
 Info = t.Mapping[str, t.Any]
 

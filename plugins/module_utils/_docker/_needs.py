@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_json import same
+from ._daemon_json import same
 
 NONE = "none"
 RELOAD = "reload"

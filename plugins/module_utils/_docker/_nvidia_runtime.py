@@ -10,11 +10,11 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_json import (
+from ._daemon_json import (
     DaemonJson,
     DaemonJsonError,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_settings import (
+from ._daemon_settings import (
     STOCK_RUNTIME,
     check_default_runtime,
 )

@@ -17,7 +17,7 @@ import socket
 import typing as t
 from urllib.parse import quote, urlencode, urlsplit
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._http import (
+from .._http import (
     JSON_LIMIT,
     AnswerTooLarge,
     Connection,

@@ -13,8 +13,9 @@ import secrets
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _logs
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
+from .._http import read_pieces
+from . import _logs
+from ._api import (
     Address,
     Api,
     EngineAbsent,
@@ -25,9 +26,8 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api imp
     path_of,
     speak,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Ran
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
-from ansible_collections.private_llm.fleet.plugins.module_utils._http import read_pieces
+from ._driver import Ran
+from ._logs import LogLine
 
 T = t.TypeVar("T")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
+from ._logs import LogLine
 
 Container = t.Mapping[str, t.Any]
 

@@ -35,8 +35,8 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Container, Driver
+from ._api import EngineError
+from ._driver import Container, Driver
 
 PREVIOUS_SUFFIX = ".previous"
 

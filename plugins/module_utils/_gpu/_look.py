@@ -13,7 +13,7 @@ import subprocess
 import threading
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _nvidia_smi, _status
+from . import _nvidia_smi, _status
 
 # Where nvidia-smi is besides the usual places: Windows' subsystem for Linux, the driver container of Kubernetes hosts.
 OTHER_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu._nvidia_smi import parse_list
+from ._nvidia_smi import parse_list
 
 # NVIDIA's base images set one of these, and all that is built upon them inherits it.
 _MARKS = ("NVIDIA_VISIBLE_DEVICES=", "CUDA_VERSION=")

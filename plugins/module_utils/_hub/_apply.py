@@ -11,18 +11,18 @@ import os
 import threading
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, total_size
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._hashing import hash_files
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Stamp
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._plan import Plan, Target
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+from ._files import Entry, HubError, total_size
+from ._hashing import hash_files
+from ._manifest import Stamp
+from ._plan import Plan, Target
+from ._source import (
     PART,
     FetchError,
     Resolution,
     absent_from,
     size_of,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import (
+from ._store import (
     ModelStore,
     left_over,
     partial_size,
@@ -31,7 +31,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store impo
     sync,
     write_manifest,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights import problem_of
+from ._weights import problem_of
 
 Report = t.Callable[[str, t.Optional[int], t.Optional[int]], None]
 

@@ -13,8 +13,8 @@ import os
 import tarfile
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._arriving import BLOCK, ArrivingFile, WrongContent
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from ._arriving import BLOCK, ArrivingFile, WrongContent
+from ._files import (
     EVERYTHING,
     MANIFEST_NAME,
     Entry,
@@ -22,9 +22,9 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     Selection,
     digest_of,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Manifest, Origin
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import FetchError, Resolution, is_full_disk
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import Release, sync
+from ._manifest import Manifest, Origin
+from ._source import FetchError, Resolution, is_full_disk
+from ._store import Release, sync
 
 # A manifest is a list of names and sums; one of ten thousand files has about 4 MB.
 MANIFEST_LIMIT = 256 * 1024 * 1024

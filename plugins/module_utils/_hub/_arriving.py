@@ -11,8 +11,8 @@ import hashlib
 import os
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import PART
+from ._files import Entry, HubError
+from ._source import PART
 
 BLOCK = 1024 * 1024
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from ._files import (
     Entry,
     HubError,
     Selection,
     check_entries,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+from ._source import (
     FetchError,
     Resolution,
     Source,

@@ -10,7 +10,7 @@ import base64
 import dataclasses
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, HubUnavailable, is_commit
+from ._files import HubError, HubUnavailable, is_commit
 
 REGULAR_MODES = ("100644", "100755")
 

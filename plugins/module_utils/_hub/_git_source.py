@@ -22,8 +22,8 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _git as git
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from . import _git as git
+from ._files import (
     EVERYTHING,
     Entry,
     HubError,
@@ -31,8 +31,8 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     Selection,
     is_commit,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._hashing import sha256_of
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+from ._hashing import sha256_of
+from ._source import (
     FETCH_LIMIT,
     PART,
     Access,
@@ -40,8 +40,8 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source imp
     Resolution,
     size_of,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import link_or_copy, partial_size
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._weights import POINTER_LIMIT, parse_pointer
+from ._store import link_or_copy, partial_size
+from ._weights import POINTER_LIMIT, parse_pointer
 
 LOCAL_LIMIT = 600
 LFS_ATTEMPTS = 3
@@ -89,7 +89,7 @@ class GitLfs:
         if pinned is not None:
             return pinned
         # Costly to import, and of no use to a run that asks nothing.
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+        from . import _transport as transport
 
         access = self._access
         headers = {"Authorization": git.basic_authorization(access.token)} if access.token else {}

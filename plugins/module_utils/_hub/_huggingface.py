@@ -14,7 +14,7 @@ import sys
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, HubUnavailable, is_commit
+from ._files import HubError, HubUnavailable, is_commit
 
 DEFAULT_REVISION = "main"
 

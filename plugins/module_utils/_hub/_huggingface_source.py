@@ -17,10 +17,10 @@ import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _huggingface as api
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._arriving import ArrivingFile, WrongContent
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from . import _huggingface as api
+from . import _transport as transport
+from ._arriving import ArrivingFile, WrongContent
+from ._files import (
     EVERYTHING,
     Entry,
     HubError,
@@ -28,7 +28,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files impo
     is_commit,
     unsafe_because,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+from ._source import (
     PART,
     Access,
     FetchError,

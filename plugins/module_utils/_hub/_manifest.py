@@ -12,7 +12,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, check_entries
+from ._files import Entry, HubError, check_entries
 
 VERSION = 1
 

@@ -12,9 +12,9 @@ import os
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _huggingface, _modelscope
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
+from . import _huggingface, _modelscope
+from ._files import Entry
+from ._manifest import Origin
 
 NAME = "config.json"
 LIMIT = 4 * 2**20
@@ -46,7 +46,7 @@ def from_hub(origin: Origin, token: str | None, timeout: float, ca_path: str | N
     url = file_url(origin, NAME)
     if url is None:
         return None
-    from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+    from . import _transport as transport
 
     # Each hub gets its token in its own way, and no hub that of another.
     headers = (_huggingface if origin.source == "huggingface" else _modelscope).headers(token)

@@ -11,7 +11,7 @@ import json
 import typing as t
 from urllib.parse import quote, urlencode
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from ._files import (
     Entry,
     HubError,
     HubUnavailable,

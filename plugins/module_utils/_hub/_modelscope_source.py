@@ -11,15 +11,15 @@ import os
 import threading
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _modelscope as api
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from . import _modelscope as api
+from ._files import (
     EVERYTHING,
     Entry,
     HubError,
     Selection,
     is_commit,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import (
+from ._source import (
     FETCH_LIMIT,
     PART,
     Access,
@@ -196,7 +196,7 @@ class ModelScope:
 
     def _get(self, url: str) -> bytes:
         # Costly to import, and of no use to a run that asks nothing.
-        from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _transport as transport
+        from . import _transport as transport
 
         access = self._access
         try:

@@ -10,11 +10,11 @@ import dataclasses
 import os
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, human, total_size
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._hashing import hash_files
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Origin
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Resolution
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore, left_over, stale_files
+from ._files import Entry, human, total_size
+from ._hashing import hash_files
+from ._manifest import Origin
+from ._source import Resolution
+from ._store import ModelStore, left_over, stale_files
 
 Seen = t.Callable[[int], None]
 

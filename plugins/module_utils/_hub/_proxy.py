@@ -15,7 +15,7 @@ import re
 import typing as t
 from urllib.parse import unquote, urlsplit
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, has_host
+from ._files import HubError, has_host
 
 Network = t.Union[ipaddress.IPv4Network, ipaddress.IPv6Network]
 

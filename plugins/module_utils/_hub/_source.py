@@ -13,7 +13,7 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from ._files import (
     EVERYTHING,
     Entry,
     HubError,

@@ -24,15 +24,15 @@ import stat
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import (
+from ._files import (
     MANIFEST_NAME,
     Entry,
     HubError,
     check_repo,
     human,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Manifest, Origin, Stamp
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._mounts import lock_problem_here, owners_count
+from ._manifest import Manifest, Origin, Stamp
+from ._mounts import lock_problem_here, owners_count
 
 CURRENT = "current"
 STAGING = ".staging"

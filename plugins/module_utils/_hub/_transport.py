@@ -18,8 +18,8 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import HubError, HubUnavailable
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._proxy import Direct
+from ._files import HubError, HubUnavailable
+from ._proxy import Direct
 
 ATTEMPTS = 4
 # Seconds to wait because a hub asks for it: before one attempt, before one after too many requests, which Hugging Face

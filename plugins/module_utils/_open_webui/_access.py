@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
+from . import _shape
 
 EVERYBODY = ("user", "*", "read")
 

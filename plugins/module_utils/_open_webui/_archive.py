@@ -26,7 +26,7 @@ import tarfile
 import typing as t
 import zlib
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _tree
+from . import _tree
 
 DataError = _tree.DataError
 

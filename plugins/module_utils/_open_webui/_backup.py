@@ -16,7 +16,7 @@ import tempfile
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+from . import (
     _archive,
     _data,
     _postgres,

@@ -22,15 +22,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _private_folder, _shape
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
-from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret, header_secret_problem
-from ansible_collections.private_llm.fleet.plugins.module_utils._timed_http import (
+from .._printable import printable
+from .._secret import header_secret, header_secret_problem
+from .._timed_http import (
     AnswerTooLargeError,
     TimedHTTPHandler,
     TimedHTTPSHandler,
     read_body,
 )
+from . import _private_folder, _shape
 
 # The oldest and the newest release whose API these modules were held against.
 MINIMUM_VERSION = (0, 11, 4)

@@ -15,8 +15,8 @@ import dataclasses
 import typing as t
 import urllib.parse
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
-from ansible_collections.private_llm.fleet.plugins.module_utils._secret import header_secret
+from .._secret import header_secret
+from . import _shape
 
 # What Open WebUI takes for granted where a setting is missing; its own dialog writes these out, others leave them out.
 DEFAULT_SETTINGS: dict[str, t.Any] = {

@@ -26,7 +26,7 @@ import time
 import typing as t
 import urllib.parse
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _tree
+from . import _tree
 
 DataError = _tree.DataError
 

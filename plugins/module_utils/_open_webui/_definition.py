@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Container
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._life import Change
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui._files import MOUNT
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui._tree import DataError
+from .._engine._driver import Container
+from .._engine._life import Change
+from ._files import MOUNT
+from ._tree import DataError
 
 LABEL_MANAGED_BY, LABEL_NAME, LABEL_KIND = (f"private_llm.fleet.{part}" for part in ("managed-by", "name", "kind"))
 MANAGED_BY, KIND = "private_llm.fleet", "open_webui"

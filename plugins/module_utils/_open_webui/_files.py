@@ -19,7 +19,7 @@ import string
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _tree
+from . import _tree
 
 MOUNT = "/run/private_llm"
 ALL_SECRETS = "/etc/private_llm"

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import printable
+from .._printable import printable
+from . import _client
 
 
 class Module(t.Protocol):

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _access, _shape
+from . import _access, _shape
 
 # Open WebUI takes any word for a role without a complaint, and lets nobody with an unknown one in.
 ROLES = ("pending", "user", "admin")

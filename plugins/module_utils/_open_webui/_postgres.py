@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _postgres_address, _tree
+from . import _postgres_address, _tree
 
 DataError = _tree.DataError
 

@@ -14,7 +14,7 @@ import re
 import typing as t
 import urllib.parse
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui._tree import DataError
+from ._tree import DataError
 
 _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9]+)?://")
 

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import os
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+from . import (
     _archive,
     _data,
     _postgres,

@@ -21,10 +21,10 @@ import socket
 import time
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lock
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineAbsent, EngineError
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Container, Driver
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._life import (
+from .._engine import _lock
+from .._engine._api import EngineAbsent, EngineError
+from .._engine._driver import Container, Driver
+from .._engine._life import (
     CREATE,
     RECREATE,
     RESTORE,
@@ -40,7 +40,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._engine._life im
     look,
     plan,
 )
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import (
+from . import (
     _archive,
     _backup,
     _client,

@@ -14,7 +14,7 @@ import difflib
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _shape
+from . import _shape
 
 # Settings with more to them than one value, and the module that knows it.
 MANAGED_ELSEWHERE = {

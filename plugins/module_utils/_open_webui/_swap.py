@@ -23,7 +23,7 @@ import os
 import stat
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _data, _tree
+from . import _data, _tree
 
 DataError = _tree.DataError
 

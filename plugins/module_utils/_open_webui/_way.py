@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine, EngineAbsent
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _server
+from .._engine._client import Engine, EngineAbsent
+from . import _server
 
 if t.TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule

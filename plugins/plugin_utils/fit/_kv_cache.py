@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import (
+from ._layers import (
     Attention,
     CannotPredict,
     Cross,

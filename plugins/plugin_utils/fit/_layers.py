@@ -16,8 +16,8 @@ from __future__ import annotations
 import math
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release, as_text
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._class_defaults import DEFAULTS
+from ...module_utils._vllm.options._release import Release, as_text
+from ._class_defaults import DEFAULTS
 
 Config = t.Mapping[str, t.Any]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import (
+from ...module_utils._vllm.options._release import Release
+from ._layers import (
     Attention,
     CannotPredict,
     Latent,

@@ -15,10 +15,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._argv import normal_name
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._release import Release, as_text
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _kv_cache, _memory
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit._layers import (
+from ...module_utils._vllm.options._argv import normal_name
+from ...module_utils._vllm.options._release import Release, as_text
+from . import _kv_cache, _memory
+from ._layers import (
     CannotPredict,
     Config,
     Latent,

@@ -63,7 +63,7 @@ def test_only_what_stands_between_the_marks_is_replaced() -> None:
 
 
 def test_every_diagnosis_is_in_the_guide_under_the_heading_of_its_source() -> None:
-    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._diagnosis import SIGNATURES
+    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._diagnosis import SIGNATURES
 
     sections = docs.sections_of((docs.ROOT / docs.DIAGNOSIS).read_text(encoding="utf-8"))
     assert {one.id for one in SIGNATURES} == set(sections)

@@ -19,7 +19,7 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from jinja2.runtime import StrictUndefined
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import normal_instances
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import normal_instances
 
 FILTERS = pathlib.Path(__file__).parents[4] / "plugins" / "filter"
 

@@ -9,7 +9,7 @@ import typing as t
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._secret_env import is_secret, shown
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._ansible import take_options
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle._ansible import take_options
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,10 @@ import typing as t
 import pytest
 from jinja2.exceptions import UndefinedError
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import endpoints, normal_instances
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import (
+    endpoints,
+    normal_instances,
+)
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _fleet
 
 

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._instances import normal_instances
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import normal_instances
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _plan_fit
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import fleet_plan, host_plan
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict

@@ -14,7 +14,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm._engine import EngineError, LogLine, Ran
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Ran
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
 
 STARTED = "2026-11-23T12:00:00Z"
 STARTED_AT = 1795435200.0

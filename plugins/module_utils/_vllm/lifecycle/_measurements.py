@@ -1,0 +1,96 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This is private to the collection: it may change or vanish without notice.
+
+"""What a server measured of itself the last time it got ready, kept on the host for the next plan."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import tempfile
+import time
+import typing as t
+
+from ..options._release import as_text, release_of
+
+ROOT = "/etc/private_llm/vllm"
+LEFT_BEHIND = 3600.0  # seconds after which nobody is still writing a file
+
+_FROM_START = ("kv_cache_tokens", "max_concurrency", "max_model_len")
+
+
+def path_of(name: str, root: str = ROOT) -> str:
+    return os.path.join(root, f"{name}.measured.json")
+
+
+def record(facts: t.Mapping[str, t.Any], ready: t.Mapping[str, t.Any], started_at: float) -> dict[str, t.Any] | None:
+    """What to keep of a start: ``facts`` describe the container, ``ready`` is what it measured.
+
+    None when the start itself was not seen to its end, so that there is nothing certain to keep. The same start always
+    gives the same record, so that looking at it again changes nothing.
+    """
+    seconds = ready.get("seconds")
+    if seconds is None or not facts:
+        return None
+    image = str(facts["image"])
+    release = release_of(image)
+    at = datetime.datetime.fromtimestamp(started_at + float(seconds), datetime.timezone.utc)
+    return {
+        "release": as_text(release) if release is not None else None,
+        "image": image,
+        "config_hash": facts["config_hash"],
+        **{key: ready.get(key) for key in _FROM_START},
+        "started_in_seconds": seconds,
+        "measured_at": at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def read(name: str, root: str = ROOT) -> dict[str, t.Any] | None:
+    """The record of a server; None when there is none, or what is there is no such record."""
+    try:
+        with open(path_of(name, root), encoding="utf-8") as stream:
+            found = json.load(stream)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write(name: str, wanted: t.Mapping[str, t.Any], root: str = ROOT) -> None:
+    """Keep it, in one step; what is there already is left alone."""
+    if read(name, root) == dict(wanted):
+        return
+    # What is above it holds keys, and is closed to everyone but root whoever makes it first.
+    os.makedirs(os.path.dirname(root), mode=0o700, exist_ok=True)
+    os.makedirs(root, mode=0o755, exist_ok=True)
+    _sweep(root)
+    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=root)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(wanted, stream, indent=2, sort_keys=True)
+            stream.write("\n")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path_of(name, root))
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _sweep(root: str) -> None:
+    """Remove what runs that were killed left half-written."""
+    for name in os.listdir(root):
+        path = os.path.join(root, name)
+        if name.startswith(".") and os.path.isfile(path) and time.time() - os.lstat(path).st_mtime > LEFT_BEHIND:
+            os.unlink(path)
+
+
+def remove(name: str, root: str = ROOT) -> None:
+    """Forget it; the folder goes with the last record."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path_of(name, root))
+    with contextlib.suppress(OSError):
+        os.rmdir(root)

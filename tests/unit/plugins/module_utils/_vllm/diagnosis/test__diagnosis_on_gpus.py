@@ -1,0 +1,52 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Failures of vLLM 0.23.0 that were recorded on four H200, outside of containers and with made-up weights.
+
+The logs were made after the diagnosis was written. Long ones keep their first 12 and their last 110 lines.
+"""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._diagnosis import Diagnosis, diagnose
+
+FAILURES = pathlib.Path(__file__).parents[4] / "fixtures/vllm/gpu_failures"
+
+# Log: a part of the cause, of the line that proves it, and of what to do.
+EXPECTED = {
+    "backend_without_package": ("attention backend", "AttentionBackendEnum.FLASHINFER", "engine.attention_backend"),
+    "dtype_float16_gemma3": ("gemma3_text cannot run in float16", "does not support float16", "engine.dtype"),
+    "engine_core_killed": ("engine process died", "engine process was ended", "journalctl -k"),
+    "engine_core_segfault": ("SIGSEGV", "SIGSEGV", "another image"),
+    "foreign_process": ("78.77 of 139.8 GiB are free", "Free memory on device cuda:0", "nvidia-smi"),
+    "gpu_hidden": ("sees no GPU", "DP adjusted local rank 0 is out of bounds", "gpus"),
+    "gpu_index_absent": ("sees no GPU", "NVMLError_InvalidArgument", "gpus"),
+    "gpu_uuid_unknown": ("CUDA_VISIBLE_DEVICES", "invalid literal for int()", "CUDA_VISIBLE_DEVICES"),
+    "no_room_for_the_cache": ("nothing of its share", "No available memory for the cache", "gpu_memory_utilization"),
+    "oom_at_run_time": ("ran out of memory", "Tried to allocate 384.00 MiB", "engine.gpu_memory_utilization"),
+    "oom_sampler_warmup": ("4096 requests at once", "warming up sampler", "engine.max_num_seqs"),
+    "package_missing_at_first_request": ("lacks a Python package: flashinfer", "named 'flashinfer'", "image"),
+    "package_missing_humming": ("lacks a Python package: humming", "named 'humming'", "image"),
+    "tp_more_than_gpus": ("over 2 GPUs and the container sees 1", "World size (2)", "gpus"),
+}
+
+
+def diagnosed(name: str) -> Diagnosis:
+    return diagnose((FAILURES / f"{name}.log").read_text(encoding="utf-8").splitlines(), name="qwen3")
+
+
+def test_every_recorded_failure_is_expected() -> None:
+    assert {path.stem for path in FAILURES.iterdir()} == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_recorded_failure(name: str) -> None:
+    cause, evidence, fix = EXPECTED[name]
+    found = diagnosed(name)
+    assert cause in found.cause
+    assert evidence in found.evidence
+    assert fix in found.fix
