@@ -16,11 +16,14 @@ import contextlib
 import http.client
 import socket
 import ssl
+import time
 import typing as t
 
-# How long a service that says it is up may take to be reached, before this looks for the reason; and between two looks.
+# How long a service that should be up may take to be reached, before this looks for the reason; and between two looks.
 PATIENCE = 15.0
 BETWEEN = 5.0
+LOOKS = 2  # that must find a reason, before it is told
+INSIDE_SECONDS = 15.0  # for a question that is asked in the container
 
 # Asks from inside of a container, in which Python is the one thing that all these images hold.
 INSIDE = """
@@ -69,6 +72,43 @@ class Verdict(t.NamedTuple):
     cause: str
     evidence: str
     fix: str
+
+
+class Finding(t.NamedTuple):
+    """What a look found: whether the service answers in its container, and why it is not reached, where it is not."""
+
+    up: bool
+    verdict: Verdict | None = None
+
+    @property
+    def reached(self) -> bool:
+        return self.up and self.verdict is None
+
+
+class Watch:
+    """Looks from time to time for the reason why a service is not reached.
+
+    It is looked twice before a reason is told, for what is broken for a moment mends itself, such as a firewall that is
+    just being reloaded.
+    """
+
+    def __init__(self, examine: t.Callable[[], Finding], clock: t.Callable[[], float] = time.monotonic) -> None:
+        self._examine = examine
+        self._clock = clock
+        self._next: float | None = None
+        self._found = 0
+
+    def check(self) -> Finding | None:
+        """Return what a look found; None where none is due yet, or one more has to find the same."""
+        now = self._clock()
+        if self._next is None:
+            self._next = now + PATIENCE
+        if now < self._next:
+            return None
+        finding = self._examine()
+        self._found = self._found + 1 if finding.verdict else 0
+        self._next = now + (BETWEEN if finding.verdict else PATIENCE)
+        return None if 0 < self._found < LOOKS else finding
 
 
 def ask(address: str, port: int, path: str, tls: bool = False, timeout: float = 5.0) -> Look:

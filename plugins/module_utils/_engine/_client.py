@@ -14,7 +14,7 @@ import time
 import typing as t
 
 from .._http import read_pieces
-from . import _logs
+from . import _logs, _maker
 from ._api import (
     Address,
     Api,
@@ -43,7 +43,8 @@ OUTPUT_BYTES = 16 * 1024 * 1024  # of a command's output
 _TYPED_STREAMS = (1, 42)
 _MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
 
-# Containers that run one command; one that a killed run left behind is removed by a later one.
+# Containers that run one command; the label names the process that made them. What a killed run left behind is removed
+# by a later one: at once where its maker has ended, and when it is old where that cannot be told.
 LABEL_ONCE = "private_llm.fleet.once"
 ONCE_LEFT_BEHIND = 3600.0  # seconds
 
@@ -185,7 +186,7 @@ class Engine:
         host: t.Mapping[str, t.Any] | None = None,
         user: str = "",
     ) -> Ran:
-        self._sweep()
+        self.sweep()
         name = f"private_llm-once-{secrets.token_hex(6)}"
         variables = {"NVIDIA_VISIBLE_DEVICES": "void", **(env or {})}
         body = {
@@ -194,7 +195,7 @@ class Engine:
             "Cmd": list(command[1:]),
             "Env": [f"{key}={value}" for key, value in variables.items()],
             "User": user,
-            "Labels": {LABEL_ONCE: "true"},
+            "Labels": {LABEL_ONCE: str(_maker.here())},
             "HostConfig": {
                 "NetworkMode": "none",
                 "CapDrop": ["ALL"],
@@ -213,11 +214,11 @@ class Engine:
         finally:
             self.remove(name)
 
-    def _sweep(self) -> None:
-        """Remove what earlier runs that were killed left behind; not being able to is no reason to stop."""
+    def sweep(self) -> None:
         with contextlib.suppress(EngineError):
             for row in self.containers(stopped=True, labels=[LABEL_ONCE]):
-                if time.time() - float(row.get("Created") or 0) > ONCE_LEFT_BEHIND:
+                maker = str((row.get("Labels") or {}).get(LABEL_ONCE))
+                if _maker.has_ended(maker) or time.time() - float(row.get("Created") or 0) > ONCE_LEFT_BEHIND:
                     self.remove(str(row["Id"]))
 
     def execute(self, name: str, command: t.Sequence[str], seconds: float, user: str = "") -> Ran:

@@ -95,5 +95,8 @@ class Driver(t.Protocol):
         ``host`` is laid over the HostConfig (Binds, NetworkMode and so on). EngineTimeout after ``seconds``.
         """
 
+    def sweep(self) -> None:
+        """Remove what `run_once` of killed runs left behind; not being able to is no reason to stop."""
+
     def execute(self, name: str, command: t.Sequence[str], seconds: float, user: str = "") -> Ran:
         """Run a command in a container that runs. EngineTimeout after ``seconds``; the command may go on then."""

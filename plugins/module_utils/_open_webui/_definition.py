@@ -18,7 +18,8 @@ LABEL_MANAGED_BY, LABEL_NAME, LABEL_KIND = (f"private_llm.fleet.{part}" for part
 MANAGED_BY, KIND = "private_llm.fleet", "open_webui"
 
 DATA_MOUNT = "/app/backend/data"
-PORT = "8080/tcp"
+INNER_PORT = 8080
+PORT = f"{INNER_PORT}/tcp"
 IN_PLACE = ("restart_policy",)
 
 # Open WebUI runs as root in its container. Of root's rights it needs those over files that others own, such as data

@@ -11,7 +11,6 @@ lock is held from the look to the end; nothing is planned before that.
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import inspect
 import json
@@ -34,7 +33,6 @@ from .._engine._life import (
     Found,
     Hooks,
     Life,
-    NotProven,
     Plan,
     is_running,
     look,
@@ -49,6 +47,7 @@ from . import (
     _files,
     _in_image,
     _postgres,
+    _readiness,
     _restore,
     _swap,
 )
@@ -86,10 +85,6 @@ PATIENCE = 7200.0
 
 _STOP_SECONDS = 30
 _ASK_SECONDS = 180.0
-_PAUSE = 1.0
-# A server may end once, when something that it needs comes up at the same time.
-_RESTARTS = 2
-_LOG_LINES = 30
 _OLDER_PREVIOUS = "-previous"
 _VERSION_IN_TAG = re.compile(r":v?([0-9]+\.[0-9]+\.[0-9]+)")
 _HOST = "host.docker.internal"
@@ -229,6 +224,8 @@ class Server(Hooks):
     def _converge(self) -> None:
         _swap.refuse_older_journal(self._params["data_dir"])
         self._adopt()
+        if not self._check:
+            self._driver.sweep()
         image = self._driver.inspect_image(self._image)
         self._definition.image_id = str((image or {}).get("Id") or "")
         found = look(self._driver, self._name, _definition.is_ours)
@@ -245,7 +242,7 @@ class Server(Hooks):
             current is not None
             and not the_plan.makes
             and is_running(current)
-            and ("env" in pending or self._files.is_newer_than(_started(current)))
+            and ("env" in pending or self._files.is_newer_than(_readiness.started(current)))
         )
         changes = list(the_plan.changes) + ([Change("env", "(hidden)", "(hidden)")] if restarts else [])
         self.result["changes"] = [change._asdict() for change in changes]
@@ -479,52 +476,9 @@ class Server(Hooks):
         self._files.forget()
 
     def prove(self, container: Container, put_back: bool) -> dict[str, t.Any]:
-        client = _client.Client(self._url, timeout=10, retry_pauses=())
         patience = float(self._params["timeout"])
-        began = time.monotonic()
-        while True:
-            status, message = self._ask(client)
-            if status == "ready":
-                return {"seconds": round(time.monotonic() - began, 1)}
-            message = self._hopeless() or message
-            if status == "other" or time.monotonic() - began >= patience or message.startswith("container "):
-                break
-            self._sleep(_PAUSE)
-        lines = [line.text for line in self._driver.log(self._name, _started(container))[-_LOG_LINES:]]
-        raise NotProven(
-            f"Open WebUI on {self._host} is not ready, for which it has {patience:.0f} seconds"
-            f" (open_webui_ready_timeout):\n{message}\nThe end of the log of container {self._name}:\n"
-            + "\n".join(lines),
-            message,
-        )
-
-    @staticmethod
-    def _ask(client: _client.Client) -> tuple[str, str]:
-        try:
-            return _client.judge_readiness(client.url, client.exchange("GET", "/ready"))
-        except _client.UnreachableError as error:
-            return "unreachable", str(error)
-
-    def _hopeless(self) -> str:
-        """Return why waiting is of no use; empty when it may be."""
-        container = self._driver.inspect(self._name)
-        if container is None:
-            return f"container {self._name} was removed by somebody else"
-        times = int(container.get("RestartCount") or 0)
-        if times >= _RESTARTS:
-            return f"container {self._name} has ended by itself {times} times since it was started"
-        state = container.get("State") or {}
-        if state.get("Status") == "exited":
-            return f"container {self._name} has ended by itself, with the exit code {state.get('ExitCode')}"
-        return ""
-
-
-def _started(container: Container) -> float:
-    """Return when a container was started, in seconds since 1970; 0 for one that never was."""
-    text = str((container.get("State") or {}).get("StartedAt") or "")[:19]
-    with contextlib.suppress(ValueError):
-        return float(max(0, calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))))
-    return 0.0
+        waiter = _readiness.Waiter(self._driver, self._name, self._url, self._host, patience, self._sleep)
+        return waiter.wait(container)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

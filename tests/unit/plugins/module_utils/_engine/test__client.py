@@ -15,7 +15,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _client
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _client, _maker
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import (
     Address,
     Api,
@@ -361,13 +361,22 @@ def test_answers_of_something_else_in_the_engines_place_are_told(server: Server)
 
 
 ONCE = "private_llm-once-00"
+KILLED = str(_maker.here()._replace(started="1"))
 
 
 def once(server: Server) -> Engine:
     server.answers[
         "GET /v1.51/containers/json?all=1&filters=%7B%22label%22%3A+%5B%22private_llm.fleet.once%22%5D%7D"
-    ] = Answer(body=[{"Id": "old", "Created": 5}, {"Id": "new", "Created": time.time()}])
-    server.answers["DELETE /v1.51/containers/old?v=1&force=1"] = Answer(204)
+    ] = Answer(
+        body=[
+            {"Id": "old", "Created": 5},
+            {"Id": "new", "Created": time.time()},
+            {"Id": "killed", "Created": time.time(), "Labels": {_client.LABEL_ONCE: KILLED}},
+            {"Id": "at work", "Created": time.time(), "Labels": {_client.LABEL_ONCE: str(_maker.here())}},
+        ]
+    )
+    for gone in ("old", "killed"):
+        server.answers[f"DELETE /v1.51/containers/{gone}?v=1&force=1"] = Answer(204)
     server.answers[f"POST /v1.51/containers/create?name={ONCE}"] = Answer(201, {"Id": "abc"})
     server.answers[f"POST /v1.51/containers/{ONCE}/start"] = Answer(204)
     server.answers[f"POST /v1.51/containers/{ONCE}/wait"] = Answer(body={"StatusCode": 3})
@@ -396,8 +405,9 @@ def test_a_command_in_a_container_of_its_own(server: Server) -> None:
     assert sent["HostConfig"]["Binds"] == ["/a:/a:ro"]
     asked = [asked for asked, _sent in server.asked]
     assert asked[-1] == f"DELETE /v1.51/containers/{ONCE}?v=1&force=1"
-    assert "DELETE /v1.51/containers/old?v=1&force=1" in asked
-    assert "DELETE /v1.51/containers/new?v=1&force=1" not in asked
+    removed = [request.split("/")[3].partition("?")[0] for request in asked if request.startswith("DELETE")]
+    assert removed == ["old", "killed", ONCE]
+    assert sent["Labels"] == {_client.LABEL_ONCE: str(_maker.here())}
 
 
 @pytest.mark.usefixtures("_named")
