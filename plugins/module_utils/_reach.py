@@ -19,6 +19,8 @@ import ssl
 import time
 import typing as t
 
+from . import _ports
+
 # How long a service that should be up may take to be reached, before this looks for the reason; and between two looks.
 PATIENCE = 15.0
 BETWEEN = 5.0
@@ -214,3 +216,20 @@ def judge(
         "reload of firewalld or ufw, nft flush ruleset or a deleted bridge takes them away: iptables -t nat -L DOCKER "
         "-n shows the rule for the port, ip address the bridge",
     )
+
+
+def examine(
+    place: Place,
+    service: str,
+    name: str,
+    container: t.Mapping[str, t.Any],
+    execute: t.Callable[[t.Sequence[str]], str],
+    containers: t.Callable[[], t.Iterable[t.Mapping[str, t.Any]]],
+    asker: t.Callable[..., Look] = ask,
+) -> Finding:
+    """Look for the reason why a service is not reached; ``containers`` lists all that run on this host."""
+    outside, inside, where = look(place, container, execute, asker)
+    holder = None
+    with contextlib.suppress(ValueError):
+        holder = _ports.holder(place.address, place.port, containers(), [name])
+    return Finding(inside.answers, judge(place, outside, inside, where, service, name, holder))

@@ -280,7 +280,7 @@ def ask(
         result["status"], result["message"] = "loading", str(error)
         result["phase"] = _log.latest_phase(line.text for line in lines)
         if result["phase"] == _log.ANSWERING:
-            verdict = _readiness.unreached(engine, result["name"], container, server)
+            verdict = _readiness.examine(engine, result["name"], container, server).verdict
             if verdict is not None:
                 result["status"] = "unhealthy"
                 tell(result, Diagnosis(verdict.cause, verdict.evidence, verdict.fix, "not_reached", "port"))

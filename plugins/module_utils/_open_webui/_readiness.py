@@ -6,18 +6,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import typing as t
 import urllib.parse
 
-from ansible_collections.private_llm.fleet.plugins.module_utils import _reach
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Container, Driver
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._life import NotProven
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import epoch
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _definition
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm import _ports
+from .. import _reach
+from .._engine._driver import Container, Driver
+from .._engine._life import NotProven
+from .._engine._logs import epoch
+from . import _client, _definition
 
 PAUSE = 1.0
 LOG_LINES = 30
@@ -85,17 +82,15 @@ class Waiter:
         """Look into the container, and at the host's port."""
         parts = urllib.parse.urlsplit(self._url)
         place = _reach.Place(str(parts.hostname), parts.port or 80, _definition.INNER_PORT, "/ready")
-        outside, inside, where = _reach.look(
+        return _reach.examine(
             place,
+            "Open WebUI",
+            self._name,
             self._driver.inspect(self._name) or {},
             lambda command: self._driver.execute(self._name, command, _reach.INSIDE_SECONDS).stdout,
+            self._driver.containers,
             _reach.ask,
         )
-        holder = None
-        with contextlib.suppress(EngineError):
-            holder = _ports.holder(place.address, place.port, self._driver.containers(), [self._name])
-        verdict = _reach.judge(place, outside, inside, where, "Open WebUI", self._name, holder)
-        return _reach.Finding(inside.answers, verdict)
 
     def _not_reached(self, verdict: _reach.Verdict) -> NotProven:
         return NotProven(

@@ -21,6 +21,7 @@ import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+from ... import _ports
 from ..._engine import _life, _lock
 from ..._engine._client import Engine
 from ..._engine._logs import epoch
@@ -28,7 +29,7 @@ from ..._gpu import _look
 from ..._gpu._select import select_gpus
 from ..._progress import Progress
 from ..api import _drain
-from ..container import _cache, _host, _image, _keys, _model_files, _ports, _spec, _timeouts
+from ..container import _cache, _host, _image, _keys, _model_files, _spec, _timeouts
 from ..declaration import _instances
 from ..diagnosis import _saved_logs
 from ..options._argv import serve_arguments

@@ -8,12 +8,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import typing as t
 
 from ... import _reach
-from ..._engine._api import EngineError
 from ..._engine._logs import LogLine, epoch
 from ..api._probe import (
     Server,
@@ -21,7 +19,7 @@ from ..api._probe import (
     capacity,
     parse_metrics,
 )
-from ..container import _ports, _spec
+from ..container import _spec
 from ..diagnosis import _deaths, _log
 from ..diagnosis._diagnosis import Diagnosis, diagnose
 from ..options._release import release_of
@@ -71,8 +69,7 @@ class Waiter:
         self._sleep = sleep
         self._clock = clock
         self._ask = ask
-        self._said_up: float | None = None
-        self._unreached = 0
+        self._watch = _reach.Watch(self._examine, clock)
         self._phase = _log.STARTING
         self._begun = 0.0
         self._since = 0.0
@@ -93,7 +90,7 @@ class Waiter:
             if self._clock() >= deadline:
                 raise self._timed_out()
             seen = self._follow(seen)
-            self._check_reached(container)
+            self._check_reached()
             self._sleep(POLL)
 
     def _inspect(self) -> dict[str, t.Any]:
@@ -120,26 +117,14 @@ class Waiter:
             diagnosis_of(container, lines, exit_code if exit_code or not restarted else None), lines, self._begun
         )
 
-    def _check_reached(self, container: t.Mapping[str, t.Any]) -> None:
-        """Find out why a server that says that it is up is not reached; NotReadyError when the way to it is broken.
+    def _check_reached(self) -> None:
+        """Find out why a server that says that it is up is not reached; NotReadyError when the way to it is broken."""
+        finding = self._watch.check() if self._phase == _log.ANSWERING else None
+        if finding is not None and finding.verdict is not None:
+            raise self._not_reached(finding.verdict, self._lines())
 
-        It is looked at twice, for what is broken for a moment, such as a firewall that is just being reloaded, mends
-        itself.
-        """
-        if self._phase != _log.ANSWERING:
-            return
-        now = self._clock()
-        if self._said_up is None:
-            self._said_up = now
-        if now < self._said_up + _reach.PATIENCE + self._unreached * _reach.BETWEEN:
-            return
-        verdict = unreached(self._engine, self._name, container, self._server, self._ask)
-        self._unreached += 1
-        if verdict is None:
-            # It does not answer in its container either, or is reached by now: look again, but not all the time.
-            self._said_up, self._unreached = now, 0
-        elif self._unreached >= LOOKS:
-            raise self._not_reached(verdict, self._lines())
+    def _examine(self) -> _reach.Finding:
+        return examine(self._engine, self._name, self._inspect(), self._server, self._ask)
 
     def _not_reached(self, verdict: _reach.Verdict, lines: t.Sequence[LogLine]) -> NotReadyError:
         known = Diagnosis(verdict.cause, verdict.evidence, verdict.fix, "not_reached", "port")
@@ -176,7 +161,7 @@ class Waiter:
         last = self._inspect()
         self._check_alive(last, restarts)
         lines = self._lines()
-        verdict = unreached(self._engine, self._name, last, self._server, self._ask)
+        verdict = self._examine().verdict
         if verdict is not None:
             raise self._not_reached(verdict, lines)
         raise NotReadyError(not_working(last, lines, problem), lines, self._begun)
@@ -196,7 +181,7 @@ class Waiter:
         known = diagnosis_of(self._inspect(), lines, None, running=True)
         if known.id != "unknown":
             return NotReadyError(known, lines, self._begun)
-        verdict = unreached(self._engine, self._name, self._inspect(), self._server, self._ask)
+        verdict = self._examine().verdict
         if verdict is not None:
             return self._not_reached(verdict, lines)
         last = next((text.strip() for text in reversed(texts) if text.strip()), "nothing yet")
@@ -213,9 +198,7 @@ class Waiter:
         )
 
 
-INSIDE_SECONDS = 15.0  # for a question that is asked in the container
 STOPPED = (0, 130, 137, 143)  # exit codes of a container that somebody stopped
-LOOKS = 2  # at a server that is not reached, before it is told
 
 
 def diagnosis_of(
@@ -274,22 +257,23 @@ def _failed(lines: t.Sequence[LogLine]) -> bool:
     return any(_log.parse_line(line.text).level in ("ERROR", "CRITICAL") for line in lines)
 
 
-def unreached(
+def examine(
     engine: Engine,
     name: str,
     container: t.Mapping[str, t.Any],
     server: Server,
     ask: t.Callable[..., _reach.Look] = _reach.ask,
-) -> _reach.Verdict | None:
-    """Return why a server that is up in its container is not reached at the host's port; None where it is."""
-    place = _reach.Place(server.address, server.port, _spec.CONTAINER_PORT, f"{server.root}/health", server.tls)
-    outside, inside, where = _reach.look(
-        place, container, lambda command: engine.execute(name, command, INSIDE_SECONDS).stdout, ask
+) -> _reach.Finding:
+    """Look for the reason why a server is not reached at the host's port."""
+    return _reach.examine(
+        _reach.Place(server.address, server.port, _spec.CONTAINER_PORT, f"{server.root}/health", server.tls),
+        "vLLM",
+        name,
+        container,
+        lambda command: engine.execute(name, command, _reach.INSIDE_SECONDS).stdout,
+        engine.containers,
+        ask,
     )
-    holder = None
-    with contextlib.suppress(EngineError):
-        holder = _ports.holder(server.address, server.port, engine.containers(), [name])
-    return _reach.judge(place, outside, inside, where, "vLLM", name, holder)
 
 
 def started_at(container: t.Mapping[str, t.Any]) -> float:

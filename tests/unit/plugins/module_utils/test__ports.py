@@ -9,7 +9,7 @@ import socket
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _ports
+from ansible_collections.private_llm.fleet.plugins.module_utils import _ports
 
 TCP = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
