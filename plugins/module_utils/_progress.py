@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """How a long-running module tells its action plugin what it is doing: one small JSON file per piece of work.
 
 Progress is a courtesy. Whatever goes wrong with the file, the work itself goes on.

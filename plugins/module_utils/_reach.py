@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Tell whether a service that is up in its container is reached at the port that the host publishes for it.
 
 The engine's rules on the host can be gone while containers run: firewalld or ufw flushed them, somebody deleted the

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Secrets that become the value of an HTTP header: tokens, API keys.
 
 A file that an editor wrote ends in a newline, and so does what `b64decode` makes of it. Python's HTTP client refuses

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """HTTP answers with an end: a total time for each, and a size.
 
 Python's timeout counts anew with each byte, so a server that sends one byte now and then holds a task for ever; and a

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Bring an archive that is on the controller to a host: its manifest, and the files that the host lacks.
 
 Files go where the module looks for what an interrupted run has left. It hashes them there and links them into the

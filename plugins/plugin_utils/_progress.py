@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Run a long module in the background on its host and show on the terminal what it is doing.
 
 The module goes on when the connection drops, as Ansible's own ``async`` does; this side asks again until it answers.

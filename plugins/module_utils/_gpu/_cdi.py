@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """The CDI specifications of a host: which GPUs they offer to containers, and whether those are the GPUs that it has."""
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Read the fingerprints out of an OpenPGP key file, so that a pinned key can be checked on a host without GnuPG."""
 
 from __future__ import annotations

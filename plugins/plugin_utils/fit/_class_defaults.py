@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """What the configuration classes of Transformers 5.19 take for a key that config.json leaves out.
 
 The language model inside a model of images is written down without the values that are its class's defaults, so these

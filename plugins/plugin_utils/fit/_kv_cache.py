@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """How many tokens fit into a KV cache: the arithmetic of vLLM 0.32, in whole blocks.
 
 vLLM cuts the cache into blocks of one size. A block belongs to a group of layers and holds a page for each of them:

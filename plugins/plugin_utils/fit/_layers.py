@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """What each layer of a model keeps for a request, read from the model's config.json.
 
 Only what is known is read: a model type that has no entry in `FAMILIES`, or a setting whose effect is not known here,

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """What a GPU's memory is needed for besides the KV cache.
 
 Weights follow from the sizes of their files. The rest can only be measured, which vLLM does at every start; until then

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Whether a model, as it is to be served, fits into the memory of its GPUs, before anything is started.
 
 What the KV cache holds is exact for the releases whose arithmetic is known; what else needs memory on a GPU can only be

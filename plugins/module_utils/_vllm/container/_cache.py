@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Where compiled graphs and kernels are kept on the host: folders of each server's own, by image and kind of GPU.
 
 What vLLM compiles depends on its own release, PyTorch's, and the GPU's kind, and is keyed by model and options below

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """What container a server wants to be, what container it is, and the difference between the two in vLLM's terms.
 
 ``ServerSpec`` is the one normal form. ``desired_spec`` makes it from a declaration, ``create_body`` turns it into what

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Why a vLLM server did not start, or died later: the cause, the line that shows it, and what to change.
 
 The cause is looked for where it can be. The exception that ended a process counts more than a warning before it, and

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Find the exceptions in a log: whole, in their chains, by process, and which of them ended a process.
 
 vLLM is several processes that write into one log. Lines of INFO and DEBUG are left out, and the others are sorted by

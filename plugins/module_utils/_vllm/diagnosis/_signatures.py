@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """The failures that this collection knows: the words by which each is recognized, its cause, and what to change.
 
 A pattern is held against the whole text of an exception, against lines of a log that belong to none, and against what

@@ -2,8 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
-
 """Servers that share a GPU start one after another, each after the one before it is ready.
 
 vLLM measures the free memory of its GPU while it starts; two that measure at the same time count each other's memory,

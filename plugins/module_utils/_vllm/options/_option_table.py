@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# This is private to the collection: it may change or vanish without notice.
 # Made by scripts/vllm_options.py from scripts/data/vllm_options.csv; change the data and run it again.
 
 """The options of ``vllm serve`` by release."""
