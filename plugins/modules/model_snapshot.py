@@ -463,6 +463,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _units
 from ..module_utils._hub._apply import apply_plan, needed_bytes
 from ..module_utils._hub._candidates import Candidate, Fetcher
 from ..module_utils._hub._files import (
@@ -476,7 +477,6 @@ from ..module_utils._hub._files import (
     check_repo,
     check_revision,
     digest_of,
-    human,
     total_size,
 )
 from ..module_utils._hub._manifest import Origin
@@ -1019,7 +1019,7 @@ def _reason(error: OSError) -> str:
     if not is_full_disk(error):
         return str(error)
     try:
-        free = f", which has {human(shutil.disk_usage(os.path.dirname(error.filename)).free)} free"
+        free = f", which has {_units.size(shutil.disk_usage(os.path.dirname(error.filename)).free)} free"
     except (OSError, TypeError, ValueError):
         free = ""
     return f"no space is left on the disk{place}{free}; make room and run again, which goes on from what was fetched"

@@ -19,13 +19,13 @@ import typing as t
 from ansible import constants
 from ansible.utils.display import Display
 
+from ..module_utils import _units
 from ..module_utils._hub._archive import Archive
 from ..module_utils._hub._files import (
     MANIFEST_NAME,
     Entry,
     HubError,
     check_entries,
-    human,
     total_size,
 )
 from ..module_utils._hub._store import STAGING
@@ -81,7 +81,8 @@ class Carrying:
             done, total = 0, total_size(entries)
             for number, (entry, path) in enumerate(self._archive.files(entries, scratch), 1):
                 display.display(
-                    f"  {host}: carrying {repo}, file {number} of {len(entries)}, {human(done)} of {human(total)}"
+                    f"  {host}: carrying {repo}, file {number} of {len(entries)},"
+                    f" {_units.size(done)} of {_units.size(total)}"
                 )
                 self._copy(path, os.path.join(folder, entry.path))
                 done += entry.size

@@ -11,6 +11,7 @@ import binascii
 import collections
 import typing as t
 
+from ..module_utils import _units
 from ..module_utils._printable import printable
 from ..module_utils._vllm.declaration._endpoint import (
     Endpoint,
@@ -397,7 +398,7 @@ def _row(host: str, server: Mapping) -> dict[str, str]:
         "state": server["status"] or server["state"] or "",
         "KV tokens": f"{tokens:,}" if tokens else "",
         "at once": f"{concurrency:.1f}" if concurrency else "",
-        "started in": f"{seconds:.0f} s" if seconds else "",
+        "started in": _units.duration(seconds) if seconds else "",
     }
 
 

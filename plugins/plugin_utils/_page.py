@@ -13,6 +13,7 @@ from __future__ import annotations
 import html
 import typing as t
 
+from ..module_utils import _units
 from ..module_utils._printable import printable
 from ..module_utils._vllm.declaration._endpoint import EndpointError, scheme_of
 from ._fleet import (
@@ -92,11 +93,6 @@ def count(value: t.Any) -> str:
     if value in (None, ""):
         return "–"
     return f"{value:,.1f}" if isinstance(value, float) and not value.is_integer() else f"{int(value):,}"
-
-
-def mebibytes(value: float) -> str:
-    """An amount of memory given in MiB."""
-    return f"{value / 1024:,.1f} GiB"
 
 
 def state(status: str) -> str:
@@ -284,7 +280,11 @@ def gpu_card(host: Mapping) -> str:
         memory = one.get("memory") or {}
         used, total = float(memory.get("used") or 0), float(memory.get("total") or 0)
         label = f"{one['index']}  {one['name']}"
-        said = f"{mebibytes(used)} of {mebibytes(total)}" if total else str(one.get("problem") or "no memory told")
+        said = (
+            f"{_units.memory(used * 2**20)} of {_units.memory(total * 2**20)}"
+            if total
+            else str(one.get("problem") or "no memory told")
+        )
         lines.append(draw_bar(label, said, used / total if total else 0.0))
         names = holders.get(str(one.get("uuid"))) or []
         if names:

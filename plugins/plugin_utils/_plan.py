@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils import _units
 from ..module_utils._printable import printable
 from ..module_utils._vllm.container._model_files import weight_bytes
 from ..module_utils._vllm.container._spec import with_parallel_size
@@ -342,15 +343,11 @@ def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping
         if free is not None and total > free:
             what = ", ".join(one[0] for one in wanted)
             text = (
-                f"{path} has {_size(free)} free, and {_size(total)} are needed for {what}; make room there, "
-                "or put models elsewhere with vllm_server_models_root and model_download_root"
+                f"{path} has {_units.size(free)} free, and {_units.size(total)} are needed for {what}; make room"
+                " there, or put models elsewhere with vllm_server_models_root and model_download_root"
             )
             problems.append(Problem("", "", "room", text))
     return problems
-
-
-def _size(count: int) -> str:
-    return f"{count / 10**9:.1f} GB" if count >= 10**8 else f"{count / 10**6:.1f} MB"
 
 
 # --- the fleet --------------------------------------------------------------------------------------------------------
@@ -455,7 +452,7 @@ def _cells(row: Mapping) -> dict[str, str]:
         "server": row["name"],
         "does": "?" if row["refused"] else ", ".join(row["actions"]) or "nothing",
         "because of": ", ".join(options),
-        "fetches": "?" if fetched is None else _size(fetched) if fetched else "",
+        "fetches": "?" if fetched is None else _units.size(fetched) if fetched else "",
         "KV tokens": _tokens(row),
         "at once": f"{concurrency:.1f}" if concurrency else "",
         "context": f"{length:,}" if length else "",
@@ -473,4 +470,4 @@ def _outage(row: Mapping) -> str:
     seconds = row["outage_seconds"]
     if seconds is None:
         return "not known"
-    return f"about {seconds:.0f} s" if seconds else ""
+    return f"about {_units.duration(seconds)}" if seconds else ""

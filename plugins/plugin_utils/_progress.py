@@ -21,6 +21,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
+from ..module_utils import _units
 from ..module_utils._progress import RUN_VARIABLE, progress_path
 
 JOB_LIMIT = 7 * 24 * 3600  # seconds; the modules have time-outs of their own, this only ends what nobody waits for
@@ -47,26 +48,7 @@ for note in *; do
 done
 umask 077; echo {path} > {note} ) 2>/dev/null; :"""
 
-UNITS = ("B", "kB", "MB", "GB", "TB")
-
 display = Display()
-
-
-def human_bytes(number: float) -> str:
-    """``number`` of bytes with three digits or so, in powers of 1000 as disks and networks are sold."""
-    power = 0
-    while number >= 1000 and power < len(UNITS) - 1:
-        number, power = number / 1000, power + 1
-    return f"{number:.0f} {UNITS[power]}" if power == 0 or number >= 100 else f"{number:.1f} {UNITS[power]}"
-
-
-def human_seconds(seconds: float) -> str:
-    """A rough duration: the larger two units that matter."""
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes >= 10 else f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def describe(state: t.Mapping[str, t.Any], first: t.Mapping[str, t.Any]) -> str:
@@ -75,12 +57,12 @@ def describe(state: t.Mapping[str, t.Any], first: t.Mapping[str, t.Any]) -> str:
     done, total = state.get("done"), state.get("total")
     if not total or done is None:
         return line
-    line += f", {100 * done // total} %, {human_bytes(done)} of {human_bytes(total)}"
+    line += f", {100 * done // total} %, {_units.size(done)} of {_units.size(total)}"
     elapsed = state["at"] - first["at"]
     fetched = done - (first.get("done") or 0)
     if elapsed > 1 and fetched > 0:
         rate = fetched / elapsed
-        line += f", {human_bytes(rate)}/s, {human_seconds((total - done) / rate)} left"
+        line += f", {_units.size(rate)}/s, {_units.duration((total - done) / rate)} left"
     return line
 
 

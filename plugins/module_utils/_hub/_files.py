@@ -38,18 +38,6 @@ class Entry:
     sha256: str
 
 
-def human(size: int) -> str:
-    """A number of bytes as a person writes it."""
-    if size < 1000:
-        return f"{size} B"
-    value = float(size)
-    for unit in ("kB", "MB", "GB"):
-        value /= 1000
-        if value < 999.95:
-            return f"{value:.1f} {unit}"
-    return f"{value / 1000:.1f} TB"
-
-
 def check_repo(repo: str) -> str:
     """Return ``repo`` when it is ``<organization>/<name>`` and safe as two folders; else raise."""
     too_long = any(len(part.encode("utf-8", "replace")) > 255 for part in repo.split("/"))

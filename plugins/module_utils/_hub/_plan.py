@@ -10,7 +10,8 @@ import dataclasses
 import os
 import typing as t
 
-from ._files import Entry, human, total_size
+from .. import _units
+from ._files import Entry, total_size
 from ._hashing import hash_files
 from ._manifest import Origin
 from ._source import Resolution
@@ -95,7 +96,7 @@ class Plan:
 
 
 def _count(entries: t.Sequence[Entry]) -> str:
-    return f"{len(entries)} {'file' if len(entries) == 1 else 'files'}, {human(total_size(entries))}"
+    return f"{len(entries)} {'file' if len(entries) == 1 else 'files'}, {_units.size(total_size(entries))}"
 
 
 def surplus(

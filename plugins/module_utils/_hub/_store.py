@@ -24,12 +24,12 @@ import stat
 import time
 import typing as t
 
+from .. import _units
 from ._files import (
     MANIFEST_NAME,
     Entry,
     HubError,
     check_repo,
-    human,
 )
 from ._manifest import Manifest, Origin, Stamp
 from ._mounts import lock_problem_here, owners_count
@@ -251,8 +251,8 @@ class ModelStore:
         folder, free = self._nearest(), self.free_space()
         if needed and needed + SPARE_BYTES > free:
             raise HubError(
-                f"{self.repo} needs {human(needed)} more in {self.root}, and {folder} has {human(free)} free; "
-                "make room, choose fewer files with include and exclude, or set root to a larger file system"
+                f"{self.repo} needs {_units.size(needed)} more in {self.root}, and {folder} has {_units.size(free)}"
+                " free; make room, choose fewer files with include and exclude, or set root to a larger file system"
             )
 
     def free_space(self) -> int:

@@ -26,6 +26,7 @@ import tarfile
 import typing as t
 import zlib
 
+from .. import _units
 from . import _tree
 
 DataError = _tree.DataError
@@ -353,7 +354,7 @@ class Reader:
             total += member.size
             if room is not None and total > room:
                 raise DataError(
-                    f"{path} unpacks to more than the {room / 1e9:,.1f} GB that are free for it; nothing was restored"
+                    f"{path} unpacks to more than the {_units.size(room)} that are free for it; nothing was restored"
                 )
             seen[name] = self._member(tar, member, os.path.join(target, name) if target else None)
             # The list of a tar file that is only read once is of no use, and grows.

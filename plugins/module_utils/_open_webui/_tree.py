@@ -16,6 +16,8 @@ import os
 import stat
 import typing as t
 
+from .. import _units
+
 # Deeper than this lies nothing that Open WebUI makes; each level costs a descriptor.
 DEEPEST = 100
 
@@ -252,7 +254,7 @@ def need_room(path: str, size: int, what: str) -> None:
     free = free_bytes(path)
     if size > free:
         raise DataError(
-            f"{what} needs {size / 1e9:,.1f} GB at {path}, where {free / 1e9:,.1f} GB are free; make room, or use a"
+            f"{what} needs {_units.size(size)} at {path}, where {_units.size(free)} are free; make room, or use a"
             " folder on a larger file system"
         )
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ...module_utils import _units
 from ...module_utils._vllm.options._argv import normal_name
 from ...module_utils._vllm.options._release import Release, as_text
 from . import _kv_cache, _memory
@@ -264,7 +265,7 @@ def _judge(known: Fit, model: Model, terms: _kv_cache.Terms, space: _Space, auto
 def _may_fit(space: _Space, cache: _kv_cache.KvCache, safe: int) -> str:
     """The sentence for a model that fits with less overhead, and does not with more."""
     overhead = t.cast(_memory.Overhead, space.overhead)
-    bounds = f"between {gib(overhead.least)} and {gib(overhead.most)}"
+    bounds = f"between {_units.memory(overhead.least)} and {_units.memory(overhead.most)}"
     kind = "as measured before" if overhead.measured else "estimated"
     if cache.least > space.expected:
         text = f"fits only if less memory than usual is needed beside weights and KV cache ({bounds}, {kind})"
@@ -455,22 +456,18 @@ def _longest(layers: _kv_cache.Layers, terms: _kv_cache.Terms, memory: int, long
     return low
 
 
-def gib(size: float) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**27 else f"{size / 2**20:.2f} MiB"
-
-
 def _no_room(space: _Space) -> str:
     least = space.overhead.least if space.overhead else 0
-    parts = f"weights {gib(space.weights or 0)} and at least {gib(least)} besides"
+    parts = f"weights {_units.memory(space.weights or 0)} and at least {_units.memory(least)} besides"
     if space.stated:
-        return f"kv_cache_memory_bytes {gib(space.expected)} does not fit beside {parts}"
+        return f"kv_cache_memory_bytes {_units.memory(space.expected)} does not fit beside {parts}"
     return f"{parts} leave no memory for the KV cache"
 
 
 def _too_long(terms: _kv_cache.Terms, cache: _kv_cache.KvCache, space: _Space) -> str:
     return (
-        f"one request of max_model_len {terms.max_model_len} needs {gib(cache.least)} of KV cache, "
-        f"and there are {gib(space.most)} at most"
+        f"one request of max_model_len {terms.max_model_len} needs {_units.memory(cache.least)} of KV cache, "
+        f"and there are {_units.memory(space.most)} at most"
     )
 
 

@@ -95,7 +95,7 @@ def test_the_page_is_whole_and_fetches_nothing() -> None:
         "3 running, 1 waiting",
         "84% in use",
         "NVIDIA L40S",
-        "40.0 GiB of 45.0 GiB",
+        "40.00 GiB of 44.99 GiB",
         "driver 590.48.01, CUDA 13.1",
         "http://192.0.2.21:3000",
         "Open WebUI 0.12.4",

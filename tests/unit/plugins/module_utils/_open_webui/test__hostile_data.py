@@ -455,7 +455,7 @@ def test_an_archive_that_unpacks_to_more_than_is_free_is_refused_before_the_firs
     assert os.stat(path).st_size < 1 << 20
     monkeypatch.setattr(_tree, "free_bytes", lambda _path: 10 << 20)
     with pytest.raises(
-        _data.DataError, match=r"unpacks to more than the 0\.0 GB that are free for it; nothing was res"
+        _data.DataError, match=r"unpacks to more than the 10\.5 MB that are free for it; nothing was res"
     ):
         host.restore().prepare(path, ANY)
     assert not host.work.exists()
