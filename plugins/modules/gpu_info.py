@@ -302,13 +302,7 @@ def main() -> None:
     timeout = module.params["timeout"]
     if not _look.can_wait(timeout):
         module.fail_json(msg=_look.cannot_wait(timeout), **result)
-    program = module.params["path"] or module.get_bin_path("nvidia-smi", opt_dirs=_look.OTHER_FOLDERS)
-    fabric_manager = module.get_bin_path("nv-fabricmanager")
-    found = _look.look(
-        _look.asker(program, timeout) if program else None,
-        timeout,
-        _look.asker(fabric_manager, timeout) if fabric_manager else None,
-    )
+    found = _look.look_here(module.get_bin_path, timeout, module.params["path"])
     name_containers(found["processes"], module.params["socket"])
     result.update(found)
     if module.params["required"] and found["status"] != _status.OK:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the modules that edit daemon.json have in common: read it, plan, check, and write it in one step."""
+"""What the modules for daemon.json have in common: read it, plan, check, and write it in one step."""
 
 from __future__ import annotations
 
@@ -80,10 +80,61 @@ class BusyError(ValueError):
     """Another run has been changing the file for long."""
 
 
+class Change(t.NamedTuple):
+    """The file as it is and as it is to be, and by which command lines and which dockerd it is judged."""
+
+    content: bytes | None
+    before: DaemonJson
+    after: DaemonJson
+    argv: list[str]
+    unit: list[str]
+    dockerd: Dockerd
+
+    @property
+    def wanted(self) -> bytes:
+        return self.after.to_bytes()
+
+
 def run(module: AnsibleModule, plan: Plan, taken_out: t.Collection[str] = ()) -> dict[str, t.Any]:
     """Bring the file to what ``plan`` makes of it; the module's whole result. ``taken_out`` are runtimes to be gone."""
+    result = _empty(module)
+    # A link stays a link: what it points to is read and replaced.
+    target = os.path.realpath(result["path"])
+    # Whoever only looks needs no lock: the file is replaced in one step.
+    with _failing(module, result), contextlib.nullcontext() if module.check_mode else _lock(target):
+        if not module.check_mode:
+            sweep(target)
+        change = _judge(module, plan, taken_out, target, result)
+        if result["changed"]:
+            _refuse(change, target)
+            _write(module, target, change, result)
+    return result
+
+
+def look(module: AnsibleModule, plan: Plan, taken_out: t.Collection[str] = ()) -> dict[str, t.Any]:
+    """Return what ``run`` would find and change nothing: ``holds`` what is wanted or not, and what ``refused`` it."""
+    result = _empty(module)
+    target = os.path.realpath(result["path"])
+    with _failing(module, result):
+        change = _judge(module, plan, taken_out, target, result)
+        result["refused"] = None
+        if result["changed"]:
+            try:
+                _refuse(change, target)
+                _validate_copy(module, change, result["path"])
+            except DaemonJsonError as error:
+                result["refused"] = f"{result['path']}: {error}"
+    result["holds"] = not result["changed"]
+    for key in ("changed", "diff", "backup_file"):
+        del result[key]
+    return result
+
+
+def _empty(module: AnsibleModule) -> dict[str, t.Any]:
+    """Return the result before anything is known."""
     path: str = module.params["path"]
-    result: dict[str, t.Any] = {
+    module.no_log_values.update(secrets_in(module.params))
+    return {
         "changed": False,
         "path": path,
         "needs": NONE,
@@ -92,13 +143,14 @@ def run(module: AnsibleModule, plan: Plan, taken_out: t.Collection[str] = ()) ->
         "engine": describe_engine(None),
         "diff": {"before": "", "after": "", "before_header": path, "after_header": path},
     }
-    module.no_log_values.update(secrets_in(module.params))
-    # A link stays a link: what it points to is read and replaced.
-    target = os.path.realpath(path)
+
+
+@contextlib.contextmanager
+def _failing(module: AnsibleModule, result: dict[str, t.Any]) -> t.Iterator[None]:
+    """End the module with a message for everything that stands in the way."""
+    path = result["path"]
     try:
-        # Whoever only looks needs no lock: the file is replaced in one step.
-        with contextlib.nullcontext() if module.check_mode else _lock(target):
-            _bring(module, plan, taken_out, target, result)
+        yield
     except (DaemonJsonError, EngineError) as error:
         module.fail_json(msg=f"{path}: {error}", **dict(result, changed=False))
     except (BusyError, LockError, ReplaceError) as error:
@@ -108,7 +160,6 @@ def run(module: AnsibleModule, plan: Plan, taken_out: t.Collection[str] = ()) ->
             msg=f"{error.filename or path} cannot be read or written: {error.strerror or error}",
             **dict(result, changed=False),
         )
-    return result
 
 
 def _lock(target: str) -> t.ContextManager[t.Any]:
@@ -127,22 +178,21 @@ def _lock(target: str) -> t.ContextManager[t.Any]:
     return hold("daemon_json", target, f"changes {target}", wait, folder)
 
 
-def _bring(
+def _judge(
     module: AnsibleModule, plan: Plan, taken_out: t.Collection[str], target: str, result: dict[str, t.Any]
-) -> None:
+) -> Change:
+    """Look at the file and the engine, and put into the result what is to be done."""
     info, gpu_containers = _ask(module.params["socket"])
     pid, argv = running()
     unit = _unit_argv(module)
     dockerd = Dockerd(module, info)
-    if not module.check_mode:
-        sweep(target)
     content = read_file(target, LARGEST)
     before = DaemonJson.from_bytes(content, dockerd.release)
     added = {name for one in (argv, unit) for name in (added_runtimes(one) if _reads(one, target) else ())}
-    after = plan(before, added)
+    change = Change(content, before, plan(before, added), argv, unit, dockerd)
+    after = change.after
 
-    wanted = after.to_bytes()
-    result["changed"] = wanted != (content or b"")
+    result["changed"] = change.wanted != (content or b"")
     result["needs"] = needs_between(before.data, after.data)
     result["diff"].update(before=mask(before.text), after=mask(after.text))
     problem = after.problem() if result["changed"] or content is not None else None
@@ -155,11 +205,13 @@ def _bring(
         result["engine"] = describe_engine(info, gpu_containers, argv, held, broken)
         result["pending"] = sorted(late)
         result["needs"] = strongest(result["needs"], *late.values(), *([RESTART] if held else []))
+    return change
 
-    if result["changed"]:
-        _refuse_flag_conflicts(target, (argv, unit), before, after, dockerd.release)
-        dockerd.refuse_unknown(settings_in(after.data) - settings_in(before.data))
-        _write(module, target, after, wanted, content, result, dockerd)
+
+def _refuse(change: Change, target: str) -> None:
+    """Refuse a change with which dockerd would not start."""
+    _refuse_flag_conflicts(target, (change.argv, change.unit), change.before, change.after, change.dockerd.release)
+    change.dockerd.refuse_unknown(settings_in(change.after.data) - settings_in(change.before.data))
 
 
 def _reads(argv: t.Sequence[str], target: str) -> bool:
@@ -312,30 +364,27 @@ class Dockerd:
             )
 
 
-def _write(
-    module: AnsibleModule,
-    target: str,
-    after: DaemonJson,
-    wanted: bytes,
-    content: bytes | None,
-    result: dict[str, t.Any],
-    dockerd: Dockerd,
-) -> None:
+def _validate_copy(module: AnsibleModule, change: Change, path: str) -> None:
+    """Have dockerd judge a copy of what the file would hold."""
+    handle, temporary = tempfile.mkstemp(prefix="daemon-", suffix=".json", dir=module.tmpdir)
+    module.add_cleanup_file(temporary)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(change.wanted)
+    change.dockerd.validate(temporary, path)
+
+
+def _write(module: AnsibleModule, target: str, change: Change, result: dict[str, t.Any]) -> None:
     if module.check_mode:
-        handle, temporary = tempfile.mkstemp(prefix="daemon-", suffix=".json", dir=module.tmpdir)
-        module.add_cleanup_file(temporary)
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(wanted)
-        dockerd.validate(temporary, result["path"])
+        _validate_copy(module, change, result["path"])
         return
     # A proxy's password in it is for root alone; dockerd runs as root.
-    mode = mode_of(target) & (0o600 if holds_secret(after.text) else 0o777)
-    with Draft(target, wanted, mode) as draft:
-        dockerd.validate(draft.path, result["path"])
-        if read_file(target, LARGEST) != content:
+    mode = mode_of(target) & (0o600 if holds_secret(change.after.text) else 0o777)
+    with Draft(target, change.wanted, mode) as draft:
+        change.dockerd.validate(draft.path, result["path"])
+        if read_file(target, LARGEST) != change.content:
             raise ReplaceError(f"{target} was changed by something else meanwhile; it was left as it is. Run again")
-        if content is not None and module.params["backup"]:
+        if change.content is not None and module.params["backup"]:
             result["backup_file"] = module.backup_local(target)
-            if holds_secret(content.decode("utf-8", "replace")):
+            if holds_secret(change.content.decode("utf-8", "replace")):
                 os.chmod(result["backup_file"], 0o600)
         draft.publish()

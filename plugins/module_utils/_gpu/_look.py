@@ -123,6 +123,17 @@ def look(
     return found
 
 
+def look_here(find: t.Callable[..., str | None], timeout: float, path: str | None = None) -> dict[str, t.Any]:
+    """Look with the programs of this host; ``find`` is the module's ``get_bin_path``, ``path`` another nvidia-smi."""
+    program = path or find("nvidia-smi", opt_dirs=OTHER_FOLDERS)
+    fabric_manager = find("nv-fabricmanager")
+    return look(
+        asker(program, timeout) if program else None,
+        timeout,
+        asker(fabric_manager, timeout) if fabric_manager else None,
+    )
+
+
 def look_at_fabric_manager(ask: Ask | None, sysfs: str = PCI_DEVICES, proc: str = PROC) -> dict[str, t.Any]:
     """Fabric Manager, which connects the GPUs of a host with NVSwitches before CUDA can use any of them."""
     try:
