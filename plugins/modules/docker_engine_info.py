@@ -141,8 +141,8 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker import _daemon_file, _installed
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._daemon_settings import plan_settings
+from ..module_utils._docker import _daemon_file, _installed
+from ..module_utils._docker._daemon_settings import plan_settings
 
 
 def ask_systemd(module: AnsibleModule) -> dict[str, bool]:

@@ -208,11 +208,11 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker import _daemon_file
-from ansible_collections.private_llm.fleet.plugins.module_utils._docker._nvidia_runtime import plan_runtime
-from ansible_collections.private_llm.fleet.plugins.module_utils._gpu import _look
-from ansible_collections.private_llm.fleet.plugins.module_utils._packages import _installed
-from ansible_collections.private_llm.fleet.plugins.module_utils._replace import ReplaceError, read_file
+from ..module_utils._docker import _daemon_file
+from ..module_utils._docker._nvidia_runtime import plan_runtime
+from ..module_utils._gpu import _look
+from ..module_utils._packages import _installed
+from ..module_utils._replace import ReplaceError, read_file
 
 PACKAGES = [
     "libnvidia-container1",

@@ -10,7 +10,7 @@ import glob
 import re
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._packages._openpgp import KeyFileError, unexpected
+from ._openpgp import KeyFileError, unexpected
 
 DPKG_QUERY = ["dpkg-query", "--show", "--showformat=${db:Status-Want} ${db:Status-Status} ${Package} ${Version}\\n"]
 RPM_QUERY = ["rpm", "--query", "--queryformat", "- installed %{NAME} %{VERSION}\\n"]
