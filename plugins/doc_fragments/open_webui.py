@@ -25,6 +25,12 @@ options:
         limit is waited out.
       - An account with a second factor cannot be used this way; use O(webui_token).
     type: str
+  webui_password_file:
+    description:
+      - A file on the host that runs this module which holds the password of O(webui_email), such as the
+        C(admin_password) that the role P(private_llm.fleet.open_webui#role) keeps. It is read when O(webui_password) is
+        empty or left out, and never leaves the host.
+    type: path
   webui_token:
     description:
       - An administrator's API key or session token, in place of O(webui_email) and O(webui_password).

@@ -246,6 +246,7 @@ class Info(_module.WebUiModule):
         **{part: {} if part == "settings" else [] for part in PARTS},
     }
     FAILS_WITH_RESULT = True
+    NEEDS_PASSWORD = False
 
     def run(self) -> None:
         params, result = self.params, self.result

@@ -83,6 +83,11 @@ container:
   returned: success
   type: str
   sample: 3f4e8d1c
+image:
+  description: The id of the image; empty where the host does not have it.
+  returned: success
+  type: str
+  sample: sha256:9f2a6d1c
 changes:
   description: Each option of the container that differed, as M(private_llm.fleet.open_webui_server) returns it.
   returned: success

@@ -61,6 +61,11 @@ container:
   returned: success
   type: str
   sample: 3f4e8d1c
+image:
+  description: The id of the image; empty where the host does not have it.
+  returned: success
+  type: str
+  sample: sha256:9f2a6d1c
 changes:
   description: Each option of the container that differed, as it was and as it is.
   returned: success

@@ -59,14 +59,15 @@ COMMON_ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "webui_url": {"type": "str", "required": True},
     "webui_email": {"type": "str"},
     "webui_password": {"type": "str", "no_log": True},
+    "webui_password_file": {"type": "path", "no_log": False},
     "webui_token": {"type": "str", "no_log": True},
     "validate_certs": {"type": "bool", "default": True},
     "timeout": {"type": "int", "default": 30},
 }
 COMMON_RULES: dict[str, t.Any] = {
-    "mutually_exclusive": [("webui_token", "webui_password")],
-    "required_one_of": [("webui_token", "webui_password")],
-    "required_by": {"webui_password": ("webui_email",)},
+    "mutually_exclusive": [("webui_token", "webui_password"), ("webui_token", "webui_password_file")],
+    "required_one_of": [("webui_token", "webui_password", "webui_password_file")],
+    "required_by": {"webui_password": ("webui_email",), "webui_password_file": ("webui_email",)},
 }
 
 

@@ -13,7 +13,10 @@ from __future__ import annotations
 import typing as t
 
 from .._printable import printable
+from .._replace import ReplaceError, read_file
 from . import _client
+
+LONGEST_PASSWORD = 4096  # bytes; Open WebUI itself takes 72
 
 
 class Module(t.Protocol):
@@ -37,6 +40,8 @@ class WebUiModule:
     RESULT: t.ClassVar[dict[str, t.Any]] = {}
     # Whether the result so far goes along with a failure.
     FAILS_WITH_RESULT = False
+    # Whether a password file must be there.
+    NEEDS_PASSWORD = True
 
     def __init__(self, module: Module) -> None:
         self.module = module
@@ -61,6 +66,7 @@ class WebUiModule:
         """Run, and leave with the result or a message."""
         self._hide_trimmed_secrets()
         try:
+            self._read_password()
             self.run()
         except ValueError as error:
             so_far = self.result if self.FAILS_WITH_RESULT else {}
@@ -68,6 +74,25 @@ class WebUiModule:
                 msg=printable(str(error)), **{name: value for name, value in so_far.items() if name != "changed"}
             )
         self.module.exit_json(**self.result)
+
+    def _read_password(self) -> None:
+        """Take the password from the file of this host that keeps it, unless one is given."""
+        path = self.params.get("webui_password_file")
+        if self.params.get("webui_password") or not path:
+            return
+        try:
+            content = read_file(path, LONGEST_PASSWORD)
+        except ReplaceError as error:
+            raise ValueError(f"webui_password_file: {error}") from error
+        password = (content or b"").decode("utf-8", "replace").strip()
+        if not password and self.NEEDS_PASSWORD:
+            raise ValueError(
+                f"webui_password_file {path} is {'empty' if content is not None else 'not there'}; "
+                "give the password of the administrator in webui_password"
+            )
+        if password:
+            self.module.no_log_values.add(password)
+        self.params["webui_password"] = password or None
 
     def _hide_trimmed_secrets(self) -> None:
         """Have secrets masked as they are used, too: Ansible knows them with the newline that a file ended in."""

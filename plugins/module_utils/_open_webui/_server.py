@@ -173,6 +173,7 @@ class Server(Hooks):
         self.result: dict[str, t.Any] = {
             "changed": False,
             "container": "",
+            "image": "",
             "changes": [],
             "written": [],
             "saved": "",
@@ -227,7 +228,7 @@ class Server(Hooks):
         if not self._check:
             self._driver.sweep()
         image = self._driver.inspect_image(self._image)
-        self._definition.image_id = str((image or {}).get("Id") or "")
+        self.result["image"] = self._definition.image_id = str((image or {}).get("Id") or "")
         found = look(self._driver, self._name, _definition.is_ours)
         if found.previous is not None and not self._check:
             found = self._resume(found)
