@@ -18,6 +18,10 @@ description:
     the module at once, with the cause found in vLLM's log and what to change.
   - A changed option replaces the container. The previous one is kept until the new one is ready, and put back when it
     is not.
+  - Before a running server is stopped for other options, another model or another image, that image is asked whether it
+    takes them, in a container of its own without a network and without a GPU. What vLLM's argument parser or its
+    engine's configuration refuses fails the module, and the server goes on without an outage. Where the image cannot
+    tell, a warning says why, and the change goes on.
   - The image must be on the host already, and so must the model.
 requirements:
   - A Docker Engine 20.10 or newer on the managed host, on its usual socket or where the environment variable
@@ -164,8 +168,21 @@ outage_seconds:
     - Seconds that clients had no server, from the stop of the one that ran until one was ready; null when none ran.
   returned: always
   type: float
+asked:
+  description:
+    - What the image answered when it was asked about a change before a running server was stopped; empty when it was
+      not asked, as for a change of the port or of the keys, or for what it has taken before.
+  returned: always
+  type: dict
+  contains:
+    verdict:
+      description: V(passed), V(refused), or V(unclear) where the image could not tell, such as for want of a GPU.
+      type: str
+    seconds:
+      description: How long it took to ask.
+      type: float
 diagnosis:
-  description: Why the server did not become ready; empty when it did.
+  description: Why the server did not become ready, or why its image refuses a change; empty when neither is so.
   returned: always
   type: dict
   contains:

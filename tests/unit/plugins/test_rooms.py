@@ -28,6 +28,12 @@ MAY_SEE: dict[str, set[str]] = {
     "module_utils/_vllm/container": {"module_utils/_vllm/options", "module_utils/_engine", "module_utils/_gpu"},
     "module_utils/_vllm/api": set(),
     "module_utils/_vllm/diagnosis": {"module_utils/_vllm/options"},
+    "module_utils/_vllm/question": {
+        "module_utils/_vllm/options",
+        "module_utils/_vllm/container",
+        "module_utils/_vllm/diagnosis",
+        "module_utils/_engine",
+    },
     "module_utils/_vllm/lifecycle": {"module_utils"},
     "plugin_utils": {"module_utils"},
     "modules": {"module_utils"},

@@ -155,6 +155,14 @@ def _first_option(groups: Groups, context: Context) -> dict[str, str]:
     return {"option": named[0] if named else "", "options": " or ".join(named) or "the option that this names"}
 
 
+def _field_of_option(groups: Groups, context: Context) -> dict[str, str]:
+    """Return the option that a refused field belongs to: one that is a mapping, such as SpeculativeConfig's, or itself."""
+    option = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", groups["kind"]).lower()
+    if option not in OPTIONS or groups["field"] in OPTIONS:
+        return {"option": groups["field"], "where": f"engine.{groups['field']}"}
+    return {"option": option, "where": f"{groups['field']} in engine.{option}"}
+
+
 def _attention(groups: Groups, context: Context) -> dict[str, str]:
     """Return how another attention kernel is chosen in this release."""
     new, old = "engine.attention_backend: TRITON_ATTN", "VLLM_ATTENTION_BACKEND: TRITON_ATTN_VLLM_V1 in env"
@@ -1080,10 +1088,12 @@ SIGNATURES = (
     ),
     _signature(
         "option_field",
-        r"validation errors? for \w+\n(?P<field>[a-z]\w*)[\w.\[\]-]*\n\s+(?P<reason>[^\n]*?) \[type=(?!value_error)",
-        "engine.{field} has a value that vLLM does not take: {reason}",
-        "correct engine.{field}",
-        variable="engine.{field}",
+        r"validation errors? for (?P<kind>\w+)\n(?P<field>[a-z]\w*)[\w.\[\]-]*\n"
+        r"\s+(?P<reason>[^\n]*?) \[type=(?!value_error)",
+        "{where} has a value that vLLM does not take: {reason}",
+        "correct {where}",
+        variable="engine.{option}",
+        derive=_field_of_option,
     ),
     _signature(
         "option_validation",

@@ -33,12 +33,14 @@ from ..diagnosis import _saved_logs
 from ..options._argv import serve_arguments
 from ..options._options import check
 from ..options._release import Release, release_of, tag_of
+from ..question import _ask
 from . import _gpu_lock, _lifecycle, _measurements, _readiness
 from ._result import container_facts, server_of
 
 LOCK_KIND = "vllm_server"
 PROGRESS_KIND = "vllm_server"
 LOOK_TIMEOUT = 20.0  # seconds for nvidia-smi, which can hang with its GPU
+_UNKNOWN_GPUS = "because the memory or the compute capability of its GPUs is not known"
 AT_ONCE = 16  # servers that are carried out side by side; more GPUs than that are rare in one host
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
@@ -125,6 +127,7 @@ class Server:
             "key_file": "",
             "rolled_back": False,
             "outage_seconds": None,
+            "asked": {},
             "diagnosis": {},
             "log_tail": [],
             "log_file": "",
@@ -377,10 +380,13 @@ class Server:
                 if self.plan.starts:
                     devices = ", ".join(self.devices)
                     with _gpu_lock.turn(self.devices, lambda: report(f"waiting for its turn on {devices}")):
+                        self.ask_image(engine, self.spec, report)
                         ready = lifecycle.carry_out(self.plan, self.spec, self.found)
                 else:
                     ready = lifecycle.carry_out(self.plan, self.spec, self.found)
             except _lifecycle.StartError as error:
+                if self.result["asked"].get("verdict") == _ask.REFUSED:
+                    lifecycle.outage = 0.0
                 self.result.update(
                     diagnosis=error.diagnosis._asdict(),
                     log_tail=error.log[-_readiness.LOG_TAIL :],
@@ -407,6 +413,44 @@ class Server:
             yield
         except Exception as error:
             self.host.warn(f"{self.name}: {what}: {_plainly(error)}")
+
+    def ask_image(self, engine: Engine, spec: _spec.ServerSpec, report: t.Callable[[str], None]) -> None:
+        """Ask the image whether it takes the change, before the server that runs is stopped; StartError if it refuses.
+
+        A change that concerns neither the options nor the model asks nothing: the server runs with them.
+        """
+        current = self.found.current
+        if _lifecycle.RECREATE not in self.plan.actions or current is None or not _life.is_running(current):
+            return
+        gpus = _ask.gpus_of(sorted(self.host.claimed[self.name]), self.gpus)
+        if gpus is None:
+            self.host.warn(f"{self.name}: the image was not asked about the change, {_UNKNOWN_GPUS}")
+            return
+        question = _ask.question_of(spec, str((self.image or {}).get("Id") or ""), gpus)
+        before = _spec.spec_of(current, self.image_env(engine, current))
+        if question == _ask.question_of(before, str(current.get("Image") or ""), gpus) or _ask.has_passed(question):
+            return
+        report("asking the image whether it takes the change")
+        begun = time.time()
+        answer = _ask.ask(engine, question, self.name, self.release)
+        self.result["asked"] = {"verdict": answer.verdict, "seconds": answer.seconds}
+        if answer.verdict == _ask.PASSED:
+            _ask.remember(question)
+        elif answer.diagnosis is not None:
+            raise _lifecycle.StartError(
+                f"the vLLM server {self.name} was not touched, because its image refuses the change: "
+                f"{answer.diagnosis.cause}. It said: {answer.diagnosis.evidence}. "
+                f"What to do: {answer.diagnosis.fix}. The container that runs serves on",
+                answer.diagnosis,
+                answer.log,
+                begun,
+                rolled_back=False,
+            )
+        else:
+            self.host.warn(
+                f"{self.name}: the image could not say beforehand whether it takes the change, which goes on: "
+                f"{answer.why}"
+            )
 
     def lifecycle(self, engine: Engine, report: t.Callable[[str], None]) -> _lifecycle.Lifecycle:
         def reach(spec: _spec.ServerSpec, files: t.Mapping[str, str]) -> t.Any:

@@ -437,6 +437,16 @@ def test_what_is_said_is_recognized(name: str) -> None:
     assert "{" not in diagnosis.cause + diagnosis.fix
 
 
+def test_a_field_of_a_mapping_is_told_with_its_option() -> None:
+    said = (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for SpeculativeConfig\nnum_tokens\n  "
+        "Unexpected keyword argument [type=unexpected_keyword_argument, input_value=3, input_type=int]"
+    )
+    diagnosis = diagnose(["Traceback (most recent call last):", *said.split("\n")], 1)
+    assert (diagnosis.id, diagnosis.variable) == ("option_field", "engine.speculative_config")
+    assert diagnosis.cause.startswith("num_tokens in engine.speculative_config has a value")
+
+
 def test_a_hanging_server_may_say_so_at_any_level() -> None:
     lines = (FAILURES / "documented/worker_hangs.log").read_text(encoding="utf-8").splitlines()
     assert diagnose(lines, running=True).id == "worker_hangs"

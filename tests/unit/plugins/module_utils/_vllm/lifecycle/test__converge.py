@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import os
 import pathlib
 import threading
@@ -12,11 +14,13 @@ import typing as t
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lock
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _keys
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Ran
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _keys, _spec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis import _saved_logs
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._diagnosis import Diagnosis
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle import _converge, _measurements
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle._lifecycle import Plan, StartError
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.question import _ask, _in_image
 
 PATIENCE = 60.0  # seconds after which a test that waits for something that never comes fails
 
@@ -178,12 +182,14 @@ def test_check_mode_waits_for_nobody_and_says_who_is_at_work(locks: str) -> None
 class Life:
     """A lifecycle that ends as it is told."""
 
-    outage = None
+    outage: float | None = None
 
     def __init__(self, ending: t.Any) -> None:
         self.ending = ending
+        self.carried_out = 0
 
     def carry_out(self, *_unused: t.Any) -> t.Any:
+        self.carried_out += 1
         if isinstance(self.ending, Exception):
             raise self.ending
         return self.ending
@@ -228,6 +234,112 @@ def test_a_full_disk_does_not_fail_a_good_start(monkeypatch: pytest.MonkeyPatch)
     assert problem == ""
     assert server.result["ready"] == {"seconds": 3.0}
     assert warnings == ["alpha: what it measured could not be kept for the next plan: No space left on device"]
+
+
+class Image:
+    """An engine on which one server runs, and whose image answers what it is told."""
+
+    def __init__(self, server: _converge.Server, ran: Ran, same: bool = False) -> None:
+        engine = {"max_model_len": "512"} if same else {"max_model_len": "256"}
+        spec = _spec.ServerSpec("alpha", "vllm/vllm-openai-cpu:v0.32.0", "/m", ("alpha",), 18000, "127.0.0.1", engine)
+        body = _spec.create_body(spec)
+        self.current: dict[str, t.Any] = {
+            "Id": "one",
+            "Name": "/alpha",
+            "Image": "sha256:1",
+            "Config": body,
+            "HostConfig": body["HostConfig"],
+            "State": {"Running": True},
+        }
+        self.ran = ran
+        self.asked = 0
+        server.found = _converge._lifecycle.Found(self.current, None)
+        server.image = {"Id": "sha256:1"}
+        server.plan = Plan(("recreate", "start"), ())
+        server.spec = dataclasses.replace(spec, engine={"max_model_len": "512"})
+        server.host.claimed["alpha"] = set()
+
+    def inspect_image(self, name: str) -> dict[str, t.Any]:
+        return {"Id": name, "Config": {}}
+
+    def run_once(self, *_unused: t.Any) -> Ran:
+        self.asked += 1
+        return self.ran
+
+
+PASSED = Ran(0, f'{_in_image.MARK}{{"stage": "configured"}}', "")
+REFUSED = Ran(2, "", "vllm serve: error: unrecognized arguments: --no-such 3")
+UNCLEAR = Ran(1, "", "RuntimeError: No CUDA GPUs are available")
+
+
+def changed_server(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, ran: Ran, same: bool = False
+) -> tuple[_converge.Server, Image, Life, list[str]]:
+    """A server that runs and is to be changed; what its image answers; its life; the warnings."""
+    warnings: list[str] = []
+    server = _converge.Server(options(name="alpha"), _converge.Host(False, lambda: None, warnings.append))
+    image = Image(server, ran, same)
+    life = Life({"seconds": 3.0})
+    monkeypatch.setattr(server, "lifecycle", lambda engine, report: life)
+    monkeypatch.setattr(server, "container_now", lambda engine: {"id": "one"})
+    monkeypatch.setattr(server, "makes", lambda plan: False)
+    monkeypatch.setattr(_converge._gpu_lock, "turn", lambda *unused: contextlib.nullcontext())
+    monkeypatch.setattr(_measurements, "record", lambda *unused: None)
+    monkeypatch.setattr(_saved_logs, "keep", lambda *unused: "/log")
+    for function in (_ask.has_passed, _ask.remember):
+        monkeypatch.setattr(function, "__defaults__", (str(tmp_path),))
+    return server, image, life, warnings
+
+
+def test_a_change_that_the_image_refuses_stops_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, image, life, warnings = changed_server(tmp_path, monkeypatch, REFUSED)
+    with pytest.raises(StartError, match=r"was not touched, because its image refuses the change: .*--no-such"):
+        server.carry_out(t.cast(t.Any, image))
+    assert (life.carried_out, warnings) == (0, [])
+    assert server.result["asked"]["verdict"] == _ask.REFUSED
+    assert server.result["diagnosis"]["id"] == "unknown_option"
+    assert server.result["outage_seconds"] == 0.0
+    assert (server.result["rolled_back"], server.result["log_file"]) == (False, "/log")
+
+
+def test_a_change_that_the_image_takes_is_not_asked_twice(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, image, life, warnings = changed_server(tmp_path, monkeypatch, PASSED)
+    server.carry_out(t.cast(t.Any, image))
+    server.carry_out(t.cast(t.Any, image))
+    assert (life.carried_out, image.asked, warnings) == (2, 1, [])
+
+
+def test_an_unclear_answer_is_told_and_stops_no_change(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, image, life, warnings = changed_server(tmp_path, monkeypatch, UNCLEAR)
+    server.carry_out(t.cast(t.Any, image))
+    server.carry_out(t.cast(t.Any, image))
+    assert (life.carried_out, image.asked) == (2, 2)
+    assert "could not say beforehand" in warnings[0]
+    assert "No CUDA GPUs are available" in warnings[0]
+
+
+def test_gpus_that_are_not_known_stop_no_change(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, image, life, warnings = changed_server(tmp_path, monkeypatch, REFUSED)
+    server.host.claimed["alpha"] = {"GPU-1"}
+    server.carry_out(t.cast(t.Any, image))
+    assert (life.carried_out, image.asked) == (1, 0)
+    assert "compute capability of its GPUs is not known" in warnings[0]
+
+
+@pytest.mark.parametrize("reason", ["same question", "does not run", "does not exist", "only starts"])
+def test_where_no_server_would_be_stopped_for_other_options_nothing_is_asked(
+    reason: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, image, life, _warnings = changed_server(tmp_path, monkeypatch, REFUSED, reason == "same question")
+    image.current["State"]["Running"] = reason != "does not run"
+    if reason == "does not exist":
+        server.found = _converge._lifecycle.Found(None, None)
+    if reason == "only starts":
+        server.plan = Plan(("start",), ())
+    server.carry_out(t.cast(t.Any, image))
+    assert (life.carried_out, image.asked, server.result["asked"]) == (1, 0, {})
 
 
 STARTED = "2026-11-23T12:00:00Z"
