@@ -156,7 +156,7 @@ def _first_option(groups: Groups, context: Context) -> dict[str, str]:
 
 
 def _field_of_option(groups: Groups, context: Context) -> dict[str, str]:
-    """Return the option that a refused field belongs to: one that is a mapping, such as SpeculativeConfig's, or itself."""
+    """Return the option that a refused field belongs to: a mapping, as with SpeculativeConfig, or itself."""
     option = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", groups["kind"]).lower()
     if option not in OPTIONS or groups["field"] in OPTIONS:
         return {"option": groups["field"], "where": f"engine.{groups['field']}"}
