@@ -73,6 +73,7 @@ REFUSALS = frozenset(
         "lora_missing",
         "lora_rank",
         "lora_unsupported",
+        "model_not_in_container",
         "model_not_readable",
         "model_refused",
         "multimodal_item",
