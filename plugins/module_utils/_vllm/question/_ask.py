@@ -184,17 +184,8 @@ def _gpu(row: t.Mapping[str, t.Any], uuid: str) -> Gpu | None:
 def ask(engine: Driver, question: Question, name: str, release: Release | None = None) -> Answer:
     """Ask the image, and remove the container in which it was asked."""
     begun = time.monotonic()
-    command = [
-        "/bin/sh",
-        "-c",
-        PYTHON,
-        "sh",
-        "-c",
-        inspect.getsource(_in_image),
-        inspect.getsource(_stand_in),
-        json.dumps([gpu._asdict() for gpu in question.gpus]),
-        *question.arguments,
-    ]
+    gpus = json.dumps([gpu._asdict() for gpu in question.gpus])
+    command = program(_in_image.CONFIGURED, inspect.getsource(_stand_in), gpus, question.arguments)
     host = {
         "Binds": list(question.binds),
         "CapAdd": list(_spec.CAP_ADD),
@@ -204,20 +195,26 @@ def ask(engine: Driver, question: Question, name: str, release: Release | None =
     try:
         ran = engine.run_once(question.image, command, SECONDS, dict(question.env), host)
     except EngineTimeout:
-        return Answer(UNCLEAR, _since(begun), f"it gave no answer within {SECONDS:.0f} seconds")
+        return Answer(UNCLEAR, since(begun), f"it gave no answer within {SECONDS:.0f} seconds")
     except EngineError as error:
-        return Answer(UNCLEAR, _since(begun), f"it could not be asked: {error}")
-    return judge(ran, _since(begun), name, release)
+        return Answer(UNCLEAR, since(begun), f"it could not be asked: {error}")
+    return judge(ran, since(begun), name, release)
 
 
-def _since(begun: float) -> float:
+def program(until: str, stand_in: str, gpus: str, arguments: t.Iterable[str]) -> list[str]:
+    """Return the command that runs `_in_image` in an image."""
+    return ["/bin/sh", "-c", PYTHON, "sh", "-c", inspect.getsource(_in_image), until, stand_in, gpus, *arguments]
+
+
+def since(begun: float) -> float:
+    """Return the seconds since then."""
     return round(time.monotonic() - begun, 1)
 
 
 def judge(ran: Ran, seconds: float, name: str, release: Release | None = None) -> Answer:
     """Return what a container's end and its output say."""
     lines = [line for text in (ran.stdout, ran.stderr) for line in text.splitlines()]
-    stages = _stages(lines)
+    stages = stages_of(lines)
     if ran.exit_code == 0 and _in_image.CONFIGURED in stages:
         return Answer(PASSED, seconds)
     log = [line for line in lines if not line.startswith(_in_image.MARK)]
@@ -227,7 +224,8 @@ def judge(ran: Ran, seconds: float, name: str, release: Release | None = None) -
     return Answer(UNCLEAR, seconds, f"{found.cause}; it said: {found.evidence}", None, tuple(log))
 
 
-def _stages(lines: t.Iterable[str]) -> set[str]:
+def stages_of(lines: t.Iterable[str]) -> set[str]:
+    """Return how far vLLM came."""
     stages = set()
     for line in lines:
         if line.startswith(_in_image.MARK):

@@ -7,12 +7,13 @@
 """Ask vLLM, in a container of its image, whether it takes options: as text, because nothing else of this collection is
 there.
 
-    STAND_IN GPUS ARGUMENT ...
+    UNTIL STAND_IN GPUS ARGUMENT ...
 
-STAND_IN is the text of `_stand_in`, GPUS a JSON list of GPUs, and ARGUMENTs are what follows `vllm serve`.
+UNTIL is the stage at which to end, STAND_IN the text of `_stand_in`, GPUS a JSON list of GPUs to stand in for, and
+ARGUMENTs are what follows `vllm serve`.
 
-vLLM's own command line runs up to the moment at which its engine's configuration is complete, and ends there. What a
-line with `MARK` says is how far it came.
+vLLM's own command line runs until its engine's configuration is complete, or until its engine has started and waits for
+requests, and ends there. What a line with `MARK` says is how far it came.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ MARK = "private_llm.fleet: "
 PARSED = "parsed"  # the options were read
 CONFIGURED = "configured"  # the engine's configuration is complete
 READABLE = "readable"  # and the model's tokenizer can be read
+STARTED = "started"  # the model is loaded, and memory for the KV cache is taken
 
 # Where a release has the function that makes a tokenizer from a model's configuration; newest first.
 _TOKENIZERS = (
@@ -71,6 +73,12 @@ def read_tokenizer(config: t.Any) -> bool:
     return False
 
 
+def stop() -> None:
+    """End at once. Threads and children of vLLM would keep an ordinary end waiting."""
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def stop_when_configured(arg_utils: t.Any) -> None:
     """Let vLLM end as soon as it has made its engine's configuration."""
     make = arg_utils.EngineArgs.create_engine_config
@@ -81,19 +89,32 @@ def stop_when_configured(arg_utils: t.Any) -> None:
         say(CONFIGURED)
         if read_tokenizer(config):
             say(READABLE)
-        sys.stderr.flush()
-        # Threads and children of vLLM would keep an ordinary end waiting.
-        os._exit(0)
+        stop()
 
     arg_utils.EngineArgs.create_engine_config = create_engine_config
 
 
+def stop_when_started(async_llm: t.Any) -> None:
+    """Let vLLM end as soon as its engine waits for requests."""
+    make = async_llm.AsyncLLM.from_vllm_config.__func__
+
+    def from_vllm_config(cls: t.Any, *args: t.Any, **kwargs: t.Any) -> t.Any:
+        make(cls, *args, **kwargs)
+        say(STARTED)
+        stop()
+
+    async_llm.AsyncLLM.from_vllm_config = classmethod(from_vllm_config)
+
+
 def main(arguments: list[str]) -> None:
-    stand_in, gpus = arguments[:2]
+    until, stand_in, gpus = arguments[:3]
     if json.loads(gpus):
         pretend_gpus(stand_in, gpus)
-    sys.argv = ["vllm", "serve", *arguments[2:]]
-    stop_when_configured(importlib.import_module("vllm.engine.arg_utils"))
+    sys.argv = ["vllm", "serve", *arguments[3:]]
+    if until == STARTED:
+        stop_when_started(importlib.import_module("vllm.v1.engine.async_llm"))
+    else:
+        stop_when_configured(importlib.import_module("vllm.engine.arg_utils"))
     importlib.import_module("vllm.entrypoints.cli.main").main()
 
 

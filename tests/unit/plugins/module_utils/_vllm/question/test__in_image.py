@@ -86,11 +86,11 @@ def image(tmp_path: pathlib.Path) -> pathlib.Path:
     return tmp_path
 
 
-def run(image: pathlib.Path, *arguments: str, gpus: object = ()) -> Ran:
-    command = ["/bin/sh", "-c", _ask.PYTHON, "sh", "-c", inspect.getsource(_in_image), inspect.getsource(_stand_in)]
+def run(image: pathlib.Path, *arguments: str, gpus: object = (), until: str = _in_image.CONFIGURED) -> Ran:
+    command = ["/bin/sh", "-c", _ask.PYTHON, "sh", "-c", inspect.getsource(_in_image)]
     env = {"PATH": f"{image / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(image / "site")}
     done = subprocess.run(  # noqa: PLW1510 - how it ends is looked at
-        [*command, json.dumps(list(gpus) if isinstance(gpus, list) else []), "/model", *arguments],
+        [*command, until, inspect.getsource(_stand_in), json.dumps(list(gpus) if isinstance(gpus, list) else []), "/model", *arguments],
         capture_output=True,
         text=True,
         env=env,
