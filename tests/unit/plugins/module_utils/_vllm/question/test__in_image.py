@@ -90,7 +90,14 @@ def run(image: pathlib.Path, *arguments: str, gpus: object = (), until: str = _i
     command = ["/bin/sh", "-c", _ask.PYTHON, "sh", "-c", inspect.getsource(_in_image)]
     env = {"PATH": f"{image / 'bin'}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(image / "site")}
     done = subprocess.run(  # noqa: PLW1510 - how it ends is looked at
-        [*command, until, inspect.getsource(_stand_in), json.dumps(list(gpus) if isinstance(gpus, list) else []), "/model", *arguments],
+        [
+            *command,
+            until,
+            inspect.getsource(_stand_in),
+            json.dumps(list(gpus) if isinstance(gpus, list) else []),
+            "/model",
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         env=env,
