@@ -18,7 +18,7 @@ from ._probe import (
 
 
 def prove(server: Server, models: t.Sequence[t.Mapping[str, t.Any]], timeout: float) -> str:
-    """Have a token generated; returns what there is to say of a server that works, ServerError when it does not.
+    """Have a token generated and return a sentence on how the server works; raise ServerError when it does not.
 
     A server with many requests may not get to this one in time. As long as it gets on with the others it works.
     """
@@ -36,6 +36,6 @@ def prove(server: Server, models: t.Sequence[t.Mapping[str, t.Any]], timeout: fl
 
 
 def _generated(server: Server, timeout: float) -> int | None:
-    """How many tokens it has generated since its start."""
+    """Return how many tokens the server has generated since its start."""
     found: int | None = load(parse_metrics(server.metrics(timeout)))["generation_tokens"]
     return found

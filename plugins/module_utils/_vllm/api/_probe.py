@@ -50,7 +50,7 @@ class Server:
         self._key = key
 
     def request(self, method: str, path: str, body: t.Any = None, timeout: float = 10.0) -> Answer:
-        """One request; ServerError when nothing came back."""
+        """Send one request and return its answer; raise ServerError when nothing came back."""
         context = None
         if self.tls:
             # The certificate names the service, not the address by which the host reaches itself.
@@ -79,14 +79,14 @@ class Server:
                 raise ServerError(f"{method} {path} on {self.address}:{self.port}: {reason}") from error
 
     def healthy(self, timeout: float = 5.0) -> bool:
-        """Whether /health says 200. A server that is still loading does not answer at all."""
+        """Say whether /health answers 200. A server that is still loading does not answer at all."""
         try:
             return self.request("GET", "/health", timeout=timeout).status == 200
         except ServerError:
             return False
 
     def models(self, timeout: float = 10.0) -> list[dict[str, t.Any]]:
-        """What /v1/models lists."""
+        """Return the models that /v1/models lists."""
         answer = self.request("GET", "/v1/models", timeout=timeout)
         if answer.status != 200:
             raise ServerError(f"GET /v1/models answered {answer.status}: {brief(answer.body)}")
@@ -163,7 +163,7 @@ def parse_metrics(text: str) -> list[Sample]:
 
 
 def load(samples: t.Sequence[Sample]) -> dict[str, t.Any]:
-    """How busy the server is; the cache's share was called otherwise up to 0.11."""
+    """Return how busy the server is. Up to vLLM 0.11 the metric of the cache's share had another name."""
     usage = _values(samples, "vllm:kv_cache_usage_perc") or _values(samples, "vllm:gpu_cache_usage_perc")
     return {
         "running": _total(samples, "vllm:num_requests_running"),
@@ -176,7 +176,7 @@ def load(samples: t.Sequence[Sample]) -> dict[str, t.Any]:
 
 
 def capacity(samples: t.Sequence[Sample]) -> dict[str, t.Any]:
-    """The KV cache that the server measured for itself; what an older release does not say is null."""
+    """Return the size of the KV cache as the server measured it; what an older release does not say is null."""
     result: dict[str, t.Any] = {"kv_cache_tokens": None, "max_concurrency": None}
     infos = [sample.labels for sample in samples if sample.name == "vllm:cache_config_info"]
     if not infos:

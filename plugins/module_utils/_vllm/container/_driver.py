@@ -26,7 +26,7 @@ _COMPATIBILITY = "VLLM_ENABLE_CUDA_COMPATIBILITY"
 
 
 def cuda_of(image: str) -> int | None:
-    """The major version of CUDA in an image of vLLM's, by its name; None when the name does not tell."""
+    """Return the major version of CUDA in an image of vLLM's, by its name; None when the name does not tell."""
     if repository_of(image).rpartition("/")[2] != "vllm-openai":
         return None
     tagged = _CUDA_TAG.search(tag_of(image))
@@ -37,7 +37,7 @@ def cuda_of(image: str) -> int | None:
 
 
 def driver_problems(instances: t.Iterable[t.Mapping[str, t.Any]], driver: str | None, host: str) -> list[str]:
-    """One sentence for each server, of instances with every key, whose image wants a newer driver than the host's."""
+    """Return a sentence for each server whose image wants a newer driver than the host's; instances have every key."""
     branch = re.match(r"\d+", driver or "")
     if not branch:
         return []

@@ -24,7 +24,7 @@ class ModelError(ValueError):
 
 
 def resolve_model(path: str) -> str:
-    """The folder that the path leads to, all links followed; ModelError when it is no model."""
+    """Return the folder that the path leads to, all links followed; raise ModelError when it holds no model."""
     resolved = os.path.realpath(path)
     via = "" if resolved == path else f" (which is {resolved})"
     if not os.path.exists(resolved):
@@ -40,7 +40,7 @@ def resolve_model(path: str) -> str:
 
 
 def nofile_limit(init_status: str) -> int:
-    """How many files a container may be allowed to open: vLLM's wish, or 0 (leave it) where nobody may raise limits.
+    """Return how many files a container may open: vLLM's wish, or 0 (the engine's own) where limits cannot be raised.
 
     ``init_status`` is the text of /proc/1/status; its bounding set is what a container runtime can have at most.
     """
@@ -62,7 +62,7 @@ def read_init_status() -> str:
 
 
 def cdi_devices(info: t.Mapping[str, t.Any]) -> set[str]:
-    """The NVIDIA devices that the engine can inject by CDI, without their kind; empty when it has CDI off.
+    """Return the NVIDIA devices that the engine can inject by CDI, without their kind; empty when it has CDI off.
 
     ``info`` is the engine's own. Newer engines list the devices; for others the specifications are read.
     """
@@ -79,7 +79,7 @@ def cdi_devices(info: t.Mapping[str, t.Any]) -> set[str]:
 def choose_driver(
     uuids: t.Sequence[str], gpus: t.Sequence[t.Mapping[str, t.Any]], cdi: t.Collection[str]
 ) -> tuple[str, list[str]]:
-    """How to ask for these GPUs, and by which names: CDI when it knows all of them, else NVIDIA's own runtime.
+    """Return how to ask for these GPUs, and by which names: CDI when it knows all of them, else NVIDIA's runtime.
 
     CDI keeps a container's GPUs over a reload of systemd, which the runtime's hook does not.
     """
@@ -96,7 +96,7 @@ def choose_driver(
 
 
 def uuid_of(device: str, gpus: t.Sequence[t.Mapping[str, t.Any]]) -> str:
-    """The UUID behind a name in a container's device request: a UUID, an index, or a CDI name of either."""
+    """Return the UUID behind a name in a container's device request: a UUID, an index, or a CDI name of either."""
     name = device.partition("=")[2] if device.startswith(CDI_KIND + "=") else device
     if name.isdigit():
         for gpu in gpus:

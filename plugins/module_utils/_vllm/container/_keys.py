@@ -41,7 +41,7 @@ class KeyDeliveryError(ValueError):
 
 
 def delivery(count: int, release: Release | None) -> str:
-    """How ``count`` keys reach a vLLM of this release; None is a release that the image's tag does not tell."""
+    """Return how ``count`` keys reach a vLLM of this release; None is a release that the image's tag does not tell."""
     if not count:
         return NONE
     if release is not None and release >= _REDACTING:
@@ -61,7 +61,7 @@ class KeyFileError(ValueError):
 
 
 def generate() -> str:
-    """A new key with 192 bits of chance; the prefix is what OpenAI clients expect to see."""
+    """Return a new key of 192 random bits; OpenAI clients expect its prefix."""
     return "sk-" + secrets.token_hex(24)
 
 
@@ -74,12 +74,12 @@ def parse_key_file(text: str) -> list[str]:
 
 
 def render_config(keys: t.Sequence[str]) -> str:
-    """vLLM's configuration file with the keys alone; JSON strings are YAML strings."""
+    """Return vLLM's configuration file with the keys alone; JSON strings are YAML strings."""
     return "api-key:\n" + "".join(f"  - {json.dumps(key)}\n" for key in keys)
 
 
 def files_of(keys: t.Sequence[str]) -> dict[str, str]:
-    """The files of a server's directory, by name."""
+    """Return the text of each file of a server's key directory, by name."""
     if not keys:
         return {}
     return {KEY_FILE: render_key_file(keys), CONFIG_FILE: render_config(keys)}
@@ -109,7 +109,7 @@ def matches(label: str, files: t.Mapping[str, str]) -> bool:
 
 
 def read_directory(directory: str) -> dict[str, str]:
-    """The files of ours that are there now."""
+    """Return the text of each of our files that is in the directory now, by name."""
     contents = {}
     for name in _present(directory):
         path = os.path.join(directory, name)
@@ -125,7 +125,7 @@ def read_directory(directory: str) -> dict[str, str]:
 
 
 def changed_at(directory: str) -> float:
-    """When the newest of the files was written, in seconds since the epoch; 0 when there is none."""
+    """Return when the newest of the files was written, in seconds since the epoch; 0 when there is none."""
     return max((os.stat(os.path.join(directory, name)).st_mtime for name in _present(directory)), default=0.0)
 
 

@@ -22,7 +22,7 @@ _OTHERS = ("consolidated", "training_args", "optimizer", "scheduler", "rng_state
 
 
 def weight_bytes(files: t.Iterable[tuple[str, int]]) -> int | None:
-    """Bytes that vLLM loads, from paths below the model's folder and their sizes; None when no file holds weights.
+    """Return the bytes that vLLM loads, from paths below the model's folder and their sizes; None without weights.
 
     Checkpoints in another format that lie beside those in the usual one are not counted, nor is what is in folders.
     """
@@ -39,7 +39,7 @@ def weight_bytes(files: t.Iterable[tuple[str, int]]) -> int | None:
 
 
 def parse_config(text: str | bytes) -> dict[str, t.Any] | None:
-    """A config.json; None when it is no JSON object."""
+    """Parse a config.json; None when it is not a JSON object."""
     try:
         found = json.loads(text)
     except ValueError:
@@ -48,7 +48,7 @@ def parse_config(text: str | bytes) -> dict[str, t.Any] | None:
 
 
 def weights_in(folder: str) -> int | None:
-    """Bytes of weights that vLLM loads from a folder on this host; None where there are none."""
+    """Return the bytes of weights that vLLM loads from a folder on this host; None where it holds none."""
     try:
         with os.scandir(folder) as entries:
             return weight_bytes([(entry.name, entry.stat().st_size) for entry in entries if entry.is_file()])
@@ -57,7 +57,7 @@ def weights_in(folder: str) -> int | None:
 
 
 def look(folder: str) -> dict[str, t.Any]:
-    """The `config` and `weight_bytes` of a model on this host; each null where it cannot be told."""
+    """Return the `config` and `weight_bytes` of a model on this host; each is null where it cannot be told."""
     config = None
     for name in (CONFIG, MISTRAL_CONFIG):
         try:

@@ -118,7 +118,7 @@ def desired_spec(
     weight_bytes: int = 0,
     pids_limit: int = PIDS_LIMIT,
 ) -> ServerSpec:
-    """What ``options`` (an instance in its normal form) ask for.
+    """Return the specification that ``options`` (an instance in its normal form) ask for.
 
     ``model`` is the resolved release, ``gpus`` are device names, ``keys`` is how keys are delivered and ``nofile`` the
     limit on open files, 0 for the engine's own. Variables that the image sets to the same value are left out.
@@ -162,7 +162,7 @@ def desired_spec(
 
 
 def with_parallel_size(engine: t.Mapping[str, t.Any], gpus: int) -> dict[str, t.Any]:
-    """Several GPUs and no word on how to use them means tensor parallelism over all of them."""
+    """Add tensor parallelism over all GPUs where there are several and the options do not say how to use them."""
     spread = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "nnodes", "device_ids")
     if gpus > 1 and not any(engine.get(name) is not None for name in spread):
         return {**engine, "tensor_parallel_size": gpus}
@@ -170,7 +170,7 @@ def with_parallel_size(engine: t.Mapping[str, t.Any], gpus: int) -> dict[str, t.
 
 
 def with_drain(engine: t.Mapping[str, t.Any], release: Release | None, seconds: int) -> dict[str, t.Any]:
-    """From 0.18 on vLLM can finish its requests when it is told to stop; by its own default it drops them."""
+    """Let vLLM finish its requests when it is told to stop, which it can from 0.18 on but does not by default."""
     if seconds and engine.get("shutdown_timeout") is None and release is not None and release[:2] >= DRAINING:
         return {**engine, "shutdown_timeout": seconds}
     return dict(engine)
@@ -226,7 +226,10 @@ def without(env: t.Mapping[str, str], image_env: t.Mapping[str, str]) -> dict[st
 
 
 def command(spec: ServerSpec) -> list[str]:
-    """What follows the entrypoint. The configuration file holds keys alone; as one token vLLM would ignore it."""
+    """Return the arguments after the entrypoint.
+
+    The configuration file holds keys alone. It is given as two tokens, because vLLM would ignore it as one.
+    """
     arguments = [spec.model]
     if spec.keys == _keys.CONFIG:
         arguments += ["--config", f"{_keys.MOUNT}/{_keys.CONFIG_FILE}"]
@@ -245,7 +248,10 @@ def entrypoint(spec: ServerSpec) -> list[str]:
 
 
 def options_in(arguments: t.Sequence[str]) -> dict[str, t.Any]:
-    """Arguments of ``vllm serve`` by option: true, false, one text, or a list of texts. No text begins with a dash."""
+    """Return arguments of ``vllm serve`` by option: true, false, a text, or a list of texts.
+
+    No text begins with a dash.
+    """
     found: dict[str, t.Any] = {}
     values: list[str] | None = None
     for argument in arguments:
@@ -271,7 +277,7 @@ def _unlisted(value: t.Any) -> t.Any:
 
 
 def arguments_of(name: str, value: t.Any) -> list[str]:
-    """The inverse of `options_in` for one option."""
+    """Return the arguments that state one option: the inverse of `options_in`."""
     flag = "--" + name.replace("_", "-")
     if isinstance(value, bool):
         return [flag if value else "--no-" + flag[2:]]
@@ -339,7 +345,7 @@ def labels(spec: ServerSpec) -> dict[str, str]:
 
 
 def config_hash(spec: ServerSpec) -> str:
-    """A fingerprint of the declared configuration, which holds no secret."""
+    """Return a fingerprint of the declared configuration, which holds no secret."""
     declared = {**dataclasses.asdict(spec), "volumes": without_cache(spec.volumes)}
     text = json.dumps(declared, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
@@ -349,19 +355,19 @@ def config_hash(spec: ServerSpec) -> str:
 
 
 def is_managed(inspect: t.Mapping[str, t.Any]) -> bool:
-    """True for a vLLM server that this collection made."""
+    """Say whether a container is a vLLM server that this collection made."""
     have = (inspect.get("Config") or {}).get("Labels") or {}
     return have.get(LABEL_MANAGED_BY) == MANAGED_BY and have.get(LABEL_KIND) == KIND
 
 
 def env_of(config: t.Mapping[str, t.Any] | None) -> dict[str, str]:
-    """The environment in a container's or an image's configuration."""
+    """Return the environment in a container's or an image's configuration."""
     pairs = (entry.partition("=") for entry in (config or {}).get("Env") or [])
     return {name: value for name, _equals, value in pairs}
 
 
 def spec_of(inspect: t.Mapping[str, t.Any], image_env: t.Mapping[str, str] | None = None) -> ServerSpec:
-    """The specification that an existing container of ours embodies."""
+    """Return the specification of an existing container of ours."""
     config = inspect.get("Config") or {}
     host = inspect.get("HostConfig") or {}
     arguments = list(config.get("Cmd") or [])
@@ -425,7 +431,7 @@ def _security(host: t.Mapping[str, t.Any]) -> tuple[str, ...]:
 
 
 def _network(inspect: t.Mapping[str, t.Any]) -> str:
-    """The network it was made with, as long as it is still connected to it."""
+    """Return the network that the container was made with; empty when it is not connected any more."""
     mode = (inspect.get("HostConfig") or {}).get("NetworkMode") or "default"
     mode = "bridge" if mode == "default" else mode
     connected = (inspect.get("NetworkSettings") or {}).get("Networks") or {}
@@ -442,7 +448,7 @@ _DERIVED = frozenset(("name", "engine", "env", "gpus", "gpu_driver", "volumes"))
 
 
 def without_cache(volumes: t.Sequence[str]) -> list[str]:
-    """The mounts that mean something; where compiled kernels are kept changes nothing that clients see."""
+    """Return the mounts without the one of compiled kernels, whose place changes nothing that clients see."""
     return [volume for volume in volumes if volume.split(":")[1:2] != [CACHE_MOUNT]]
 
 
@@ -451,7 +457,7 @@ def differences(
     after: ServerSpec,
     same_gpu: t.Callable[[str], str] = lambda device: device,
 ) -> list[Change]:
-    """What would change, option by option. ``same_gpu`` maps a device name to the UUID of the GPU behind it."""
+    """Return what would change, option by option. ``same_gpu`` maps a device name to the UUID of the GPU behind it."""
     changes = []
     for field in dataclasses.fields(ServerSpec):
         if field.name not in _DERIVED:
@@ -540,7 +546,7 @@ def drift(inspect: t.Mapping[str, t.Any], name: str, image: t.Mapping[str, t.Any
 
 
 def as_options(spec: ServerSpec) -> dict[str, t.Any]:
-    """The whole specification as the options that `differences` speaks of, for a diff."""
+    """Return the whole specification as the options that `differences` names, for a diff."""
     shown = {
         field.name: _shown(getattr(spec, field.name))
         for field in dataclasses.fields(ServerSpec)
@@ -553,7 +559,7 @@ def as_options(spec: ServerSpec) -> dict[str, t.Any]:
 
 
 def declared(options: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """Options as they were given, for a diff on a host that cannot say yet what they will come to."""
+    """Return the options as they were given, for a diff on a host that cannot say yet what they will come to."""
     fields = {field.name for field in dataclasses.fields(ServerSpec)} | {"state"}
     shown = {key: value for key, value in options.items() if key in fields and value is not None}
     shown["env"] = {name: shown_env(name, value) for name, value in (options.get("env") or {}).items()}
@@ -567,7 +573,7 @@ def _by_key(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> t.It
 
 
 def typed(value: t.Any) -> t.Any:
-    """An argument as the YAML value that it came from, as far as its text tells."""
+    """Return an argument as the YAML value that it came from, as far as its text tells."""
     if isinstance(value, list):
         return [typed(item) for item in value]
     if not isinstance(value, str):

@@ -22,12 +22,12 @@ _READY_TIMEOUT_SINCE = (0, 14)
 
 
 def time_limit(weight_bytes: int) -> int:
-    """Seconds to wait for a server with this much to load."""
+    """Return how many seconds to wait for a server that loads this many bytes."""
     return BASE_SECONDS + int(weight_bytes / BYTES_PER_SECOND)
 
 
 def ready_timeout_env(weight_bytes: int, release: Release | None) -> dict[str, str]:
-    """More time for a model that a slow disk does not give in vLLM's own ten minutes, in steps of ten.
+    """Return more time, in steps of ten minutes, for a model that a slow disk does not give in vLLM's own ten minutes.
 
     It is part of the key of vLLM's compile cache, so it must not change without need: small models leave it alone.
     """

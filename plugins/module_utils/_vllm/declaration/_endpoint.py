@@ -27,14 +27,14 @@ class Endpoint(t.NamedTuple):
 
     @property
     def url(self) -> str:
-        """The base URL, without a slash at its end."""
+        """Return the base URL, without a slash at its end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = "" if self.port is None else f":{self.port}"
         return f"{self.scheme}://{host}{port}{self.path}"
 
     @property
     def api(self) -> str:
-        """The base URL of OpenAI's API."""
+        """Return the base URL of OpenAI's API."""
         return self.url + API_PATH
 
 

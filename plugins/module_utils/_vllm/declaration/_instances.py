@@ -128,12 +128,13 @@ class InstanceError(ValueError):
 
 
 def is_path(model: str) -> bool:
-    """A model that begins with a slash lies on the host already; anything else is a hub's ``organization/name``."""
+    """Say whether the model is a path on the host, not a hub's ``organization/name``: a path begins with a slash."""
     return model.startswith("/")
 
 
 def model_path(model: str, models_root: str) -> str:
-    """Where the model lies, or will lie, on the host: the path itself, or the store's link to the release in use."""
+    """Return where the model is, or will be, on the host: the path itself, or the store's link to the current release.
+    """
     return model if is_path(model) else f"{models_root.rstrip('/')}/{model}/current"
 
 
@@ -151,7 +152,7 @@ def is_loopback(bind: str) -> bool:
 def normal_instances(
     instances: t.Sequence[Instance], defaults: t.Mapping[str, t.Any] | None = None
 ) -> list[dict[str, t.Any]]:
-    """The same instances with every key present, and `model_path`, `model_repo` and `key_file`, which follow from them.
+    """Return the instances with every key, and with `model_path`, `model_repo` and `key_file`, which follow from them.
 
     `engine` and `env` are laid over those of ``defaults`` key by key and `volumes` are appended; any other key replaces
     its default. `api_keys` stays null when it was left out: one key is then made on the host.
@@ -173,7 +174,7 @@ _LISTS = ("served_model_names", "api_keys", "volumes")
 
 
 def shape_problems(where: str, instance: object) -> list[str]:
-    """What an instance cannot be brought into its normal form for."""
+    """Return the problems that keep an instance from being brought into its normal form."""
     if not isinstance(instance, t.Mapping):
         return [f"{where}: must be a mapping, not {kind(instance)}"]
     problems = []
@@ -225,7 +226,7 @@ _OPTIONS = tuple(key for key in KEYS if key not in ("model", "source", "revision
 def server_options(
     instances: t.Sequence[t.Mapping[str, t.Any]], settings: t.Mapping[str, t.Any] | None = None
 ) -> list[dict[str, t.Any]]:
-    """Instances in their normal form as the options of the module that runs them.
+    """Return instances in their normal form as the options of the module that runs them.
 
     ``settings`` are options that are the same for all, and of `allow_unauthenticated` the names of the servers. What is
     null or empty where it means nothing is left out.
@@ -252,7 +253,7 @@ def _options(
 def endpoints(
     instances: t.Sequence[Instance], servers: t.Sequence[t.Mapping[str, t.Any]], address: str
 ) -> list[dict[str, t.Any]]:
-    """What others need to know to use the servers of a host; nothing in it is secret.
+    """Return what others need to know to use the servers of a host; it holds no secret.
 
     ``instances`` are in their normal form, ``servers`` is what was found on the host, and ``address`` is where other
     hosts reach this one.
@@ -279,7 +280,7 @@ def endpoints(
 
 
 def defaults_problems(defaults: t.Mapping[str, t.Any] | None) -> list[str]:
-    """What is wrong with a set of defaults laid over ours."""
+    """Return what is wrong with a set of defaults laid over ours."""
     if defaults is None:
         return []
     if not isinstance(defaults, t.Mapping):
@@ -304,7 +305,7 @@ def instance_problems(
     allow_unauthenticated: object = (),
     defaults: t.Mapping[str, t.Any] | None = None,
 ) -> list[str]:
-    """Everything that is wrong with the instances of one host, each in one sentence that names the key to change."""
+    """Return all that is wrong with the instances of one host; each sentence names the key to change."""
     prefix = f"{host}: " if host else ""
     return [_one_line(prefix + problem) for problem in _problems(instances, allow_unauthenticated, defaults)]
 
@@ -358,7 +359,7 @@ def _own_problems(where: str, instance: Instance) -> list[str]:
 
 
 def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
-    """What is wrong with one server's options by themselves, for a module that was given them as such."""
+    """Return what is wrong with one server's options by themselves, for a module that was given them as such."""
     problems = [
         f"{key}{text}" for key, check in _CHECKS.items() if options.get(key) is not None for text in check(options[key])
     ]
@@ -406,7 +407,7 @@ def _check_model(value: object) -> list[str]:
 
 
 def path_problem(path: str) -> str | None:
-    """Why no container can have this path mounted at the same place, or None."""
+    """Return why a container cannot have this path mounted at the same place, or None when it can."""
     if not path.isprintable() or ":" in path:
         return "holds a colon, a newline or another character that Docker cannot mount"
     target = posixpath.normpath("/" + path.lstrip("/"))
@@ -534,7 +535,7 @@ def _check_names(value: object) -> list[str]:
 
 
 def key_problem(key: object) -> str | None:
-    """Why this is no API key, never quoting it; None when it is one."""
+    """Return why this is not an API key, never quoting it; None when it is one."""
     if not isinstance(key, str):
         return f"must be a string, not {kind(key)}"
     if not key:
@@ -578,7 +579,7 @@ def _check_env(value: object) -> list[str]:
 
 
 def volume_problem(value: object) -> str | None:
-    """Why this is no bind mount in the form ``/on/the/host:/in/the/container[:ro|rw]``, or None."""
+    """Return why this is not a bind mount in the form ``/on/the/host:/in/the/container[:ro|rw]``, or None."""
     if not isinstance(value, str):
         return f"must be a string, not {kind(value)}"
     if not value.isprintable():
@@ -595,7 +596,7 @@ def volume_problem(value: object) -> str | None:
 
 
 def mount_target(volume: str) -> str:
-    """Where a bind mount is in the container, written in one way."""
+    """Return where a bind mount is in the container, in its normal form."""
     return posixpath.normpath("/" + volume.split(":")[1].lstrip("/"))
 
 
@@ -681,7 +682,7 @@ def _meaning_problems(
 
 
 def _mount_problems(where: str, model_path: str, volumes: t.Sequence[str]) -> list[str]:
-    """Two mounts on one place; Docker refuses the container, after the server before it was stopped."""
+    """Find two mounts on one place: Docker would refuse the container, after the old server was stopped."""
     targets = {posixpath.normpath("/" + model_path.lstrip("/")): "the model"}
     problems = []
     for volume in volumes:
@@ -697,14 +698,14 @@ def gpu_count(gpus: int | t.Sequence[str]) -> int:
 
 
 def image_problem(image: str, gpus: int | t.Sequence[t.Any]) -> str | None:
-    """vLLM's image for NVIDIA GPUs ends at once where it sees none."""
+    """Return why the image cannot run without GPUs: vLLM's image for NVIDIA GPUs ends at once where it sees none."""
     if gpus or repository_of(image).rpartition("/")[2] != "vllm-openai":
         return None
     return f"{image} runs on GPUs alone; name some in gpus, or use vllm/vllm-openai-cpu"
 
 
 def _parallel_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]:
-    """A server that spreads over more GPUs than it is given."""
+    """Find a server that spreads over more GPUs than it is given."""
     engine = {normal_name(str(name)): value for name, value in instance["engine"].items()}
     if engine.get("nnodes") not in (None, 1):
         return []
@@ -790,7 +791,8 @@ def _revision_problems(present: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[s
 
 
 def memory_share(instance: t.Mapping[str, t.Any]) -> float | None:
-    """The part of each of its GPUs that a server takes; None when that is not a share, or not known before it runs."""
+    """Return the part of each of its GPUs that a server takes; None when it is no share, or not known before it runs.
+    """
     engine = instance["engine"]
     if engine.get("kv_cache_memory_bytes") is not None:
         return None
@@ -835,7 +837,7 @@ def _restart_policy(value: object) -> object:
 
 
 def _plain(value: t.Any) -> t.Any:
-    """The value made of fresh built-in containers, so that a result never shares structure with its input."""
+    """Return the value made of fresh built-in containers, so that a result never shares structure with its input."""
     if isinstance(value, t.Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

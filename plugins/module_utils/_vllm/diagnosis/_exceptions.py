@@ -204,7 +204,7 @@ class _Reader:
 
 
 def _inner_first(failures: t.Sequence[Failure]) -> t.Iterator[Failure]:
-    """Order a chain as it is logged, in which a message with a child's traceback stands before what the child says."""
+    """Yield a chain as it is logged: a message with a child's traceback stands before what the child says."""
     outer: list[Failure] = []
     for failure in failures:
         if failure.text.rstrip().endswith(":") and failure is not failures[-1]:

@@ -95,7 +95,7 @@ STARTING = "starting vLLM"
 
 
 def phase(line: str) -> str | None:
-    """What vLLM has just begun to do according to this line; None when the line says nothing about it."""
+    """Return the phase of its start that vLLM has just begun, by this line; None when the line does not tell."""
     text = parse_line(line).text
     for pattern, words in _PHASES:
         match = pattern.search(text)
@@ -105,7 +105,7 @@ def phase(line: str) -> str | None:
 
 
 def latest_phase(lines: t.Iterable[str]) -> str:
-    """What vLLM is doing after it has logged these lines."""
+    """Return the phase that vLLM is in after it has logged these lines."""
     found = STARTING
     for line in lines:
         found = phase(line) or found
@@ -133,7 +133,10 @@ _FACTS: tuple[tuple[str, re.Pattern[str], t.Callable[[str], t.Any]], ...] = (
 
 
 def facts(lines: t.Iterable[str]) -> dict[str, t.Any]:
-    """What the log tells about capacity and start-up time. With several starts in one log the last one counts."""
+    """Return what the log tells about capacity and start-up time.
+
+    With several starts in one log the last one counts.
+    """
     found: dict[str, t.Any] = {}
     for line in lines:
         text = parse_line(line).text

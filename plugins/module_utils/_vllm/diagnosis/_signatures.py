@@ -70,7 +70,7 @@ def _signature(
     derive: t.Callable[[Groups, Context], t.Mapping[str, str]] = _nothing,
     explains: tuple[str, ...] = (),
 ) -> Signature:
-    """``value`` is the value itself, or what computes it from the pattern's groups and the context."""
+    """Make a signature; ``value`` is the value itself, or computes it from the pattern's groups and the context."""
     compute = value if callable(value) else lambda groups, context: value
     return Signature(
         name, re.compile(pattern, re.MULTILINE), cause, fix, rank, variable, compute, applies, derive, explains
@@ -81,17 +81,17 @@ def _signature(
 
 
 def _number(group: str) -> t.Callable[[Groups, Context], int | None]:
-    """The number in a group, where it was said."""
+    """Return a function that reads the number in a group; it gives None where the log did not say the number."""
     return lambda groups, context: int(groups[group]) if str(groups.get(group) or "").isdigit() else None
 
 
 def _share_that_fits(groups: Groups, context: Context) -> float:
-    """The part of the GPU that is free, rounded down, with 2 % to spare for what comes and goes."""
+    """Return the part of the GPU that is free, rounded down, less 2 % for what comes and goes."""
     return max(0.01, round(math.floor(100 * float(groups["free"]) / float(groups["total"])) / 100 - 0.02, 2))
 
 
 def _largest_divisor(groups: Groups, context: Context) -> int:
-    """The largest tensor parallel size up to the one asked for that divides the heads."""
+    """Return the largest tensor parallel size, up to the one asked for, that divides the heads."""
     heads, size = int(groups["heads"]), int(groups["size"])
     return max(number for number in range(1, size + 1) if heads % number == 0)
 
@@ -101,7 +101,7 @@ def _next_lora_rank(groups: Groups, context: Context) -> int:
 
 
 def _shared_memory(groups: Groups, context: Context) -> str:
-    """What was missing beside what there was, in whole GiB with one to spare."""
+    """Return a size of shared memory that is enough: the need in whole GiB, and one more."""
     return f"{math.ceil(int(groups['need']) / 1024) + 1}g"
 
 

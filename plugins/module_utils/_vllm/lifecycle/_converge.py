@@ -100,7 +100,7 @@ class Host:
         return self._info
 
     def gpus(self) -> list[dict[str, t.Any]]:
-        """The GPUs of this host; ValueError, saying why, when there is none to use."""
+        """Return the GPUs of this host; raise ValueError with the reason when none can be used."""
         if self._found is None:
             program = self._nvidia_smi()
             self._found = _look.look(_look.asker(program, LOOK_TIMEOUT) if program else None, LOOK_TIMEOUT)
@@ -146,7 +146,7 @@ class Server:
     # --- what is wanted ---
 
     def check_options(self) -> None:
-        """What can be said before anything is looked at."""
+        """Raise ValueError for what is wrong with the options, before the host is looked at."""
         problems = _instances.option_problems(self.params)
         if problems:
             raise ValueError("; ".join(problems))
@@ -163,7 +163,7 @@ class Server:
             self.host.warn(f"engine.{name} of {self.name} {text}")
 
     def wanted_keys(self) -> list[str]:
-        """The keys to serve with: those given, those kept on the host, or a new one."""
+        """Return the keys to serve with: those given, those kept on the host, or a new one."""
         if self.params["api_keys"] is not None:
             return list(self.params["api_keys"])
         kept = _keys.parse_key_file(_keys.read_directory(self.directory).get(_keys.KEY_FILE, ""))
@@ -183,7 +183,10 @@ class Server:
             raise
 
     def wanted_gpus(self, engine: Engine | None, current: t.Mapping[str, t.Any] | None) -> list[str]:
-        """UUIDs of the GPUs to use. A count keeps what the server has, as long as the GPUs are still there."""
+        """Return the UUIDs of the GPUs to use.
+
+        A count keeps what the server has, as long as the GPUs are still there.
+        """
         wanted = self.params["gpus"]
         if not wanted:
             return []
@@ -200,7 +203,7 @@ class Server:
         return select_gpus(wanted, self.gpus, taken)
 
     def taken_gpus(self, engine: Engine | None) -> set[str]:
-        """GPUs of the other servers on this host, and of those that are about to start."""
+        """Return the GPUs of the other servers on this host, and of those that are about to start."""
         taken = set().union(*(uuids for name, uuids in self.host.claimed.items() if name != self.name))
         for row in engine.containers(stopped=False) if engine is not None else []:
             names = [name.lstrip("/") for name in row.get("Names") or []]
@@ -301,7 +304,9 @@ class Server:
     # --- the run ---
 
     def predict_on_bare_host(self) -> None:
-        """Nothing of ours can be where there is no engine to ask. What the host cannot give is said all the same."""
+        """Plan for a host without an engine, where no container of ours is; report what the host cannot give all the
+        same.
+        """
         if self.state != "absent":
             self.wanted_model()
             self.host.claimed[self.name] = set(self.wanted_gpus(None, None))
@@ -488,7 +493,7 @@ class Server:
         return _spec.env_of((image or {}).get("Config"))
 
     def shown(self, engine: Engine, container: t.Mapping[str, t.Any] | None) -> dict[str, t.Any]:
-        """A container in a diff."""
+        """Return a container as a diff shows it."""
         if container is None:
             return {}
         running = (container.get("State") or {}).get("Running")
@@ -513,7 +518,7 @@ class Outcome(t.NamedTuple):
 
 
 def check_all(servers: t.Sequence[Server]) -> None:
-    """ValueError with all that is wrong with the options of any of them, before anything is touched."""
+    """Raise ValueError with all that is wrong with the options of any server, before anything is touched."""
     problems = []
     names: set[str] = set()
     for server in servers:
@@ -529,7 +534,7 @@ def check_all(servers: t.Sequence[Server]) -> None:
 
 
 def summary(outcomes: t.Sequence[Outcome]) -> dict[str, t.Any]:
-    """The result for several servers, with the differences in a form that Ansible shows one after another."""
+    """Return the result for several servers, with the differences in a form that Ansible shows one after another."""
     results = []
     diffs = []
     for server, problem in outcomes:

@@ -24,7 +24,7 @@ POLL = 1.0  # seconds
 
 
 def devices_of(uuids: t.Sequence[str]) -> tuple[str, ...]:
-    """What a server on these GPUs measures while it starts."""
+    """Return the devices that a server on these GPUs measures while it starts."""
     return tuple(sorted(uuids)) or (CPU,)
 
 

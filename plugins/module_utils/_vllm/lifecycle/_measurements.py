@@ -27,7 +27,7 @@ def path_of(name: str, root: str = ROOT) -> str:
 
 
 def record(facts: t.Mapping[str, t.Any], ready: t.Mapping[str, t.Any], started_at: float) -> dict[str, t.Any] | None:
-    """What to keep of a start: ``facts`` describe the container, ``ready`` is what it measured.
+    """Return what to keep of a start: ``facts`` describe the container, ``ready`` is what it measured.
 
     None when the start itself was not seen to its end, so that there is nothing certain to keep. The same start always
     gives the same record, so that looking at it again changes nothing.
@@ -49,7 +49,7 @@ def record(facts: t.Mapping[str, t.Any], ready: t.Mapping[str, t.Any], started_a
 
 
 def read(name: str, root: str = ROOT) -> dict[str, t.Any] | None:
-    """The record of a server; None when there is none, or what is there is no such record."""
+    """Return the record of a server; None when there is none, or the file does not hold a record."""
     try:
         with open(path_of(name, root), encoding="utf-8") as stream:
             found = json.load(stream)

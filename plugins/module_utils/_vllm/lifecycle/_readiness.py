@@ -73,7 +73,9 @@ class Waiter:
         self._since = 0.0
 
     def wait(self) -> dict[str, t.Any]:
-        """What the ready server measured of itself; NotReadyError as soon as it is clear that it will not be ready."""
+        """Return what the ready server measured of itself; raise NotReadyError once it is clear that it cannot get
+        ready.
+        """
         deadline = self._clock() + self._timeout
         first = self._inspect()
         restarts = int(first.get("RestartCount") or 0)
@@ -170,7 +172,7 @@ class Waiter:
         return measure(self._engine, self._name, container, self._server, models)
 
     def _lines(self) -> list[LogLine]:
-        """What was logged since the start that is being waited for, over all attempts of the restart policy."""
+        """Return what was logged since the start that is waited for, over all attempts of the restart policy."""
         return [line for line in self._engine.log(self._name, self._since) if line.at >= self._since]
 
     def _timed_out(self) -> NotReadyError:
@@ -279,7 +281,7 @@ def started_at(container: t.Mapping[str, t.Any]) -> float:
 
 
 def log_since(container: t.Mapping[str, t.Any]) -> float:
-    """From when on the log is that of the newest start.
+    """Return the time from which on the log is that of the newest start.
 
     The engine notes the time of a start when the process runs already, and what fails at once has spoken by then. So
     all counts that was logged after the start before it ended; once the newest has ended as well, and with it what the
@@ -300,7 +302,7 @@ def measure(
     server: Server,
     models: t.Sequence[t.Mapping[str, t.Any]],
 ) -> dict[str, t.Any]:
-    """What a ready server found out about itself: its log says it in full, its metrics and model list in part."""
+    """Return what a ready server found out about itself: from its log in full, from metrics and model list in part."""
     since = log_since(container)
     lines = engine.log(name, since, until=lambda text: _READY_LINE in text)
     lines = [line for line in lines if line.at >= since]

@@ -15,7 +15,7 @@ from ..container import _keys, _spec
 def container_facts(
     container: t.Mapping[str, t.Any] | None, image_env: t.Mapping[str, str] | None = None
 ) -> dict[str, t.Any]:
-    """What there is to know about the container, without a secret; empty when there is none."""
+    """Return the facts of a container, without a secret; empty when there is no container."""
     if container is None:
         return {}
     spec = _spec.spec_of(container, image_env)
@@ -35,7 +35,7 @@ def container_facts(
 
 
 def server_of(spec: _spec.ServerSpec, key: str | None) -> Server:
-    """Where the host itself reaches the server."""
+    """Return the server at the address at which the host itself reaches it."""
     return Server(
         spec.bind,
         spec.port,

@@ -66,12 +66,12 @@ class EngineError(ValueError):
 
 
 def normal_name(name: str) -> str:
-    """``--max-model-len``, ``max-model-len`` and ``max_model_len`` are one option; the last is its normal name."""
+    """Return the normal name of an option: ``--max-model-len`` and ``max-model-len`` are ``max_model_len``."""
     return name.strip().lstrip("-").replace("-", "_")
 
 
 def name_problem(name: object) -> str | None:
-    """Why this is no key of `engine`, or None. Says nothing about whether vLLM knows the option."""
+    """Return why this is not a key of `engine`, or None. It does not say whether vLLM knows the option."""
     if not isinstance(name, str):
         return f"an option name must be a string, not {kind(name)} ({name})"
     if normal_name(name) in OWNED:
@@ -84,7 +84,7 @@ def name_problem(name: object) -> str | None:
 
 
 def _spelling(name: str) -> str:
-    """What to write in place of a name that is none."""
+    """Return what to write in place of a name that is not an option's name."""
     wanted = normal_name(name)
     level = _LEVEL.fullmatch(wanted)
     if level:
@@ -102,7 +102,7 @@ def _spelling(name: str) -> str:
 
 
 def argument_problem(name: str, value: object) -> str | None:
-    """Why the value cannot be written as arguments of ``vllm serve``, or None."""
+    """Return why the value cannot be written as arguments of ``vllm serve``, or None."""
     problem = value_problem(value)
     if problem:
         return problem
@@ -114,7 +114,7 @@ def argument_problem(name: str, value: object) -> str | None:
 
 
 def serve_arguments(engine: t.Mapping[str, object]) -> list[str]:
-    """The arguments that state ``engine``, ordered by option name, for use after the positional model.
+    """Return the arguments that state ``engine``, ordered by option name, for use after the positional model.
 
     ``true`` is ``--x``, ``false`` is ``--no-x``, ``null`` leaves the option to vLLM, a list is several values after one
     option (or what that option wants in place of them), a mapping is compact JSON.
@@ -189,7 +189,7 @@ def _json(name: str, value: object) -> str:
 
 
 def _plain(value: object) -> object:
-    """The same value made of built-in types only."""
+    """Return the same value made of built-in types only."""
     if isinstance(value, t.Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -71,7 +71,7 @@ def check(engine: t.Mapping[str, t.Any], release: Release | None) -> Findings:
 
 
 def _beyond(release: Release | None) -> bool:
-    """Whether the release may have what the table does not know of."""
+    """Say whether the release may have options that the table does not hold."""
     return release is None or release[:2] > NEWEST
 
 
@@ -99,20 +99,20 @@ def _release_problem(name: str, release: Release | None) -> str | None:
 
 
 def has(name: str, release: t.Sequence[int]) -> bool:
-    """Whether vLLM of this release has the option."""
+    """Say whether vLLM of this release has the option."""
     first, last, _kind = OPTIONS[name]
     return _parts(first) <= tuple(release[:2]) and (not last or tuple(release[:2]) <= _parts(last))
 
 
 def _advice(table: t.Mapping[str, str], name: str, release: t.Sequence[int]) -> str:
-    """What to do instead, as long as this release has the options that it names."""
+    """Return what to do instead, as long as this release has the options that the advice names."""
     text = table.get(name, "")
     named = [word for word in _WORD.findall(text) if word in OPTIONS]
     return f"; {text}" if text and all(has(word, release) for word in named) else ""
 
 
 def choices_of(name: str, release: Release | None) -> tuple[str, ...]:
-    """What the option takes in this release, or in any where that is not known; empty where any text may be right."""
+    """Return what the option takes in this release, or in any where it is None; empty where any text may be right."""
     rows = [
         (choice, first, last)
         for choice, first, last in CHOICES.get(name, ())
@@ -168,7 +168,7 @@ AUTOMATIC = ("auto", "-1", -1)
 
 
 def _number(value: t.Any, wanted: str) -> float | None:
-    """The number that vLLM would read, None where it reads none. What it chooses by itself is infinite."""
+    """Return the number that vLLM would read, None where it reads none. What vLLM chooses by itself is infinite."""
     if wanted == "length" and value in AUTOMATIC:
         return math.inf
     if wanted in ("count", "length") and isinstance(value, str):
@@ -254,7 +254,7 @@ def _takes_limits_as_text(release: Release | None) -> bool:
 
 
 def in_form_of(engine: t.Mapping[str, t.Any], release: Release | None) -> dict[str, t.Any]:
-    """The options as the release reads them, where an old one wants another form."""
+    """Return the options as the release reads them; an old release wants another form for some."""
     limits = engine.get("limit_mm_per_prompt")
     if isinstance(limits, t.Mapping) and limits and _takes_limits_as_text(release):
         return {**engine, "limit_mm_per_prompt": ",".join(f"{key}={limit}" for key, limit in sorted(limits.items()))}

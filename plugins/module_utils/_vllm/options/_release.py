@@ -16,20 +16,20 @@ _TAG = re.compile(r"^v?(\d+)\.(\d+)\.(\d+)(?:rc\d+|\.post\d+)?(?:[-+_].*)?$")
 
 
 def tag_of(image: str) -> str:
-    """The tag of an image reference; empty when it has none."""
+    """Return the tag of an image reference; empty when it has none."""
     last = image.split("@", 1)[0].rsplit("/", 1)[-1]
     return last.partition(":")[2]
 
 
 def repository_of(image: str) -> str:
-    """The image reference without tag and digest."""
+    """Return the image reference without tag and digest."""
     reference = image.split("@", 1)[0]
     tag = tag_of(image)
     return reference[: -len(tag) - 1] if tag else reference
 
 
 def release_of(image: str) -> Release | None:
-    """The vLLM release named by the image's tag, or None for tags like ``latest``, a digest, or none at all."""
+    """Return the vLLM release in the image's tag, or None for tags like ``latest``, a digest, or none at all."""
     match = _TAG.match(tag_of(image))
     if not match:
         return None

@@ -12,7 +12,7 @@ import typing as t
 
 
 def nearest(name: str, candidates: t.Iterable[str]) -> str | None:
-    """The candidate that ``name`` was most likely meant to be, or None when nothing is near."""
+    """Return the candidate that ``name`` was most likely meant to be, or None when nothing is near."""
     folded: dict[str, str] = {}
     for candidate in candidates:
         folded.setdefault(_fold(candidate), candidate)
@@ -23,13 +23,13 @@ def nearest(name: str, candidates: t.Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, candidates: t.Iterable[str]) -> str:
-    """``"; did you mean X?"`` or nothing at all."""
+    """Return ``"; did you mean X?"``, or an empty text when no candidate is near."""
     match = nearest(name, candidates)
     return f"; did you mean {match}?" if match else ""
 
 
 def kind(value: object) -> str:
-    """What a YAML author would call this value."""
+    """Return what a YAML author would call the type of this value."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
