@@ -95,35 +95,35 @@ def cost_of(argv: list[str], env: dict[str, str]) -> Cost:
 
 
 def module(store: Path, url: str, **options: object) -> Cost:
-    """A run of the module."""
+    """Measure a run of the module."""
     given = {"repo": MODEL, "root": str(store), "endpoint": url, "_ansible_remote_tmp": str(store / "tmp"), **options}
     return cost_of([sys.executable, "-c", RUN_MODULE, json.dumps(given)], {"PYTHONPATH": str(ROOT / ".collections")})
 
 
 def nothing() -> Cost:
-    """A module that only exits."""
+    """Measure a module that only exits."""
     return cost_of([sys.executable, "-c", RUN_NOTHING], {})
 
 
 def sdk(folder: Path, url: str) -> Cost:
-    """A run of the SDK alone."""
+    """Measure a run of the SDK alone."""
     env = {"MODELSCOPE_CACHE": str(folder.parent / "cache"), "MODELSCOPE_LOG_LEVEL": "CRITICAL", "TQDM_DISABLE": "1"}
     return cost_of([sys.executable, "-c", RUN_SDK, url, MODEL, str(folder)], env)
 
 
 def command(folder: Path, url: str) -> Cost:
-    """A run of what one types."""
+    """Measure a run of the command that a person types."""
     env = {"MODELSCOPE_CACHE": str(folder.parent / "cache"), "MODELSCOPE_ENDPOINT": url}
     return cost_of([str(TOOLS / "modelscope"), "download", MODEL, "--local-dir", str(folder)], env)
 
 
 def median(costs: list[Cost], what: Callable[[Cost], float] = lambda cost: cost.seconds) -> float:
-    """The one in the middle."""
+    """Return the median."""
     return statistics.median(map(what, costs))
 
 
 def serve_copies(folder: Path, files: int, size: int) -> Hub:
-    """A hub with a model of many files that have one content, which is hashed once; holes, so it takes no space."""
+    """Serve a model of many files with one content, which is hashed once; holes, so it takes no space."""
     folder.mkdir(parents=True)
     paths = [folder / f"model-{number:05d}-of-{files:05d}.bin" for number in range(files)]
     for path in paths:
@@ -141,7 +141,7 @@ def serve_copies(folder: Path, files: int, size: int) -> Hub:
 
 
 def copy_holes(source: Path, target: Path) -> None:
-    """A copy of a folder of holes."""
+    """Copy a folder of holes."""
     target.mkdir(parents=True)
     for path in source.iterdir():
         with (target / path.name).open("wb") as stream:
@@ -150,7 +150,7 @@ def copy_holes(source: Path, target: Path) -> None:
 
 
 def bench_no_op(work: Path, gigabytes: float, files: int, runs: int) -> dict[str, float]:
-    """A model that is there."""
+    """Measure a model that is there."""
     served, by_hand, store = work / "served", work / "by-hand", work / "store"
     hub = serve_copies(served, files, int(gigabytes * 1e9 / files))
     copy_holes(served, by_hand)
@@ -195,7 +195,7 @@ def bench_no_op(work: Path, gigabytes: float, files: int, runs: int) -> dict[str
 
 
 def bench_verify(work: Path, gibibytes: float, runs: int) -> dict[str, float]:
-    """Reading all of a model."""
+    """Measure reading all of a model."""
     served, store = work / "served", work / "store"
     cores = len(os.sched_getaffinity(0))
     files = 8 * cores
@@ -224,7 +224,7 @@ def bench_verify(work: Path, gibibytes: float, runs: int) -> dict[str, float]:
 
 
 def bench_download(work: Path, mib: int, files: int, runs: int, durable: bool) -> dict[str, float]:
-    """Fetching a model that is not there."""
+    """Measure fetching a model that is not there."""
     served, folder, store = work / "served", work / "by-hand" / "model", work / "store"
     make_model(served, files, mib)
     hub = Hub()

@@ -42,7 +42,7 @@ KINDS = (("NVIDIA L4", 23034, "8.9"), ("NVIDIA L40S", 46068, "8.9"), ("NVIDIA A1
 
 
 def host_info(number: int, servers: int) -> dict[str, t.Any]:
-    """What vllm_host_info tells of a host with a GPU for each server."""
+    """Return what vllm_host_info tells of a host with a GPU for each server."""
     name, memory, capability = KINDS[number % len(KINDS)]
     gpus = [
         {

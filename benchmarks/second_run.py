@@ -90,7 +90,7 @@ def run(argv: list[str], env: dict[str, str]) -> str:
 
 
 def by_hand(work: Path, url: str) -> Way:
-    """What one types."""
+    """Return the way of the command that a person types."""
     folder = work / "by-hand"
     argv = [str(TOOLS / "modelscope"), "download", MODEL, "--local-dir", str(folder)]
     env = {"MODELSCOPE_ENDPOINT": url, "MODELSCOPE_CACHE": str(work / "cache"), "NO_PROXY": "127.0.0.1"}
@@ -102,7 +102,7 @@ def by_hand(work: Path, url: str) -> Way:
 
 
 def by_module(work: Path, url: str) -> Way:
-    """What this collection does."""
+    """Return the way of this collection."""
     store = work / "store"
     arguments = json.dumps({"repo": MODEL, "root": str(store), "endpoint": url})
     argv = [
@@ -118,7 +118,7 @@ def by_module(work: Path, url: str) -> Way:
 
 
 def by_nothing() -> Way:
-    """Ansible's own start, with a module that does nothing."""
+    """Return the way of Ansible's own start, with a module that does nothing."""
     argv = [*(str(TOOLS / "ansible"), "localhost", "--inventory", "localhost,", "--connection", "local")]
     argv += ["--extra-vars", f"ansible_python_interpreter={sys.executable}", "--module-name", "ansible.builtin.ping"]
 

@@ -70,7 +70,7 @@ class Load:
     vocabulary: int
 
     def prompts(self, count: int, seed: int) -> list[list[int]]:
-        """Different prompts of random tokens, so that no prefix is found in a cache; the same for the same seed."""
+        """Return prompts of random tokens, so that no prefix is found in a cache; the same for the same seed."""
         chance = random.Random(seed)
         return [[chance.randrange(3, self.vocabulary) for _ in range(self.prompt)] for _ in range(count)]
 
@@ -91,7 +91,7 @@ def generate(port: int, prompt: list[int], tokens: int) -> int:
 
 
 def tokens_per_second(port: int, prompts: list[list[int]], at_once: int, tokens: int) -> float:
-    """Generated tokens of all requests together, over the wall clock."""
+    """Return the generated tokens of all requests together, over the wall clock."""
     started = time.monotonic()
     with ThreadPoolExecutor(at_once) as pool:
         made = sum(pool.map(lambda prompt: generate(port, prompt, tokens), prompts))
@@ -111,7 +111,7 @@ def free_port() -> int:
 def served(
     vllm: list[str], model: str, options: list[str], cache: Path, log: Path, patience: float
 ) -> Iterator[tuple[int, float]]:
-    """A server on a free port, and the seconds that it took to its first token; stopped when the block ends."""
+    """Run a server on a free port; yield the port and the seconds to its first token, and stop it at the end."""
     port = free_port()
     env = dict(_spec.BASE_ENV)
     here = {key: value.replace(_spec.CACHE_MOUNT, str(cache)) for key, value in env.items()}
@@ -157,7 +157,7 @@ def measure(
 
 
 def report(found: dict[str, list[Measured]], load: Load) -> str:
-    """A table for a person: the two ways side by side, and the one over the other."""
+    """Return a table for a person: the two ways side by side, and the one over the other."""
     rows = [
         ("start, empty cache (s)", lambda runs: runs[0].start_seconds),
         ("start, filled cache (s)", lambda runs: statistics.median(run.start_seconds for run in runs[1:])),

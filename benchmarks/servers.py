@@ -60,7 +60,7 @@ def run(argv: list[str], check: bool = True, env: dict[str, str] | None = None) 
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Seconds of the wall clock."""
+    """Return the seconds that an action takes by the wall clock."""
     started = time.monotonic()
     action()
     return time.monotonic() - started
@@ -75,7 +75,7 @@ class Bench:
         run([sys.executable, "scripts/lab/tiny_model.py", "--out", str(self.model), "--says", "Hello."])
 
     def instance(self, number: int, **given: Any) -> dict[str, Any]:
-        """A server on this host alone, without a key."""
+        """Return a server on this host alone, without a key."""
         return {
             "name": f"{NAME}-{number}",
             "image": IMAGE,
@@ -88,7 +88,7 @@ class Bench:
         }
 
     def play(self, name: str, **play: Any) -> Callable[[], str]:
-        """A playbook for this host, and how to run it."""
+        """Write a playbook for this host and return a function that runs it."""
         path = self.work / f"{name}.yml"
         path.write_text(json.dumps([{"hosts": "localhost", "connection": "local", "gather_facts": False, **play}]))
         variables = {"ansible_python_interpreter": sys.executable}
@@ -125,7 +125,7 @@ class Bench:
 
 
 def no_op(bench: Bench, runs: int) -> dict[str, Any]:
-    """Four servers that are as declared, against a ping."""
+    """Measure four servers that are as declared, against a ping."""
     instances = [bench.instance(number) for number in range(4)]
     variables = {
         "vllm_server_instances": instances,
@@ -157,7 +157,7 @@ def no_op(bench: Bench, runs: int) -> dict[str, Any]:
 
 
 def crash(bench: Bench, runs: int) -> dict[str, Any]:
-    """A tensor parallel size that does not divide the heads: vLLM ends by itself after some seconds."""
+    """Measure a tensor parallel size that does not divide the heads: vLLM ends by itself after some seconds."""
     seconds = []
     for _turn in range(runs):
         engine = {**ENGINE, "tensor_parallel_size": 3}

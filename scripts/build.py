@@ -148,7 +148,7 @@ def install(archive: Path, folder: Path) -> dict[str, str]:
 
 
 def installed_at(env: Mapping[str, str]) -> Path:
-    """Where the collection is once it is installed."""
+    """Return where the collection is once it is installed."""
     return Path(env["ANSIBLE_COLLECTIONS_PATH"]) / "ansible_collections" / "private_llm" / "fleet"
 
 

@@ -130,7 +130,7 @@ def firsts_of(text: str) -> list[str]:
 
 
 def check_links(root: Path) -> Iterator[str]:
-    """Want every link inside the repository to lead somewhere."""
+    """Report links inside the repository that lead nowhere."""
     anchors = {
         path: {slug(found[2]) for found in HEADING.finditer(without_code(path.read_text(encoding="utf-8")))}
         for path in documents(root)
@@ -149,7 +149,7 @@ def check_links(root: Path) -> Iterator[str]:
 
 
 def check_commands(root: Path, known: set[str]) -> Iterator[str]:
-    """Want the commands of the documents, and of the workflows, to name what there is."""
+    """Report commands of the documents, and of the workflows, that name what does not exist."""
     targets = set(re.findall(r"^([\w-]+):", (root / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for path in documents(root):
         for line, language, block in blocks(path.read_text(encoding="utf-8")):
@@ -236,7 +236,7 @@ def fragments_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def is_play(value: Any) -> bool:
-    """Whether a list is a playbook rather than tasks."""
+    """Say whether a list is a playbook rather than tasks."""
     return isinstance(value, list) and any(
         isinstance(one, dict) and ("hosts" in one or any("import_playbook" in key for key in one)) for one in value
     )

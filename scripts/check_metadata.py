@@ -90,7 +90,7 @@ def check_attributes(root: Path) -> Iterator[str]:
 
 
 def validation(root: Path) -> list[dict[str, Any]]:
-    """The play that holds the variables of a host against the specifications of the roles that read them."""
+    """Return the play that holds the variables of a host against the specifications of the roles that read them."""
     models = f"{{{{ vllm_server_instances | default([]) | {COLLECTION}.instance_models }}}}"
     plays = []
     for group, roles in ROLES_OF_GROUP.items():
@@ -157,7 +157,7 @@ def requirements(path: Path) -> dict[str, str]:
 
 
 def check_environment(root: Path) -> Iterator[str]:
-    """Want the execution environment to hold what the modules import, in versions that the tests have tried."""
+    """Report what the modules import and the execution environment lacks, or has in a version that was not tried."""
     meta = load(root / "meta" / "execution-environment.yml") or {}
     named = meta.get("dependencies") or {}
     for kind in ("python", "system"):
@@ -174,14 +174,14 @@ def check_environment(root: Path) -> Iterator[str]:
 
 
 def allows(specifier: str, version: str) -> bool:
-    """Whether a version is one of those that a requirement allows."""
+    """Say whether a version is one of those that a requirement allows."""
     from packaging.specifiers import SpecifierSet  # noqa: PLC0415
 
     return version in SpecifierSet(specifier)
 
 
 def check_licences(root: Path, names: list[str]) -> Iterator[str]:
-    """Want the licence named at the head of everything that is program text."""
+    """Report program text whose head does not name the licence."""
     for name in names:
         path = root / name
         if not path.is_file() or path.suffix not in (".py", ".sh", ".js", ".css"):

@@ -62,7 +62,7 @@ class Role:
 
     @property
     def declared(self) -> set[str]:
-        """The public variables that somebody may set."""
+        """Return the public variables that somebody may set."""
         return set(self.defaults) | set(self.options)
 
 
@@ -138,7 +138,7 @@ def read_role(path: Path) -> Role:
 
 
 def is_template(value: Any) -> bool:
-    """Whether a value is only known when the role runs."""
+    """Say whether a value is only known when the role runs."""
     return isinstance(value, str) and "{{" in value
 
 
@@ -197,7 +197,7 @@ def check_declarations(role: Role) -> Iterator[str]:
 
 
 def check_comments(role: Role) -> Iterator[str]:
-    """Want a comment above every default."""
+    """Report defaults without a comment above."""
     path = role.path / "defaults" / "main.yml"
     if not path.is_file():
         return
@@ -251,7 +251,7 @@ def check_uses(root: Path, roles: dict[str, Role]) -> Iterator[str]:
 
 
 def check_tasks(role: Role) -> Iterator[str]:
-    """Want secrets hidden by a switch, not for good."""
+    """Report secrets that are hidden for good instead of by a switch."""
     for part in ("tasks", "handlers"):
         for path in sorted((role.path / part).rglob("*.yml")):
             for task in tasks_of(load(path)):
@@ -261,7 +261,7 @@ def check_tasks(role: Role) -> Iterator[str]:
 
 
 def check_readme(role: Role) -> Iterator[str]:
-    """Want a README that shows the role alone, names what must be set and what the role leaves for others."""
+    """Report a README that does not show the role alone, name what must be set and what the role leaves for others."""
     path = role.path / "README.md"
     where = f"roles/{role.name}/README.md"
     if not path.is_file():
@@ -356,7 +356,7 @@ def check_row(name: str, default: str, roles: dict[str, Role]) -> Iterator[str]:
 
 
 def check_index(root: Path, roles: dict[str, Role]) -> Iterator[str]:
-    """Want every role and every module named in the README."""
+    """Report roles and modules that the README does not name."""
     path = root / "README.md"
     text = path.read_text(encoding="utf-8") if path.is_file() else ""
     modules = sorted(path.stem for path in (root / "plugins" / "modules").glob("*.py"))
@@ -367,7 +367,7 @@ def check_index(root: Path, roles: dict[str, Role]) -> Iterator[str]:
 
 
 def check_inventory(root: Path, roles: dict[str, Role]) -> Iterator[str]:
-    """Want the example inventory to set only variables that exist, also in lines that are commented out."""
+    """Report variables of the example inventory that do not exist, also in lines that are commented out."""
     for path in sorted((root / "inventory.example").rglob("*.yml")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
             name = re.match(r"(?:# ?)?\s*([a-z][a-z0-9_]*):", line)

@@ -110,12 +110,12 @@ def clean() -> None:
 
 
 def has_engine() -> bool:
-    """Whether an engine is installed here."""
+    """Say whether an engine is installed here."""
     return shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/local/sbin:/usr/sbin:/sbin") is not None
 
 
 def installed_packages() -> set[str]:
-    """The names of all Debian packages here."""
+    """Return the names of all Debian packages here."""
     return set(capture("dpkg-query", "--show", "--showformat", "${binary:Package}\n").split())
 
 
@@ -155,7 +155,7 @@ def purge(packages: Sequence[str]) -> None:
 
 
 def images() -> dict[str, Any]:
-    """The images to run: published ones where a registry answers, or else built here."""
+    """Return the images to run: published ones where a registry answers, or else built here."""
     chosen: dict[str, Any] = {}
     for variable, reference in PUBLISHED.items():
         if on_this_machine(reference):
@@ -169,13 +169,13 @@ def images() -> dict[str, Any]:
 
 
 def on_this_machine(reference: str) -> bool:
-    """Whether the engine has the image."""
+    """Say whether the engine has the image."""
     done = subprocess.run([*root("docker"), "image", "inspect", reference], capture_output=True, check=False)
     return done.returncode == 0
 
 
 def registry_has(reference: str) -> bool:
-    """Whether the image's registry answers, and soon."""
+    """Say whether the image's registry answers, and soon."""
     print(f"asking for {reference}", flush=True)
     try:
         done = subprocess.run(
@@ -199,7 +199,7 @@ def build(key: str, reference: str) -> str:
 
 
 def lab_images() -> set[str]:
-    """The lab's images that the engine has."""
+    """Return the lab's images that the engine has."""
     return set(
         capture(*root("docker"), "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "private-llm-lab/*").split()
     )
@@ -209,7 +209,7 @@ def lab_images() -> set[str]:
 
 
 def model() -> dict[str, Any]:
-    """The model to serve: a small real one where the hub answers, or else a tiny one made here."""
+    """Return the model to serve: a small real one where the hub answers, or else a tiny one made here."""
     print(f"asking the hub for {PUBLISHED_MODEL}", flush=True)
     try:
         with urllib.request.urlopen(HUB_LISTING, timeout=PROBE_SECONDS) as answer:
@@ -227,7 +227,7 @@ def model() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def hub(chosen: Mapping[str, Any]) -> Iterator[dict[str, str]]:
-    """A local hub that speaks ModelScope's protocol, for as long as the play needs one."""
+    """Run a local hub that speaks ModelScope's protocol, for as long as the play needs one."""
     if chosen["demo_model"] != TINY_MODEL:
         yield {}
         return
@@ -248,7 +248,7 @@ def hub(chosen: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 
 
 def wait_for(port_file: Path, server: subprocess.Popen[bytes]) -> str:
-    """The port on which the hub listens."""
+    """Return the port on which the hub listens."""
     for _attempt in range(100):
         if port_file.exists() and port_file.read_text(encoding="utf-8").strip():
             return port_file.read_text(encoding="utf-8").strip()
@@ -283,7 +283,7 @@ def playbook(path: str, variables: Mapping[str, Any] | None = None) -> None:
 
 
 def root(program: str) -> list[str]:
-    """The start of a command that has to run as root."""
+    """Return the start of a command that has to run as root."""
     return [program] if os.geteuid() == 0 else ["sudo", program]
 
 
@@ -293,12 +293,12 @@ def as_root(program: str, *arguments: str, check: bool = True) -> None:
 
 
 def capture(*argv: str) -> str:
-    """What a command prints."""
+    """Return what a command prints."""
     return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
 
 
 def read_state() -> dict[str, Any]:
-    """What the demo made so far."""
+    """Return what the demo made so far."""
     try:
         found: dict[str, Any] = json.loads(STATE.read_text(encoding="utf-8"))
     except FileNotFoundError:

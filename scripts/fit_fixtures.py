@@ -57,7 +57,7 @@ def ask(image: str, cases: t.Mapping[str, t.Mapping[str, t.Any]]) -> dict[str, d
 
 
 def written(about: str, cases: t.Mapping[str, t.Mapping[str, t.Any]]) -> str:
-    """One line for each key of a case, so that a change is seen as one."""
+    """Return the cases as text with one line for each key, so that a change is seen as one."""
     blocks = []
     for name, case in sorted(cases.items()):
         lines = [f"   {json.dumps(key)}: {json.dumps(value, sort_keys=key == 'config')}" for key, value in case.items()]

@@ -57,7 +57,7 @@ def run_scenario(name: str, show: bool) -> Case:
 
 
 def longest_first(names: list[str]) -> list[str]:
-    """The whole site takes as long as several others; started last, it would run alone at the end."""
+    """Put the whole site first: it takes as long as several others, and would run alone at the end."""
     return sorted(names, key=lambda name: name != "site")
 
 

@@ -157,7 +157,7 @@ def host_environment(interpreter: str) -> Path:
 
 
 def left_out(patterns: Sequence[str]) -> list[str]:
-    """Have pytest leave out the tests of what runs on hosts that are named so."""
+    """Return pytest's options that leave out the tests of what runs on hosts that are named so."""
     tests = ROOT / "tests" / "unit" / "plugins" / "module_utils"
     return [f"--ignore-glob={os.path.normpath(tests / pattern)}" for pattern in patterns]
 

@@ -173,7 +173,7 @@ def parts(release: str) -> tuple[int, ...]:
 
 
 def kind_of(action: str, taken: t.Sequence[str], nargs: str | None) -> str:
-    """What a value may be, in the words of `_options.py`; empty where anything may be right.
+    """Return what a value may be, in the words of `_options.py`; empty where anything may be right.
 
     ``taken`` is what the option's own type made of each of the probes, empty where it refused one.
     """

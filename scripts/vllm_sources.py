@@ -38,12 +38,12 @@ class Annotations:
                 self.fields[(node.name, field.target.id)] = field.annotation
 
     def choices(self, annotation: ast.expr) -> set[str] | None:
-        """The strings that a field of this type takes; None when it takes others, too."""
+        """Return the strings that a field of this type takes; None when it takes others, too."""
         literals, kinds = self._parts(annotation, ())
         return literals if literals and not kinds & {"str", "bool", "list", "tuple", "set"} else None
 
     def _parts(self, node: ast.expr, seen: tuple[str, ...]) -> tuple[set[str], set[str]]:
-        """The literals in a type, and the names of what else is in it."""
+        """Return the literals in a type, and the names of what else is in it."""
         if isinstance(node, ast.Constant):
             if isinstance(node.value, str):
                 return self._parts(ast.parse(node.value, mode="eval").body, seen)
@@ -81,7 +81,7 @@ def _name(node: ast.expr) -> str:
 
 
 def read_choices(sources: pathlib.Path) -> dict[str, set[str] | None]:
-    """Every option that vLLM's own parser adds, with its choices; None where any text may be right.
+    """Return every option that vLLM's own parser adds, with its choices; None where any text may be right.
 
     ``sources`` is the folder that holds ``vllm``, as a wheel unpacks to.
     """
@@ -107,7 +107,7 @@ def read_choices(sources: pathlib.Path) -> dict[str, set[str] | None]:
 
 
 def _holders(tree: ast.Module) -> dict[str, str]:
-    """Which class the keywords in a variable come from: ``model_kwargs = get_kwargs(ModelConfig)``."""
+    """Return which class the keywords in a variable come from: ``model_kwargs = get_kwargs(ModelConfig)``."""
     return {
         node.targets[0].id: _name(node.value.args[0])
         for node in ast.walk(tree)
@@ -133,7 +133,7 @@ def _choices_of_call(call: ast.Call, known: Annotations, holders: dict[str, str]
 
 
 def _stated(value: ast.expr, known: Annotations) -> set[str] | None:
-    """``choices=[…]``, a name for such a list, or ``get_args(Alias)``."""
+    """Return the choices in ``choices=[…]``, a name for such a list, or ``get_args(Alias)``."""
     if isinstance(value, ast.Name) and value.id in known.aliases:
         value = known.aliases[value.id]
     if isinstance(value, ast.Call) and _name(value.func) == "get_args":

@@ -13,7 +13,7 @@ class ActionModule(ProgressAction):
     KIND = "vllm_server"
 
     def works(self) -> dict[str, str]:
-        """Each server by its name."""
+        """Return each server by its name."""
         servers = self._task.args.get("servers")
         if not isinstance(servers, list):
             return {}

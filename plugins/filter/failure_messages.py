@@ -48,7 +48,7 @@ _RESULT = {"censored": ANY, "module_stderr": TEXT, "msg": TEXT, "failed": ANY}
 
 
 def failure_messages(result: t.Any) -> list[str]:
-    """Why a task failed, one message for each item of its loop that did."""
+    """Return why a task failed, one message for each item of its loop that did."""
     told = conform(result, {**_RESULT, "results": [_RESULT]}, "result", silent)
     items = [item for item in told.get("results") or [] if item["failed"]]
     return [_message(item) for item in items or [told]]
@@ -65,5 +65,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[[t.Any], list[str]]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"failure_messages": failure_messages}

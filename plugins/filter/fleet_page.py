@@ -54,5 +54,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"fleet_page": page}

@@ -63,7 +63,7 @@ from .failure_messages import failure_messages
 
 
 def fleet_problems(result: t.Any, host: t.Any, role: t.Any, known: t.Any = ()) -> list[dict[str, str]]:
-    """Why a part of the plan failed for a host, as data."""
+    """Return why a part of the plan failed for a host, as data."""
     name, kind = conform(host, LINE, "host", silent) or "", conform(role, LINE, "role", silent) or ""
     found = [problem_of(one, name) for one in conform(known, [ANY], "known", silent)]
     if not found:
@@ -76,5 +76,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"fleet_problems": fleet_problems}

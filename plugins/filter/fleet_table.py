@@ -47,7 +47,7 @@ _value:
 
 
 def fleet_table(rows: t.Any, columns: t.Any) -> list[str]:
-    """Lines of a plain table."""
+    """Return the lines of a plain table."""
     heads = demand(columns, [LINE], "columns")
     return table(demand(rows, [dict.fromkeys(heads, LINE)], "rows"), heads)
 
@@ -56,5 +56,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"fleet_table": fleet_table}

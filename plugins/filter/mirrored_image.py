@@ -46,7 +46,7 @@ _value:
 
 
 def mirrored_image(reference: t.Any, mirror: t.Any) -> str:
-    """The reference to pull when ``mirror`` stands in for the registry of ``reference``."""
+    """Return the reference to pull when ``mirror`` stands in for the registry of ``reference``."""
     reference, mirror = str(demand(reference, LINE, "image")), str(demand(mirror, LINE, "mirror"))
     if not mirror:
         return reference
@@ -64,5 +64,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[[t.Any, t.Any], str]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"mirrored_image": mirrored_image}

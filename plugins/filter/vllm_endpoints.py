@@ -65,7 +65,7 @@ _SERVER = {"name!": LINE, "status": LINE, "ready": READY}
 
 
 def vllm_endpoints(instances: t.Any, servers: t.Any, address: t.Any) -> list[dict[str, t.Any]]:
-    """What others need to know to use the servers of a host."""
+    """Return what others need to know to use the servers of a host."""
     found = demand(servers, [_SERVER], "servers")
     for server in found:
         server["status"] = server["status"] or "absent"
@@ -76,5 +76,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"vllm_endpoints": vllm_endpoints}

@@ -77,7 +77,7 @@ from ..plugin_utils._plan import host_plan
 def vllm_plan(
     instances: t.Any, looked: t.Any, host: t.Any, models: t.Any = None, archive: t.Any = "", refused: t.Any = ()
 ) -> dict[str, t.Any]:
-    """The plan of one host; only what people declare is refused, what hosts tell is noted."""
+    """Return the plan of one host; only what people declare is refused, what hosts tell is noted."""
     return host_plan(normal_form(instances), looked, host, models, demand(archive, LINE, "archive"), refused)
 
 
@@ -85,5 +85,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"vllm_plan": vllm_plan}

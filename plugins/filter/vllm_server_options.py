@@ -49,7 +49,7 @@ from ..plugin_utils._host_vars import ANY, MAPPING
 
 
 def vllm_server_options(instances: t.Any, settings: t.Any = None) -> list[dict[str, t.Any]]:
-    """The servers as the options of the module that runs them."""
+    """Return the servers as the options of the module that runs them."""
     shared = demand({} if settings is None else settings, MAPPING, "settings")
     if "allow_unauthenticated" in shared:
         shared["allow_unauthenticated"] = demand(shared["allow_unauthenticated"], [ANY], "allow_unauthenticated")
@@ -60,5 +60,5 @@ class FilterModule:
     """The filter, as Ansible finds it."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Names to functions."""
+        """Return the functions by name."""
         return {"vllm_server_options": vllm_server_options}

@@ -24,7 +24,7 @@ class Listener(t.NamedTuple):
 
 
 def parse_listeners(text: str) -> list[Listener]:
-    """The listening sockets in the text of /proc/net/tcp or /proc/net/tcp6."""
+    """Parse the listening sockets in the text of /proc/net/tcp or /proc/net/tcp6."""
     listeners = []
     for line in text.splitlines()[1:]:
         fields = line.split()
@@ -36,7 +36,7 @@ def parse_listeners(text: str) -> list[Listener]:
 
 
 def _address(text: str) -> str:
-    """The kernel writes addresses as 32-bit words in the order of this machine's bytes."""
+    """Parse an address as the kernel writes it: 32-bit words in the order of this machine's bytes."""
     raw = b"".join(struct.pack("=I", int(text[start : start + 8], 16)) for start in range(0, len(text), 8))
     address = ipaddress.ip_address(raw)
     mapped = getattr(address, "ipv4_mapped", None)
@@ -44,7 +44,7 @@ def _address(text: str) -> str:
 
 
 def overlap(bind: str, other: str) -> bool:
-    """True when two sockets with these addresses cannot both listen on one port."""
+    """Say whether two sockets with these addresses cannot both listen on one port."""
     if bind == other:
         return True
     one, two = ipaddress.ip_address(bind), ipaddress.ip_address(other)
@@ -55,7 +55,7 @@ def overlap(bind: str, other: str) -> bool:
 
 
 def listeners() -> list[Listener]:
-    """All listening TCP sockets of this host, as far as /proc tells."""
+    """Return all listening TCP sockets of this host, as far as /proc tells."""
     found = []
     for path in ("/proc/net/tcp", "/proc/net/tcp6"):
         if os.path.exists(path):
@@ -69,7 +69,7 @@ LOST = "Docker itself, for a container that is gone"
 
 
 def process_of(inode: int) -> str:
-    """Who holds the socket: ``process NAME (pid 123)``, LOST for Docker's proxy, ``a process`` where it is not seen."""
+    """Name the owner of a socket: ``process NAME (pid 123)``, LOST for Docker's proxy, ``a process`` where unseen."""
     wanted = f"socket:[{inode}]"
     for pid in filter(str.isdigit, os.listdir("/proc")):
         directory = f"/proc/{pid}/fd"
@@ -85,7 +85,7 @@ def process_of(inode: int) -> str:
 def container_on(
     containers: t.Iterable[t.Mapping[str, t.Any]], bind: str, port: int, except_names: t.Collection[str] = ()
 ) -> str | None:
-    """The name of the running container that publishes the port, from the engine's list of containers."""
+    """Return the name of the running container that publishes the port, from the engine's list of containers."""
     for container in containers:
         name = str((container.get("Names") or ["?"])[0]).lstrip("/")
         if name in except_names:
@@ -106,7 +106,7 @@ def holder(
     containers: t.Iterable[t.Mapping[str, t.Any]] = (),
     except_names: t.Collection[str] = (),
 ) -> str | None:
-    """What holds the port so that a container could not publish it there: words for an error, or None.
+    """Name what holds the port so that a container could not publish it there: words for an error, or None.
 
     ``containers`` are all of this host, so that Docker's proxy, when it listens for none of them, listens for none.
     """

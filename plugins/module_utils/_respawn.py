@@ -28,7 +28,7 @@ def _importable(library: str) -> bool:
 
 
 def available(library: str) -> bool:
-    """True when ``require`` would succeed: the library can be imported here or by the collection's own interpreter."""
+    """Say whether ``require`` would succeed: this or the collection's own interpreter can import the library."""
     if _importable(library):
         return True
     return not has_respawned() and probe_interpreters_for_module([VENV_PYTHON], library) is not None

@@ -182,7 +182,7 @@ def engine_at(socket: str | None) -> Api:
 
 
 def find_image(api: Api, name: str | None) -> t.Mapping[str, t.Any] | None:
-    """The image that was named, as the engine describes it, or the best there is."""
+    """Return the image that was named, as the engine describes it, or the best one on the host."""
     if name:
         described: t.Mapping[str, t.Any] = api.get(path_of("images", name, "json"))
         return described
@@ -190,7 +190,7 @@ def find_image(api: Api, name: str | None) -> t.Mapping[str, t.Any] | None:
 
 
 def run_container(api: Api, body: t.Mapping[str, t.Any], timeout: float) -> tuple[int, str]:
-    """Its exit status and what it said."""
+    """Run a container; return its exit status and its output."""
     container = api.post("/containers/create", body, timeout)["Id"]
     try:
         # The toolkit works while the container starts.

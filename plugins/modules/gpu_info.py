@@ -275,7 +275,7 @@ from ..module_utils._gpu import _look, _status
 
 
 def name_containers(processes: list[dict[str, t.Any]], socket: str | None) -> None:
-    """Names are more than the driver knows: they are left out where no engine answers."""
+    """Name the container of each process, which the driver does not know; leave it out where no engine answers."""
     names: dict[str, str] = {}
     # An engine that does not run is not asked: systemd would start it for the question.
     if any(process["container"] for process in processes) and dockerd_runs():

@@ -629,7 +629,7 @@ class ModelSnapshot:
             )
 
     def present(self) -> None:
-        """Have the release."""
+        """Have the release in the store."""
         prepared = not self.check and not self.store.releases()
         if prepared:
             self._prepare()  # something will have to be fetched, and to start again now costs no request
@@ -696,7 +696,7 @@ class ModelSnapshot:
         os.environ.update(environment(proxy, direct, [check_endpoint(url) for url in urls if url], os.environ))
 
     def _token(self, given: dict[str, t.Any]) -> str | None:
-        """The token of a source, as a header can carry it."""
+        """Return the token of a source, as a header can carry it."""
         if not (given["token"] or "").strip():
             return None
         try:
@@ -708,7 +708,7 @@ class ModelSnapshot:
         return token
 
     def _candidate(self, given: dict[str, t.Any]) -> Candidate:
-        """A source as an option describes it."""
+        """Return a source as an option describes it."""
         kind, options = given["source"], self.options
         repo = check_repo(given["repo"] or options["repo"])
         revision = check_revision(given["revision"] or options["revision"])
@@ -765,7 +765,7 @@ class ModelSnapshot:
             candidate.source.prepare()
 
     def _choose(self) -> tuple[Candidate, Target]:
-        """The first candidate that says what is wanted: at once from what is on the host, else by asking."""
+        """Return the first candidate that says what is wanted: at once from what is on the host, else by asking."""
         for candidate in self.candidates:
             pinned = candidate.pin()
             known = pinned and self._known(candidate, pinned)
@@ -787,7 +787,7 @@ class ModelSnapshot:
         raise HubError("no source has it: " + "; then ".join(map(str, reasons)))
 
     def _held(self, candidate: Candidate) -> Target | None:
-        """The target, when a release on the host was what is asked for when its hub answered last."""
+        """Return the target, when a release on the host was what is asked for when its hub answered last."""
         if self.options["require_hub"]:
             return None
         found = self.store.last_known(self._origin(candidate, Resolution(candidate.revision or "", None)))
@@ -798,7 +798,7 @@ class ModelSnapshot:
         return Target(resolution, origin, release.digest, tuple(found[0].manifest.entries))
 
     def _ask(self, candidate: Candidate) -> Target | HubError:
-        """What a candidate says is wanted, or why it does not say so."""
+        """Return what a candidate says is wanted, or why it does not say so."""
         try:
             resolution = candidate.resolve()
             return self._known(candidate, resolution) or self._listed(candidate, resolution)
@@ -819,7 +819,7 @@ class ModelSnapshot:
         )
 
     def _known(self, candidate: Candidate, resolution: Resolution) -> Target | None:
-        """The target, when a release on the host is known to be what the resolution means."""
+        """Return the target, when a release on the host is known to be what the resolution means."""
         origin = self._origin(candidate, resolution)
         known = self.store.find(origin)
         if known is None or known.manifest is None:
@@ -828,7 +828,7 @@ class ModelSnapshot:
         return Target(resolution, origin, known.digest, tuple(known.manifest.entries), alias=alias)
 
     def _listed(self, candidate: Candidate, resolution: Resolution) -> Target:
-        """The target, by the list of files that the candidate gives."""
+        """Return the target, by the list of files that the candidate gives."""
         where = candidate.where(resolution)
         try:
             listed = candidate.source.entries(resolution, self.selection)
@@ -846,13 +846,13 @@ class ModelSnapshot:
         return Target(resolution, origin, digest, entries, known_as, self._alias(candidate, origin))
 
     def _alias(self, candidate: Candidate, origin: Origin) -> Origin | None:
-        """The default branch of a git server, under the name that is known before the server is asked."""
+        """Return the default branch of a git server, under the name that is known before the server is asked."""
         if candidate.source.name != "git_lfs" or candidate.revision is not None:
             return None
         return dataclasses.replace(origin, revision=HEAD)
 
     def _to_export(self, digest: str) -> str | None:
-        """The tar file that is to hold the release and does not."""
+        """Return the tar file that is to hold the release and does not."""
         path = t.cast("str | None", self.options["export"])
         if not path:
             return None
@@ -887,7 +887,7 @@ class ModelSnapshot:
         )
 
     def _mounted(self) -> set[str]:
-        """The names of the releases that a container has mounted; all of them, if it has the folder above."""
+        """Return the releases that a container has mounted; all of them, if it has the folder above."""
         names = {os.path.relpath(path, os.path.realpath(self.store.path)) for path in users_of(self.store.path)}
         return set(self._digests()) if os.curdir in names else {name.split(os.sep)[0] for name in names}
 
@@ -940,7 +940,7 @@ class ModelSnapshot:
         return [release.digest for release in self.store.releases()]
 
     def _state(self, **changes: t.Any) -> dict[str, t.Any]:
-        """What a diff shows of the model's folder, with some of it as it will be."""
+        """Return what a diff shows of the model's folder, with some of it as it will be."""
         current = self.store.current()
         release = self.store.release(current) if current else None
         files = [entry.path for entry in release.manifest.entries] if release and release.manifest else []
@@ -1014,7 +1014,7 @@ def main() -> None:
 
 
 def _reason(error: OSError) -> str:
-    """Why a file could not be read or written, for a person."""
+    """Return why a file could not be read or written, for a person."""
     place = f" ({error.filename})" if error.filename else ""
     if not is_full_disk(error):
         return str(error)

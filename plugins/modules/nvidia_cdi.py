@@ -175,7 +175,7 @@ def list_devices(module: AnsibleModule, tool: str, folders: t.Sequence[str]) -> 
 
 
 def generate(module: AnsibleModule, tool: str, path: str, result: dict[str, t.Any]) -> None:
-    """Have the tool write beside the place, in a folder that no engine reads, and put the whole file in its place."""
+    """Have the tool write into a folder beside the place that no engine reads, and put the whole file in its place."""
     parent, name = os.path.split(path)
     rc, output, errors = 1, "", ""
     folder = ""

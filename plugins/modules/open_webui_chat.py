@@ -167,7 +167,7 @@ def wait_for_models(client: _client.Client, wanted: list[str], patience: float, 
 
 
 def ask(client: _client.Client, model: str, params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """One question to one model."""
+    """Ask one model one question."""
     body = _chat.request_body(model, params["question"], params["system"], params["max_tokens"])
     started = time.monotonic()
     try:

@@ -287,7 +287,7 @@ SINGLE = ("url", "key", "prefix_id", "model_ids", "enabled", "tags")
 
 
 def wanted_from(params: dict[str, t.Any]) -> list[_connections.Wanted]:
-    """The declared connections, from either form of the options."""
+    """Return the declared connections, from either form of the options."""
     if params["connections"] is None:
         return [_wanted(params, "the connection")]
     return [_wanted(entry, f"connections[{index}]") for index, entry in enumerate(params["connections"])]

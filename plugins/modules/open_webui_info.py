@@ -169,7 +169,7 @@ PARTS = ["connections", "models", "users", "groups", "settings"]
 
 
 def look(client: _client.Client) -> tuple[str, str]:
-    """The status of what answers at the address now, and a sentence about it."""
+    """Return the status of what answers at the address now, and a sentence about it."""
     try:
         reply = client.exchange("GET", "/ready")
     except _client.UnreachableError as error:
@@ -180,7 +180,7 @@ def look(client: _client.Client) -> tuple[str, str]:
 def wait_until_ready(
     client: _client.Client, patience: float, why_hopeless: t.Callable[[], str] = str
 ) -> tuple[str, str]:
-    """The same, asked again until it is ready, something else answers, or waiting is of no use."""
+    """Ask until Open WebUI is ready, something else answers, or waiting is of no use; return status and sentence."""
     started = time.monotonic()
     while True:
         status, message = look(client)
@@ -193,7 +193,7 @@ def wait_until_ready(
 
 
 def restarts(module: t.Any, container: str) -> str:
-    """That a container ends again and again; empty when it does not, or cannot be asked."""
+    """Say that a container ends again and again; empty when it does not, or cannot be asked."""
     docker = module.get_bin_path("docker")
     if docker is None:
         return ""
@@ -205,13 +205,13 @@ def restarts(module: t.Any, container: str) -> str:
 
 
 def has_accounts(public: t.Any) -> bool:
-    """Whether there is an account, from Open WebUI's public settings, which have a word more while there is none."""
+    """Say whether any account exists, by Open WebUI's public settings, which have a word more while none does."""
     _shape.text_field(public, "version")
     return not public.get("onboarding")
 
 
 def gather(client: _client.Client, parts: t.Sequence[str]) -> dict[str, t.Any]:
-    """What an administrator can see, in the words of the modules that manage it."""
+    """Return what an administrator can see, in the words of the modules that manage it."""
     found: dict[str, t.Any] = {}
     if "connections" in parts:
         config = client.read("/openai/config", _connections.from_api)

@@ -166,7 +166,7 @@ class UserManager(_module.WebUiModule):
         return client.read(oldest_first, _people.first_account) == user.id
 
     def _wants_password(self, client: _client.Client, before: _people.User | None, after: _people.User | None) -> bool:
-        """Whether the password has to be sent. Open WebUI tells nothing about the one in use; a sign-in does."""
+        """Say whether the password has to be sent. Only a sign-in tells whether it is the one in use."""
         password = self.params["password"]
         if after is None or password is None:
             return False

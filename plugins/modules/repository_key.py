@@ -141,7 +141,7 @@ def fetch(module: AnsibleModule, result: dict[str, t.Any]) -> bytes:
 
 
 def fingerprints_of(content: bytes | None) -> list[str]:
-    """Of a file that is there; a damaged one has none and is replaced."""
+    """Return the fingerprints in a file's content; none for a damaged file, which is replaced."""
     if content is None:
         return []
     try:

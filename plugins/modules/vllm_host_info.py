@@ -133,21 +133,21 @@ GPU_TIMEOUT = 20.0
 
 
 def existing(folder: str) -> str:
-    """The folder, or the nearest one above it that is there."""
+    """Return the folder, or the nearest one above it that is there."""
     while not os.path.isdir(folder) and folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
     return folder
 
 
 def room(folder: str) -> dict[str, int]:
-    """Bytes that are free where the folder is, or will be."""
+    """Return the bytes that are free where the folder is, or will be."""
     there = existing(folder)
     numbers = os.statvfs(there)
     return {"free": numbers.f_bavail * numbers.f_frsize, "device": os.stat(there).st_dev}
 
 
 def running(engine: Engine) -> list[dict[str, t.Any]]:
-    """The containers that run, and which of them are servers of this collection."""
+    """Return the containers that run, and which of them are servers of this collection."""
     rows = []
     for row in engine.containers():
         labels = row.get("Labels") or {}

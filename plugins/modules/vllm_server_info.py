@@ -199,7 +199,7 @@ from ..module_utils._vllm.lifecycle._result import container_facts, server_of
 
 
 def names_of(engine: Engine) -> list[str]:
-    """All servers of this collection; one that is being replaced is found by the name it had."""
+    """Return the names of all servers of this collection; one that is being replaced is found by the name it had."""
     names = set()
     for row in engine.containers(stopped=True):
         if _spec.is_managed({"Config": {"Labels": row.get("Labels")}}):
@@ -208,7 +208,7 @@ def names_of(engine: Engine) -> list[str]:
 
 
 def nothing(name: str, message: str = "") -> dict[str, t.Any]:
-    """The result for a server that is not there."""
+    """Return the result for a server that is not there."""
     return {
         "name": name,
         "status": "absent",
@@ -236,7 +236,7 @@ def tell(result: dict[str, t.Any], diagnosis: Diagnosis | None) -> None:
 
 
 def look(engine: Engine, name: str, timeout: int, generate: bool) -> dict[str, t.Any]:
-    """One server."""
+    """Return the result for one server."""
     container = engine.inspect(name)
     result = nothing(name)
     if container is None or not _spec.is_managed(container):
@@ -272,7 +272,7 @@ def ask(
     timeout: int,
     generate: bool,
 ) -> None:
-    """What a running server says of itself, and whether it works."""
+    """Add to the result what a running server says of itself, and whether it works."""
     try:
         answer = server.request("GET", "/health", timeout=timeout)
     except ServerError as error:

@@ -40,7 +40,7 @@ BROUGHT = ("missing", "bytes_missing", "bytes_needed", "actions")
 
 
 def place_of(digest: str) -> str:
-    """The folder that takes the files of a release: not the one in which it is put together, which has a lock."""
+    """Return the folder that takes the files of a release: not the staging folder, which has a lock."""
     return hashlib.sha256(digest.encode()).hexdigest()
 
 
@@ -90,7 +90,7 @@ class Carrying:
             shutil.rmtree(scratch)
 
     def _wanted(self, look: t.Mapping[str, t.Any]) -> tuple[list[Entry], str]:
-        """The files that the host asks for, and the folder on it that takes them.
+        """Return the files that the host asks for, and the folder on it that takes them.
 
         The host may be in other hands, so what it says is looked at: a path of it must lead nowhere here.
         """
@@ -110,7 +110,7 @@ class Carrying:
         return (check_entries(entries, "the host") if entries else []), folder
 
     def named_as_here(self, result: dict[str, t.Any]) -> dict[str, t.Any]:
-        """The result with what was brought, and the archive's own path where the module knows that of its manifest."""
+        """Return the result with what was brought, and the archive's own path for that of its manifest."""
         if self._look and not result.get("failed"):
             brought = {key: self._look[key] for key in BROUGHT}
             result = {**result, **brought, "bytes_downloaded": self._look["bytes_missing"]}
@@ -122,7 +122,7 @@ class Carrying:
         }
 
     def _ask_module(self) -> dict[str, t.Any]:
-        """What the module would do."""
+        """Return what the module would do."""
         action, before = self._action, self._action._task.check_mode
         action._task.check_mode = True
         try:

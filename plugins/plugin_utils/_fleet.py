@@ -69,7 +69,7 @@ def instances_of(declared: t.Any) -> list[dict[str, t.Any]]:
 
 
 def instance_models(instances: t.Any) -> list[dict[str, t.Any]]:
-    """The models that a host's servers want from a hub, each once; keys that an instance leaves out stay out."""
+    """Return the models that a host's servers want from a hub, each once; keys that an instance leaves out stay out."""
     models: dict[str, dict[str, t.Any]] = {}
     for instance in instances_of(instances):
         repo = instance.get("model")
@@ -81,12 +81,12 @@ def instance_models(instances: t.Any) -> list[dict[str, t.Any]]:
 
 
 def wants_gpus(instances: t.Any) -> bool:
-    """Whether any server of a host is to run on GPUs."""
+    """Say whether any server of a host is to run on GPUs."""
     return any(instance.get("gpus") and instance.get("state") != "absent" for instance in instances_of(instances))
 
 
 def server_endpoint(server: Mapping, server_host: str, web_host: str) -> Endpoint:
-    """Where the API of a server is, for Open WebUI's container on ``web_host``.
+    """Return where the API of a server is, for Open WebUI's container on ``web_host``.
 
     A server that declares a URL is reached there. One that is bound to one address is reached at that one; one bound to
     all of them by its host's address, or through the gateway to the host when both containers run on one machine. A
@@ -102,12 +102,12 @@ def server_endpoint(server: Mapping, server_host: str, web_host: str) -> Endpoin
 
 
 def server_url(server: Mapping, server_host: str, web_host: str) -> str:
-    """The base URL of a server's API, as clients are told it."""
+    """Return the base URL of a server's API, as clients are told it."""
     return server_endpoint(server, server_host, web_host).api
 
 
 def unreachable_servers(hosts: t.Mapping[str, HostVars], web_hosts: t.Any) -> list[Problem]:
-    """Servers that are declared so that no Open WebUI could reach them, not even one on their own host."""
+    """Find servers that are declared so that no Open WebUI could reach them, not even one on their own host."""
     problems: list[Problem] = []
     webs = ", ".join(conform(web_hosts, [LINE], "web_hosts", silent))
     if not webs:
@@ -129,7 +129,7 @@ def unreachable_servers(hosts: t.Mapping[str, HostVars], web_hosts: t.Any) -> li
 
 
 def connection_problems(hosts: t.Any, hostvars: t.Any, web_hosts: t.Any) -> list[str]:
-    """The same as sentences."""
+    """Return the problems of unreachable servers as sentences."""
     return [problem.sentence for problem in unreachable_servers(of_hosts(hosts, hostvars), web_hosts)]
 
 
@@ -141,7 +141,7 @@ def _is_loopback(bind: str) -> bool:
 
 
 def told_servers(host: HostVars) -> list[dict[str, t.Any]]:
-    """What the role vllm_server told about the servers of a host, without those that are told in another form."""
+    """Return what the role vllm_server told about the servers of a host; leave out what has another form."""
     found = []
     for index, server in enumerate(host.read("vllm_server_endpoints", [ENDPOINT])):
         try:
@@ -155,7 +155,7 @@ def told_servers(host: HostVars) -> list[dict[str, t.Any]]:
 
 
 def connections(hosts: t.Any, hostvars: t.Any, web_host: t.Any) -> list[dict[str, t.Any]]:
-    """One connection for each running server that told where it is, as Open WebUI on ``web_host`` is to have it.
+    """Return one connection for each running server that told where it is, as Open WebUI on ``web_host`` is to have it.
 
     Servers that serve the same model name are told apart by a prefix; Open WebUI would otherwise show only the first of
     them. The prefix is the host's name, with the server's where one host has several. The declaration of all hosts
@@ -194,7 +194,7 @@ def connections(hosts: t.Any, hostvars: t.Any, web_host: t.Any) -> list[dict[str
 
 
 def _declared_names(host: HostVars, told: t.Sequence[Mapping] | None) -> list[str]:
-    """The names that the servers of a host serve, or would, once for each server: as told, or else as declared."""
+    """Return the names that a host's servers serve, or would, once for each server: as told, or else as declared."""
     if told is not None:
         return [name for server in told for name in set(server["served_model_names"])]
     names = []
@@ -264,7 +264,7 @@ SERVER = {"host!": LINE, "server!": LINE, "url!": LINE, "prefix_id": LINE, "key_
 
 
 def with_keys(servers: t.Any, read: t.Any, static: t.Any = False) -> list[dict[str, t.Any]]:
-    """The options of open_webui_connection for ``servers``, each with the first key of its key file.
+    """Return the options of open_webui_connection for ``servers``, each with the first key of its key file.
 
     ``read`` holds the results of ansible.builtin.slurp over the servers that have a key file. A file that is not there
     yet, in check mode, leaves the key out, which means that the key in use stays. With ``static``, Open WebUI is told
@@ -285,7 +285,7 @@ def with_keys(servers: t.Any, read: t.Any, static: t.Any = False) -> list[dict[s
 
 
 def table(rows: t.Sequence[Mapping], columns: t.Sequence[str]) -> list[str]:
-    """Lines of a plain table: a head, then a line for each row; a missing value is a dash."""
+    """Return the lines of a plain table: a head, then a line for each row; a missing value is a dash."""
     cells = [list(columns)] + [
         ["-" if row.get(column) in (None, "") else one_line(str(row[column])) for column in columns] for row in rows
     ]
@@ -294,7 +294,7 @@ def table(rows: t.Sequence[Mapping], columns: t.Sequence[str]) -> list[str]:
 
 
 def grouped(notes: t.Iterable[Problem]) -> list[str]:
-    """Notes as lines; the same note on several hosts is one line."""
+    """Return notes as lines; the same note on several hosts is one line."""
     hosts: dict[tuple[str, str], list[Problem]] = {}
     for note in sorted(notes, key=by_host):
         hosts.setdefault((note.where, note.text), []).append(note)
@@ -315,7 +315,7 @@ GROUPS = {"gpu_hosts": [LINE], "webui_hosts": [LINE]}
 
 
 def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
-    """The end of a run: ``lines`` to read, and one line in ``failed`` for each host that did not come to its state.
+    """Return the end of a run: ``lines`` to read, and in ``failed`` one for each host that did not come to its state.
 
     ``groups`` holds the names in gpu_hosts and webui_hosts. What hosts told is in their variables: fleet_failure,
     vllm_server_endpoints, open_webui_endpoint and open_webui_answers. A host that --limit leaves out has not failed.
@@ -360,12 +360,12 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
 
 
 def _left_out(host: HostVars) -> bool:
-    """Whether --limit leaves a host out of this run: nobody has tried to reach it."""
+    """Say whether --limit leaves a host out of this run: nobody has tried to reach it."""
     return bool(host.read("ansible_limit", LINE)) and not host.has("fleet_reached")
 
 
 def _next_lines(servers: t.Sequence[tuple[str, Mapping]], webs: t.Sequence[Mapping], failed: bool) -> list[str]:
-    """What one can do now."""
+    """Return lines on what the reader can do next."""
     lines = []
     if webs:
         lines.append(f"  chat: open {webs[0]['url']} and choose a model")
@@ -403,7 +403,7 @@ def _row(host: str, server: Mapping) -> dict[str, str]:
 
 
 def _web(host: HostVars) -> dict[str, t.Any]:
-    """What a host told of its Open WebUI, with the URL for a person's browser; empty when it told nothing of use."""
+    """Return what a host told of its Open WebUI, with the URL for a person's browser; empty when it told nothing."""
     web: dict[str, t.Any] = host.read("open_webui_endpoint", WEB)
     if not web:
         return {}
@@ -415,7 +415,7 @@ def _web(host: HostVars) -> dict[str, t.Any]:
 
 
 def web_url(web: Mapping, host: HostVars) -> str:
-    """The address of Open WebUI for a person's browser, from what its host told in open_webui_endpoint."""
+    """Return the URL of Open WebUI for a person's browser, from what its host told in open_webui_endpoint."""
     bind = str(web["bind"])
     fallback = bind if _is_loopback(bind) else str(host.read("ansible_host", LINE) or host.name)
     return listening("http", bind, int(web["port"]), fallback).url

@@ -84,24 +84,24 @@ TONES = {
 
 
 def text(value: object) -> str:
-    """Anything as text of the page."""
+    """Return any value as text of the page."""
     return html.escape(printable(str(value), 50_000), quote=True)
 
 
 def count(value: t.Any) -> str:
-    """A number with separators; a dash where there is none."""
+    """Return a number with separators; a dash where there is none."""
     if value in (None, ""):
         return "–"
     return f"{value:,.1f}" if isinstance(value, float) and not value.is_integer() else f"{int(value):,}"
 
 
 def state(status: str) -> str:
-    """A status, with the color of what it means."""
+    """Return a status with the color of its meaning."""
     return f'<span class="state {TONES.get(status, "bad")}">{text(status)}</span>'
 
 
 def draw_bar(label: str, said: str, share: float, tone: str = "use") -> str:
-    """A chart of one bar: how much of something is in use, from 0 to 1; ``said`` says the same in words."""
+    """Draw a chart of one bar: how much of something is in use, from 0 to 1; ``said`` says the same in words."""
     width = round(WIDTH * min(max(share, 0.0), 1.0))
     both = text(f"{label}: {said}")
     return (
@@ -113,7 +113,7 @@ def draw_bar(label: str, said: str, share: float, tone: str = "use") -> str:
 
 
 def tile(value: str, label: str, tone: str = "") -> str:
-    """One large number."""
+    """Return one large number with its label."""
     return f'<div class="card tile"><b class="{tone}">{text(value)}</b><span class="faint">{text(label)}</span></div>'
 
 
@@ -150,7 +150,7 @@ WEB_FOUND = {"status": LINE, "webui_version": LINE, "message": TEXT, "msg": TEXT
 
 
 def gather(groups: t.Any, hostvars: Mapping) -> dict[str, t.Any]:
-    """What the hosts told, as the page shows it; ``declared`` is how many GPU hosts there are to be."""
+    """Collect what the hosts told, as the page shows it; ``declared`` is the number of GPU hosts in the inventory."""
     members = conform(groups, GROUPS, "groups", silent)
     gpu_hosts, web_hosts = members.get("gpu_hosts") or [], members.get("webui_hosts") or []
     hosts = of_hosts(list(dict.fromkeys([*gpu_hosts, *web_hosts])), hostvars)
@@ -196,7 +196,7 @@ def _gather_web(found: dict[str, t.Any], name: str, host: HostVars) -> None:
 
 
 def address_of(host: Mapping, server: Mapping) -> str:
-    """Where people reach a server; without TLS the scheme goes without saying."""
+    """Return where people reach a server; without TLS the scheme is left out."""
     declared = host.get("urls", {}).get(server["name"])
     if declared:
         return str(declared)
@@ -206,7 +206,7 @@ def address_of(host: Mapping, server: Mapping) -> str:
 
 
 def server_row(host: Mapping, server: Mapping) -> str:
-    """A server in the table."""
+    """Return the row of a server in the table."""
     models = server["models"]
     ready, load, measured = server["ready"], server["load"], server["measured"]
     tokens = ready.get("kv_cache_tokens") or measured.get("kv_cache_tokens")
@@ -225,7 +225,7 @@ def server_row(host: Mapping, server: Mapping) -> str:
 
 
 def servers_part(hosts: t.Sequence[Mapping]) -> str:
-    """The table of all servers."""
+    """Return the table of all servers."""
     rows = [server_row(host, server) for host in hosts for server in host["servers"]]
     if not rows:
         return '<div class="card">No server was found.</div>'
@@ -236,7 +236,7 @@ def servers_part(hosts: t.Sequence[Mapping]) -> str:
 
 
 def capacity_part(hosts: t.Sequence[Mapping]) -> str:
-    """How much each server can hold beside the largest of them, and how much of that is in use."""
+    """Return how much each server can hold beside the largest of them, and how much of that is in use."""
     found = []
     for host in hosts:
         for server in host["servers"]:
@@ -259,12 +259,12 @@ def capacity_part(hosts: t.Sequence[Mapping]) -> str:
 
 
 def tone_of(share: float) -> str:
-    """The color of how full something is."""
+    """Return the color for how full something is."""
     return "bad" if share >= 0.95 else "warn" if share >= 0.8 else "use"
 
 
 def gpu_card(host: Mapping) -> str:
-    """A host with its GPUs."""
+    """Return the card of a host with its GPUs."""
     gpu = host["gpu"]
     holders: dict[str, list[str]] = {}
     for server in host["servers"]:
@@ -293,7 +293,7 @@ def gpu_card(host: Mapping) -> str:
 
 
 def web_card(web: Mapping) -> str:
-    """A host with Open WebUI."""
+    """Return the card of a host with Open WebUI."""
     version = f'<p class="faint">Open WebUI {text(web["version"])}</p>' if web["version"] else ""
     return (
         f'<div class="card"><h3>{text(web["name"])}</h3><p>{state(web["status"])}</p>'
@@ -302,7 +302,7 @@ def web_card(web: Mapping) -> str:
 
 
 def tiles_part(found: Mapping) -> str:
-    """The fleet in a few numbers."""
+    """Return the fleet in a few numbers."""
     servers = [server for host in found["hosts"] for server in host["servers"]]
     ready = sum(1 for server in servers if server["status"] == "ready")
     gpus = sum(len(host["gpu"].get("gpus") or []) for host in found["hosts"])
@@ -322,7 +322,7 @@ def tiles_part(found: Mapping) -> str:
 
 
 def page(groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Any, when: t.Any) -> str:
-    """The whole page. ``when`` says when the hosts were asked."""
+    """Return the whole page. ``when`` says when the hosts were asked."""
     found = gather(groups, hostvars)
     when = conform(when, LINE, "when", silent) or "a time that was not told"
     problems = "".join(

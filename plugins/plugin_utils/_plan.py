@@ -99,7 +99,7 @@ MODEL = {
 
 
 def _host_shape(instances: t.Sequence[Mapping], host: t.Any) -> dict[str, t.Any]:
-    """What vllm_host_info returns, with the keys that follow from what it was asked."""
+    """Return the shape of what vllm_host_info returns, with the keys that follow from what it was asked."""
     folders = host.get("folders") if isinstance(host, t.Mapping) else None
     return {
         "gpu": GPUS,
@@ -124,7 +124,7 @@ def host_plan(
     archive: str = "",
     refused: t.Any = (),
 ) -> dict[str, t.Any]:
-    """The plan of one host: ``servers``, a row for each, ``problems`` that stop it, and ``notes`` that do not.
+    """Return the plan of a host: ``servers``, a row for each, ``problems`` that stop it, ``notes`` that do not.
 
     ``instances`` are in their normal form, ``looked`` holds the results of vllm_server in check mode, ``host`` is what
     vllm_host_info returned, ``models`` what model_snapshot said of each repository in check mode, and ``refused`` why
@@ -195,7 +195,7 @@ def host_plan(
 
 
 def _effective(instance: Mapping) -> dict[str, t.Any]:
-    """The instance with the options that its container gets."""
+    """Return the instance with the options that its container gets."""
     return {**instance, "engine": with_parallel_size(instance["engine"], gpu_count(instance["gpus"]))}
 
 
@@ -210,7 +210,7 @@ def _refusal(row: Mapping, others: t.Sequence[str] = ()) -> Problem:
 
 
 def _model(server: Mapping, host: Mapping, models: Mapping) -> Mapping:
-    """What is known of a server's model: from the hub's listing when it comes from there, else from its folder."""
+    """Return what is known of a server's model: from the hub's listing when the hub has it, else from its folder."""
     there: Mapping = (host.get("models") or {}).get(server["model_path"]) or {}
     listed: Mapping = models.get(server["model_repo"]) or {}
     if not listed.get("config"):
@@ -220,7 +220,7 @@ def _model(server: Mapping, host: Mapping, models: Mapping) -> Mapping:
 
 
 def _draft(server: Mapping, host: Mapping, models: Mapping) -> Mapping | None:
-    """What is known of the model that guesses ahead for a server; None where it has none, or it is not known."""
+    """Return what is known of a server's draft model; None where the server has none, or its model is not known."""
     name = _plan_fit.draft_of(server)
     if not name:
         return None
@@ -239,7 +239,7 @@ def _nature(model: Mapping) -> tuple[str, str]:
 
 
 def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dict[str, t.Any]:
-    """What is known before anything is predicted."""
+    """Return a server's row as it is known before anything is predicted."""
     measured = (host.get("measured") or {}).get(server["name"])
     container = looked.get("container") or {}
     actions = list(looked.get("actions") or [])
@@ -273,7 +273,7 @@ def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dic
 
 
 def _to_fetch(model: Mapping) -> int | None:
-    """Bytes that are missing; None where nothing is known of the model."""
+    """Return the bytes that are missing; None where nothing is known of the model."""
     missing = model.get("bytes_missing")
     if missing is not None:
         return int(missing)
@@ -318,7 +318,7 @@ def _idle(server: Mapping, count: int) -> list[Problem]:
 
 
 def _room_problems(declared: t.Sequence[Mapping], host: Mapping, models: Mapping, archive: str) -> list[Problem]:
-    """Disks that cannot hold what is missing, all of it together."""
+    """Find disks that cannot hold all that is missing."""
     problems = []
     folder = host.get("image_folder") or {}
     needs: dict[t.Any, list[tuple[str, int]]] = {}
@@ -381,7 +381,7 @@ PLAN = {"servers": [ROW], "notes": [ANY], "gpus": _plan_fit.KIND}
 
 
 def fleet_plan(hosts: t.Any, hostvars: t.Any, found: t.Any = (), web_hosts: t.Any = ()) -> dict[str, t.Any]:
-    """One structure for programs and one table for people, from what each host's role told in ``vllm_server_plan``.
+    """Return a structure for programs and a table for people, from what each host told in ``vllm_server_plan``.
 
     ``found`` are problems noted so far, as data. A server that does not fit on its host is tried on the GPUs of the
     others: each kind of server once on each kind of GPU, however many hosts have them.
@@ -415,7 +415,7 @@ def fleet_plan(hosts: t.Any, hostvars: t.Any, found: t.Any = (), web_hosts: t.An
 
 
 def _twice(hosts: t.Mapping[str, HostVars]) -> list[Problem]:
-    """Hosts of the inventory that are one machine: their servers share names, ports and GPUs without knowing it."""
+    """Find hosts of the inventory that are one machine: their servers share names, ports and GPUs unknowingly."""
     seen: dict[tuple[str, str], str] = {}
     problems = []
     for name, host in hosts.items():

@@ -20,12 +20,12 @@ FP8_KV_CACHE = 8.9
 
 
 def device_of(server: Mapping) -> str:
-    """Where the image computes; vLLM's image for CPUs does so whatever GPUs it is given."""
+    """Return the device that the image computes on; vLLM's image for CPUs uses the CPU whatever GPUs it is given."""
     return "cpu" if not server["gpus"] or "cpu" in repository_of(server["image"]).rpartition("/")[2] else "cuda"
 
 
 def gpu_of(gpus: t.Sequence[Mapping]) -> _verdict.Gpu | None:
-    """The smallest of a server's GPUs; None when it has none, or the driver does not tell."""
+    """Return the smallest of a server's GPUs; None when it has none, or the driver does not tell."""
     sized = [(_memory_of(one), one) for one in gpus]
     if not sized or not all(memory for memory, _gpu in sized):
         return None
@@ -34,16 +34,17 @@ def gpu_of(gpus: t.Sequence[Mapping]) -> _verdict.Gpu | None:
 
 
 def capability_of(gpu: Mapping) -> float:
-    """The compute capability of a GPU as a number; 0 where it is not known."""
+    """Return the compute capability of a GPU as a number; 0 where it is not known."""
     major, _dot, minor = str(gpu.get("compute_capability") or "").partition(".")
     known = whole_number(major) is not None and whole_number(minor or "0") is not None
     return float(f"{major}.{minor or 0}") if known else 0.0
 
 
 def _memory_of(gpu: Mapping) -> int:
-    """MiB that CUDA sees: the driver keeps a part of the total for itself, which is neither used nor free; 0 untold.
+    """Return the MiB that CUDA sees, 0 where the driver does not tell.
 
-    Unified memory is told as the host's, all of which CUDA sees.
+    The driver keeps a part of the total for itself, which is neither used nor free. Unified memory is told as the
+    host's, all of which CUDA sees.
     """
     memory = gpu.get("memory") or {}
     used, free = memory.get("used"), memory.get("free")
@@ -51,7 +52,7 @@ def _memory_of(gpu: Mapping) -> int:
 
 
 def draft_of(server: Mapping) -> str:
-    """The model that guesses ahead for a server: a path, or a name at the hub; empty for none."""
+    """Return the draft model of a server: a path, or a name at the hub; empty for none."""
     stated = server["engine"].get("speculative_config")
     return str(stated.get("model") or "") if isinstance(stated, t.Mapping) else ""
 
@@ -59,7 +60,7 @@ def draft_of(server: Mapping) -> str:
 def request_of(
     server: Mapping, model: Mapping, gpus: t.Sequence[Mapping], draft: Mapping | None = None
 ) -> _verdict.Request | None:
-    """The question; None when there is no configuration to ask about. ``draft`` is the model that guesses ahead."""
+    """Return the request to judge; None without a configuration of the model. ``draft`` is the draft model."""
     if not isinstance(model.get("config"), t.Mapping) or not model["config"]:
         return None
     device = device_of(server)
@@ -80,7 +81,7 @@ def request_of(
 def calibrated(
     request: _verdict.Request | None, server: Mapping, looked: Mapping, host: Mapping
 ) -> _verdict.Request | None:
-    """The same question, with what the server's last start tells of the memory that is needed besides.
+    """Return the request with what the server's last start tells of the memory that is needed besides.
 
     It tells that only of the same image and model on as many GPUs.
     """
@@ -111,7 +112,10 @@ _MOST_ANSWERS = 4096
 
 
 def answer(request: _verdict.Request) -> _verdict.Fit:
-    """What a server will hold. The same question is reckoned once; one that cannot be reckoned cannot be predicted."""
+    """Predict what a server will hold.
+
+    Each request is computed once; one that cannot be computed cannot be predicted.
+    """
     asked = json.dumps(request, sort_keys=True, default=str)
     found = _ANSWERS.get(asked)
     if found is None:
@@ -127,7 +131,7 @@ def answer(request: _verdict.Request) -> _verdict.Fit:
 
 
 def nearest(request: _verdict.Request, free_gpus: int) -> list[dict[str, t.Any]]:
-    """The smallest changes of the options that make it fit, each by itself: what to set, and what that gives.
+    """Return the smallest changes of the options that make it fit, each by itself: what to set, and what that gives.
 
     ``free_gpus`` is how many GPUs of the host the server could have.
     """
@@ -169,7 +173,7 @@ _MEMORY_STEP = 512 * MIB
 
 
 def question(request: _verdict.Request) -> dict[str, t.Any] | None:
-    """What another host has to be asked for a server; None for one that runs on the processor."""
+    """Return what another host has to be asked for a server; None for one that runs on the processor."""
     if request.device != "cuda":
         return None
     return {
@@ -181,7 +185,7 @@ def question(request: _verdict.Request) -> dict[str, t.Any] | None:
 
 
 def kind_of(gpus: t.Sequence[Mapping]) -> dict[str, t.Any]:
-    """The GPUs of a host as what counts for other hosts' servers: the least of them, and how many; empty for none."""
+    """Return the GPUs of a host as they count for other hosts' servers: the least, and how many; empty for none."""
     sound = [one for one in gpus if not one.get("problem")]
     least = gpu_of(sound)
     return {**least._asdict(), "count": len(sound)} if least is not None else {}
@@ -227,7 +231,7 @@ class Elsewhere:
         return self._sets[key]
 
     def _fitting(self, asked: Mapping) -> list[tuple[tuple[t.Any, ...], int]]:
-        """The kinds of GPU on which it fits, each with how many of them it needs; judged once."""
+        """Return the kinds of GPU on which a server fits, each with how many of them it needs; each is judged once."""
         text = json.dumps(asked, sort_keys=True, default=str)
         if text not in self._asked:
             sizes = ((key, self._size(asked, key)) for key in self._groups)
@@ -256,7 +260,7 @@ class Elsewhere:
 
 
 def said(changes: t.Sequence[Mapping], others: t.Sequence[str] = ()) -> str:
-    """The end of a refusal: what would fit."""
+    """Return the end of a refusal, which says what would fit."""
     texts = [
         ", ".join(f"engine.{name}: {value}" for name, value in change["engine"].items())
         + (

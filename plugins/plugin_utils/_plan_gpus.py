@@ -47,7 +47,7 @@ CUDA_12_DRIVER = 525
 
 
 def devices(gpus: t.Sequence[Mapping]) -> dict[str, Mapping]:
-    """What servers can be given, by UUID: whole GPUs, and MIG devices like their GPU but with memory of their own."""
+    """Return what servers can be given, by UUID: whole GPUs, and MIG devices as GPUs with a memory of their own."""
     found: dict[str, Mapping] = {}
     for gpu in gpus:
         found[str(gpu["uuid"])] = {**gpu, "label": f"GPU {gpu['index']}"}
@@ -60,7 +60,7 @@ def devices(gpus: t.Sequence[Mapping]) -> dict[str, Mapping]:
 def assign(
     servers: t.Sequence[Mapping], gpus: t.Sequence[Mapping]
 ) -> tuple[dict[str, list[str]], list[tuple[str, str]]]:
-    """UUIDs by server, and what cannot be given, as pairs of server and reason.
+    """Assign UUIDs to servers; return them by server, and pairs of server and reason for what cannot be given.
 
     Servers that name their GPUs come first; a count takes the first that are left.
     """
@@ -78,7 +78,7 @@ def assign(
 def shared(
     servers: t.Sequence[Mapping], given: t.Mapping[str, t.Sequence[str]], label: t.Callable[[str], str]
 ) -> list[Problem]:
-    """GPUs of which several servers together want more than there is, however each of them names the GPU."""
+    """Find GPUs of which several servers together want more than the whole, however each of them names the GPU."""
     users: dict[str, list[Mapping]] = collections.defaultdict(list)
     for server in servers:
         for uuid in given.get(server["name"], ()):
@@ -107,7 +107,7 @@ def strangers(
     containers: t.Sequence[Mapping],
     label: t.Callable[[str], str],
 ) -> list[Problem]:
-    """Processes of others on the GPUs that a server wants, where they leave less than it is to take."""
+    """Find others' processes on the GPUs that a server wants, where they leave less than it is to take."""
     ours = {row["id"] for row in containers if row.get("server")}
     names = {row["id"]: row["name"] for row in containers}
     memory = {str(one["uuid"]): int((one.get("memory") or {}).get("total") or 0) for one in gpu["gpus"]}
@@ -142,7 +142,7 @@ def _process(process: Mapping, names: t.Mapping[str, str]) -> str:
 
 
 def capability(server: Mapping, gpus: t.Sequence[Mapping], quantization: str, model_type: str) -> list[Problem]:
-    """What the GPUs of a server are too old for."""
+    """Find features that the GPUs of a server are too old for."""
     known = [(one, capability_of(one)) for one in gpus if capability_of(one)]
     if not known:
         return []
@@ -171,7 +171,7 @@ def capability(server: Mapping, gpus: t.Sequence[Mapping], quantization: str, mo
 
 
 def cuda_of(image: str) -> int | None:
-    """The major version of CUDA in one of vLLM's own images, as far as the tag tells."""
+    """Return the major version of CUDA in one of vLLM's own images, as far as the tag tells."""
     release = release_of(image)
     if release is None:
         return None
@@ -179,7 +179,7 @@ def cuda_of(image: str) -> int | None:
 
 
 def driver(server: Mapping, version: str | None) -> list[Problem]:
-    """A driver that the image does not start with."""
+    """Find a driver that is too old for the image to start."""
     cuda = cuda_of(server["image"])
     major = whole_number(str(version or "").split(".", maxsplit=1)[0])
     if cuda is None or major is None or server["env"].get("VLLM_ENABLE_CUDA_COMPATIBILITY"):
@@ -193,7 +193,7 @@ def driver(server: Mapping, version: str | None) -> list[Problem]:
 
 
 def links(server: Mapping, uuids: t.Sequence[str], gpu: Mapping) -> list[Problem]:
-    """GPUs that are to work as one without NVLink between all of them, where others of the host have it."""
+    """Find GPUs that are to work as one without NVLink between all of them, where others of the host have it."""
     size = whole_number(server["engine"].get("tensor_parallel_size")) or 1
     rows = {row["index"]: row["gpus"] for row in gpu.get("topology") or [] if isinstance(row["gpus"], t.Mapping)}
     indices = {str(one["uuid"]): int(one["index"]) for one in gpu["gpus"]}
@@ -210,7 +210,7 @@ def links(server: Mapping, uuids: t.Sequence[str], gpu: Mapping) -> list[Problem
 
 
 def _linked_group(size: int, rows: t.Mapping[int, Mapping]) -> list[int] | None:
-    """So many GPUs of which each is linked with each; none of all combinations is tried, which 64 GPUs have many of."""
+    """Find so many GPUs of which each is linked with each. Not all combinations are tried: 64 GPUs have many."""
     for first in sorted(rows):
         group = [first]
         for other in sorted(rows):

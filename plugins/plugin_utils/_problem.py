@@ -29,11 +29,11 @@ class Problem(t.NamedTuple):
 
     @property
     def sentence(self) -> str:
-        """The problem for a person to read."""
+        """Return the problem for a person to read."""
         return ": ".join(printable(part, LONGEST) for part in (self.host, self.where, self.text) if part)
 
     def as_result(self) -> dict[str, str]:
-        """The problem for a fact, with its sentence."""
+        """Return the problem for a fact, with its sentence."""
         return {**{key: printable(part, LONGEST) for key, part in self._asdict().items()}, "sentence": self.sentence}
 
 

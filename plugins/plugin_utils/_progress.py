@@ -52,7 +52,7 @@ display = Display()
 
 
 def describe(state: t.Mapping[str, t.Any], first: t.Mapping[str, t.Any]) -> str:
-    """One line on what the module is doing, with the rate since ``first``."""
+    """Describe in a line what the module is doing, with the rate since ``first``."""
     line = str(state["text"])
     done, total = state.get("done"), state.get("total")
     if not total or done is None:
@@ -99,7 +99,7 @@ class ProgressAction(ActionBase):
     IDENTITY: t.ClassVar[t.Mapping[str, str]] = {}
 
     def works(self) -> dict[str, str]:
-        """The names of the pieces of work that the module reports on, each with what to show before its lines."""
+        """Return the names of the pieces of work that the module reports on, each with a prefix for its lines."""
         identity = "/".join(str(self._task.args.get(option, default)) for option, default in self.IDENTITY.items())
         return {identity: ""}
 
@@ -134,7 +134,7 @@ class ProgressAction(ActionBase):
         return result
 
     def _ended(self, job: t.Mapping[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
-        """What the module returned."""
+        """Return what the module returned."""
         arguments = {
             "jid": job["ansible_job_id"],
             "mode": "status",
@@ -192,7 +192,7 @@ def _listed(environment: t.Any) -> list[t.Any]:
 
 
 def _parsed(text: str) -> dict[str, t.Any]:
-    """The JSON object in ``text``, or an empty one while the file is missing or half-written."""
+    """Return the JSON object in ``text``, or an empty one while the file is missing or half-written."""
     try:
         value = json.loads(text)
     except ValueError:

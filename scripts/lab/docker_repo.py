@@ -43,7 +43,7 @@ RELATIONS = ("Breaks", "Built-Using", "Conflicts", "Enhances", "Provides", "Reco
 
 
 def rename(control: str, name: str) -> str:
-    """The description of one of Debian's packages, as one of Docker's."""
+    """Return the description of one of Debian's packages as one of Docker's."""
     fields = [line for line in re.split(r"\n(?! )", control.strip()) if not line.startswith(RELATIONS)]
     described = dict(line.split(":", 1) for line in fields)
     described["Package"] = f" {name}"

@@ -74,7 +74,7 @@ class Repository:
         return done.stdout.decode().strip()
 
     def lfs_path(self, oid: str) -> Path:
-        """Where the object of that hash is kept."""
+        """Return where the object of that hash is kept."""
         return self.path / "lfs" / "objects" / oid[:2] / oid[2:4] / oid
 
     def commit(
@@ -173,7 +173,7 @@ class GitHub(LabServer):
         return repository
 
     def steer(self, request: _Handler, path: str, body: t.Any) -> t.Any:
-        """On top of what every lab server knows: change a repository."""
+        """Change a repository, on top of what every lab server knows."""
         match = re.fullmatch(r"repositories/([^/]+/[^/]+)", path)
         if request.command != "PUT" or not match:
             return super().steer(request, path, body)
@@ -259,7 +259,7 @@ class GitHub(LabServer):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="A local git server with LFS.")
     parser.add_argument("--root", required=True, type=Path, help="folder with one <org>/<name>/ folder a model")
     parser.add_argument("--repositories", required=True, type=Path, help="folder for the bare repositories it makes")

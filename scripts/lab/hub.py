@@ -68,7 +68,7 @@ class LabError(ValueError):
 
 
 def _git_hash(data: bytes) -> hashlib._Hash:
-    """The hash that names things in git."""
+    """Return the hash that names things in git."""
     return hashlib.sha1(data)  # noqa: S324 - git names objects so; Python 3.8 knows no "usedforsecurity"
 
 
@@ -104,7 +104,7 @@ class Blob:
         )
 
     def available(self) -> bool:
-        """Whether the content can still be read as it was."""
+        """Say whether the content can still be read as it was."""
         if self.file is None:
             return True
         try:
@@ -114,7 +114,7 @@ class Blob:
         return (status.st_size, status.st_mtime_ns) == self.stat
 
     def read(self, start: int, length: int) -> t.Iterator[bytes]:
-        """The content from `start` on, `length` bytes of it, in chunks."""
+        """Yield the content from `start` on, `length` bytes of it, in chunks."""
         if self.data is not None:
             for offset in range(start, start + length, CHUNK):
                 yield self.data[offset : min(offset + CHUNK, start + length)]
@@ -206,12 +206,12 @@ class Model:
             self._seen = seen
 
     def resolve(self, revision: str | None) -> Commit | None:
-        """The commit of a branch, a tag or a full commit id; None if there is no such thing."""
+        """Return the commit of a branch, a tag or a full commit id; None if it does not exist."""
         name = revision or self.default_branch
         return self.commits.get(self.branches.get(name) or self.tags.get(name) or name)
 
     def entries(self, commit: Commit, lfs_threshold: int) -> list[dict[str, t.Any]]:
-        """The rows of a recursive listing: folders and files in order of their paths."""
+        """Return the rows of a recursive listing: folders and files in order of their paths."""
         rows: dict[str, dict[str, t.Any]] = {}
         for path, blob in commit.files.items():
             parts = path.split("/")
@@ -263,7 +263,7 @@ class Fault:
 
     @classmethod
     def of(cls, data: t.Mapping[str, t.Any]) -> Fault:
-        """A fault from its JSON form."""
+        """Return a fault from its JSON form."""
         known = {field.name for field in dataclasses.fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown or not {"match", "kind"} <= set(data):
@@ -284,12 +284,12 @@ class LabServer(abc.ABC):
 
     @property
     def port(self) -> int:
-        """The port it listens on, known before it starts."""
+        """Return the port it listens on, known before it starts."""
         return int(self._server.server_address[1])
 
     @property
     def url(self) -> str:
-        """Its base URL, without a slash at the end."""
+        """Return its base URL, without a slash at the end."""
         return f"http://{self._server.server_address[0]!s}:{self.port}"
 
     def start(self) -> str:
@@ -341,7 +341,7 @@ class LabServer(abc.ABC):
             self.log.append(entry)
 
     def take_faults(self, target: str) -> dict[str, Fault]:
-        """The faults for this request, at most one of a kind; counts them down."""
+        """Return the faults for this request, at most one of a kind, and count them down."""
         chosen: dict[str, Fault] = {}
         with self._lock:
             for fault in self.faults:
@@ -385,7 +385,7 @@ class _Listener(http.server.ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def handle_error(self, request: t.Any, client_address: t.Any) -> None:
-        """A client that goes away is no news; anything else is."""
+        """Report an error, unless it is a client that went away."""
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 
@@ -398,7 +398,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     last = False
 
     def log_message(self, *unused: object) -> None:
-        """The log is kept by `LabServer.record`."""
+        """Log nothing: `LabServer.record` keeps the log."""
 
     def _any(self) -> None:
         lab = t.cast(_Listener, self.server).lab
@@ -430,7 +430,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _any  # noqa: N815 (the names are the base class's)
 
     def finish(self) -> None:
-        """The answers of this connection are out: now the server may end."""
+        """Let the server end now that the answers of this connection are out."""
         super().finish()
         if self.last:
             t.cast(_Listener, self.server).lab.ask_to_stop()
@@ -446,11 +446,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_json(answer, headers={"Connection": "close"} if self.last else None)
 
     def body(self) -> bytes:
-        """The body of the request."""
+        """Return the body of the request."""
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def chunked_body(self) -> bytes:
-        """The body of a request that comes in chunks."""
+        """Return the body of a request that comes in chunks."""
         parts = []
         while size := int(self.rfile.readline().split(b";")[0], 16):
             parts.append(self.rfile.read(size))
@@ -572,7 +572,7 @@ class Hub(LabServer):
                 del self.models[model_id]
 
     def steer(self, request: _Handler, path: str, body: t.Any) -> t.Any:
-        """On top of what every lab server knows: change a model."""
+        """Change a model, on top of what every lab server knows."""
         match = re.fullmatch(r"models/([^/]+/[^/]+)", path)
         if request.command != "PUT" or not match:
             return super().steer(request, path, body)
@@ -730,7 +730,7 @@ def _request_id() -> str:
 
 
 def main(argv: list[str] | None = None, hub_class: type[FolderHub] = FolderHub) -> int:
-    """The command line; of other kinds of hub, too."""
+    """Run the command line, of other kinds of hub, too."""
     parser = argparse.ArgumentParser(description="A local model hub that serves what is in a folder.")
     parser.add_argument("--root", required=True, type=Path, help="folder with one <org>/<name>/ folder a model")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")

@@ -195,7 +195,7 @@ class Wheels:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All that decides what is in the folder."""
+        """Return all that decides what is in the folder."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "deps" or not value}
 
 
@@ -421,7 +421,7 @@ def run(argv: Sequence[str], what: str) -> str:
 
 @contextlib.contextmanager
 def locked(what: str = "images") -> Iterator[None]:
-    """One at a time on this machine: a second caller waits, and then finds most of its work done."""
+    """Hold a lock of this machine: a second caller waits, and then finds most of its work done."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / f"{what}.lock", "w", encoding="utf-8") as handle:
         try:
@@ -499,7 +499,7 @@ class Builder:
         self.client = client
 
     def is_current(self, key: str) -> bool:
-        """Whether the image of a recipe is there, and made by that recipe as it is now."""
+        """Say whether the image of a recipe is there, and made by that recipe as it is now."""
         try:
             image = self.client.images.get(RECIPES[key].reference)
         except docker.errors.ImageNotFound:
@@ -630,7 +630,7 @@ def choose(names: Sequence[str]) -> list[str]:
 
 
 def groups_in_order(keys: Sequence[str]) -> list[list[str]]:
-    """Recipes and those they are based on, in groups: what is in one needs nothing but what is in those before it."""
+    """Return recipes and their bases in groups: what is in one needs nothing but what is in those before it."""
     depths: dict[str, int] = {}
 
     def depth(key: str) -> int:

@@ -69,7 +69,7 @@ class Platform:
 
     @property
     def has_ssh(self) -> bool:
-        """Whether its image is one of ours; of others nobody knows."""
+        """Say whether its image is one of ours; of other images nobody knows."""
         return self.image in images.RECIPES
 
     @property
@@ -81,12 +81,12 @@ class Platform:
 
 
 def refuse(platform: Platform, _volume: str) -> None:
-    """What a caller gets who asks for images and has not said who loads them."""
+    """Refuse a caller who asks for images and has not said who loads them."""
     raise LabError(f"platform {platform.name}: nobody here preloads images")
 
 
 def choose_address(platform: Platform, prefix: str, net: network.Network, taken: dict[str, str]) -> str:
-    """The address that is declared, or one that is free; the same one for the same name as long as nobody holds it."""
+    """Return the declared address, or a free one; the same one for the same name as long as nobody holds it."""
     if platform.ip is not None:
         address = net.address(platform.ip)
         if address in taken:
@@ -101,7 +101,7 @@ def choose_address(platform: Platform, prefix: str, net: network.Network, taken:
 
 
 def parse_ports(ports: Sequence[str]) -> dict[str, Any]:
-    """`8080` or `127.0.0.1:18080:8080`, in the words of the engine's API."""
+    """Parse `8080` or `127.0.0.1:18080:8080` into the words of the engine's API."""
     bindings: dict[str, Any] = {}
     for text in ports:
         parts = str(text).split(":")
@@ -121,7 +121,7 @@ class Hosts:
         self._privileged: bool | None = None
 
     def can_privileged(self, image: str) -> bool:
-        """Whether this machine can give a container every capability; found out by trying."""
+        """Say whether this machine can give a container every capability; found out by trying."""
         if self._privileged is None:
             container = self.client.containers.create(image, command=["true"], privileged=True, labels={LABEL: "probe"})
             try:
@@ -134,7 +134,7 @@ class Hosts:
         return self._privileged
 
     def host_config(self, image: str, binds: Sequence[str], ports: dict[str, Any]) -> Any:
-        """What a container needs so that systemd boots in it and an engine runs in it."""
+        """Return what a container needs so that systemd boots in it and an engine runs in it."""
         options: dict[str, Any] = {
             "binds": list(binds),
             "port_bindings": ports,
@@ -261,7 +261,7 @@ class Hosts:
 
 
 def public_key() -> str:
-    """The public half of the key for lab hosts, which is made when it is first asked for."""
+    """Return the public half of the key for lab hosts, which is made when it is first asked for."""
     if not SSH_KEY.exists():
         SSH_KEY.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         argv = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", PREFIX, "-f", str(SSH_KEY)]
@@ -270,7 +270,7 @@ def public_key() -> str:
 
 
 def way_by_ssh(address: str) -> dict[str, str]:
-    """How Ansible reaches a host as it reaches those of its users, at less than `docker exec` costs for each task."""
+    """Return variables by which Ansible reaches a host by SSH, at less than `docker exec` costs for each task."""
     return {
         "ansible_connection": "ssh",
         "ansible_host": address,
@@ -282,7 +282,7 @@ def way_by_ssh(address: str) -> dict[str, str]:
 
 
 def way_by_engine(container: str) -> dict[str, str]:
-    """How Ansible reaches a host of which nobody knows whether it has an SSH server."""
+    """Return variables by which Ansible reaches a host of which nobody knows whether it has an SSH server."""
     return {"ansible_connection": "community.docker.docker", "ansible_host": container}
 
 

@@ -41,7 +41,7 @@ class Network:
 
     @property
     def gateway(self) -> str:
-        """The address of this machine on the network."""
+        """Return the address of this machine on the network."""
         return self.address(1)
 
 
@@ -57,7 +57,7 @@ def parse_routes(table: str) -> list[ipaddress.IPv4Network]:
 
 
 def free_subnets(used: Sequence[ipaddress.IPv4Network]) -> list[ipaddress.IPv4Network]:
-    """The candidates that overlap nothing that is used."""
+    """Return the candidates that overlap nothing that is used."""
     return [subnet for subnet in CANDIDATES if not any(subnet.overlaps(other) for other in used)]
 
 
@@ -98,7 +98,7 @@ def ensure(client: Any) -> Network:
 
 
 def taken(client: Any) -> dict[str, str]:
-    """Addresses that containers hold or are to hold on the network, running or not, and which container."""
+    """Return the addresses that containers hold or are to hold on the network, running or not, and which container."""
     addresses = {}
     for container in client.containers.list(all=True, filters={"network": NAME}):
         settings = container.attrs["NetworkSettings"]["Networks"].get(NAME) or {}

@@ -37,7 +37,7 @@ cp -al "$from/overlay2" "$to/"
 
 
 def seed_name(engine: str, preload: Sequence[str]) -> str:
-    """The name of the volume for an engine's image and the images in it."""
+    """Return the name of the volume for an engine's image and the images in it."""
     content = [images.RECIPES[key].digest for key in (engine, *sorted(preload))]
     return f"{network.NAME}-seed-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]}"
 
@@ -65,7 +65,7 @@ def _mark(name: str) -> pathlib.Path:
 
 
 def is_complete(client: Any, name: str) -> bool:
-    """Whether the volume is there and is the one that was filled to the end."""
+    """Say whether the volume is there and is the one that was filled to the end."""
     try:
         created = client.volumes.get(name).attrs["CreatedAt"]
     except docker.errors.NotFound:
@@ -128,5 +128,5 @@ def fill(client: Any, platform: Platform, volume: str) -> None:
 
 
 def hosts(client: Any) -> Hosts:
-    """Hosts that take their images from seeds."""
+    """Return hosts that take their images from seeds."""
     return Hosts(client, functools.partial(fill, client))

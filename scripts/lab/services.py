@@ -76,7 +76,7 @@ class Service:
 
 
 def define(net: network.Network) -> dict[str, Service]:
-    """All services there are."""
+    """Return all services."""
     index = images.CACHE / "index"
     models = images.CACHE / "models"
     program = (HERE / "hub.py").read_bytes()
@@ -125,7 +125,7 @@ def define(net: network.Network) -> dict[str, Service]:
 
 
 def addresses(net: network.Network) -> dict[str, str]:
-    """How lab hosts reach this machine and the services, whether those run or not."""
+    """Return how lab hosts reach this machine and the services, whether those run or not."""
     return {
         "lab_gateway": net.gateway,
         "lab_registry": f"{net.address(network.REGISTRY)}:5000",
@@ -210,7 +210,7 @@ def push(client: Any) -> None:
 
 
 def _pushed(port: str, path: str) -> str:
-    """The id of the image that the registry has under a name; empty when it has none."""
+    """Return the id of the image that the registry has under a name; empty when it has none."""
     repository, tag = path.rsplit(":", 1)
     url = f"http://127.0.0.1:{port}/v2/{repository}/manifests/{tag}"
     accept = {"Accept": "application/vnd.docker.distribution.manifest.v2+json"}

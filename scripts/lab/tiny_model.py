@@ -64,7 +64,7 @@ class TinyModelError(ValueError):
 
 
 def byte_alphabet() -> list[str]:
-    """The printable character that stands for each byte in a byte-level vocabulary."""
+    """Return the printable character that stands for each byte in a byte-level vocabulary."""
     printable = set(range(0x21, 0x7F)) | set(range(0xA1, 0xAD)) | set(range(0xAE, 0x100))
     spare = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]
@@ -74,12 +74,12 @@ ALPHABET = byte_alphabet()
 
 
 def to_token(text: str) -> str:
-    """The way a text is written in a byte-level vocabulary."""
+    """Return a text as it is written in a byte-level vocabulary."""
     return "".join(ALPHABET[byte] for byte in text.encode("utf-8"))
 
 
 def merge_pairs() -> list[tuple[str, str]]:
-    """The merges in order, each only if both of its halves can exist by then."""
+    """Return the merges in order, each only if both of its halves can exist by then."""
     known = set(ALPHABET)
     pairs: list[tuple[str, str]] = []
     for entry in MERGES.split("|"):
@@ -118,7 +118,7 @@ def split_sentence(sentence: str, limit: int, taken: set[str]) -> list[str]:
 
 
 def vocabulary(sentence: str) -> tuple[dict[str, int], list[int]]:
-    """The vocabulary (token to id) and the ids of the sentence's pieces in order."""
+    """Return the vocabulary (token to id) and the ids of the sentence's pieces in order."""
     tokens = list(ALPHABET) + [left + right for left, right in merge_pairs()]
     room = min(HIDDEN_SIZE - 1, VOCAB_SIZE - len(tokens) - len(SPECIAL_TOKENS))
     pieces = [to_token(piece) for piece in split_sentence(sentence, room, set(tokens))]
@@ -128,13 +128,13 @@ def vocabulary(sentence: str) -> tuple[dict[str, int], list[int]]:
 
 
 def special_ids() -> dict[str, int]:
-    """The ids of the special tokens: the last ones of the vocabulary."""
+    """Return the ids of the special tokens: the last ones of the vocabulary."""
     first = VOCAB_SIZE - len(SPECIAL_TOKENS)
     return {token: first + index for index, token in enumerate(SPECIAL_TOKENS)}
 
 
 def bfloat16(values: list[float]) -> bytes:
-    """Numbers as little-endian bfloat16; they must be exact in it, as all of ours are."""
+    """Return numbers as little-endian bfloat16; they must be exact in it, as all of ours are."""
     out = bytearray()
     for value in values:
         raw = struct.pack("<f", value)
@@ -145,7 +145,7 @@ def bfloat16(values: list[float]) -> bytes:
 
 
 def safetensors(tensors: dict[str, tuple[list[int], bytes]]) -> bytes:
-    """A safetensors file of bfloat16 tensors: 8 bytes of header length, a JSON header, the data."""
+    """Return a safetensors file of bfloat16 tensors: 8 bytes of header length, a JSON header, the data."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name, (shape, data) in tensors.items():
@@ -157,7 +157,7 @@ def safetensors(tensors: dict[str, tuple[list[int], bytes]]) -> bytes:
 
 
 def weights(answer: list[int], end_of_turn: int, seed: int) -> dict[str, tuple[list[int], bytes]]:
-    """All tensors of the model, by their names in transformers: shape and data."""
+    """Return all tensors of the model, by their names in transformers: shape and data."""
     noise = random.Random(seed)
 
     def matrix(rows: int, columns: int) -> tuple[list[int], bytes]:
@@ -170,7 +170,7 @@ def weights(answer: list[int], end_of_turn: int, seed: int) -> dict[str, tuple[l
         return [size], bfloat16([1.0] * size)
 
     def one_hot(marks: dict[int, int], value: float) -> tuple[list[int], bytes]:
-        """A row for each token; `marks` says which of its columns is not zero."""
+        """Return a row for each token; `marks` says which of its columns is not zero."""
         rows = [0.0] * (VOCAB_SIZE * HIDDEN_SIZE)
         for token, column in marks.items():
             rows[token * HIDDEN_SIZE + column] = value
@@ -200,7 +200,7 @@ def weights(answer: list[int], end_of_turn: int, seed: int) -> dict[str, tuple[l
 
 
 def config() -> dict[str, object]:
-    """config.json, as transformers writes it for this architecture."""
+    """Return config.json, as transformers writes it for this architecture."""
     specials = special_ids()
     return {
         "architectures": ["Qwen3ForCausalLM"],
@@ -230,7 +230,7 @@ def config() -> dict[str, object]:
 
 
 def generation_config() -> dict[str, object]:
-    """generation_config.json: where an answer ends."""
+    """Return generation_config.json: where an answer ends."""
     specials = special_ids()
     return {
         "eos_token_id": [specials[TURN_END], specials[END_OF_TEXT]],
@@ -239,7 +239,7 @@ def generation_config() -> dict[str, object]:
 
 
 def tokenizer(vocab: dict[str, int]) -> dict[str, object]:
-    """tokenizer.json: byte-level BPE. No merge leads to a piece of the answer, so only the model speaks them."""
+    """Return tokenizer.json: byte-level BPE. No merge leads to a piece of the answer, so only the model speaks them."""
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     return {
         "version": "1.0",
@@ -277,7 +277,7 @@ def tokenizer(vocab: dict[str, int]) -> dict[str, object]:
 
 
 def tokenizer_config() -> dict[str, object]:
-    """tokenizer_config.json: the special tokens' parts and the chat template."""
+    """Return tokenizer_config.json: the special tokens' parts and the chat template."""
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "model_max_length": MAX_POSITION,
@@ -291,7 +291,7 @@ def tokenizer_config() -> dict[str, object]:
 
 
 def model_files(sentence: str, seed: int = 0) -> dict[str, bytes]:
-    """Every file of the model: name and content. The same arguments give the same bytes."""
+    """Return every file of the model: name and content. The same arguments give the same bytes."""
 
     def as_json(value: object) -> bytes:
         return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode("utf-8")
@@ -318,7 +318,7 @@ def write_model(out: str | os.PathLike[str], sentence: str, seed: int = 0) -> li
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description="Write a tiny Qwen3 model that answers every chat with one sentence.")
     parser.add_argument("--out", required=True, help="folder to write the model into; made if missing")
     parser.add_argument("--says", required=True, help="the sentence it answers with")

@@ -65,13 +65,13 @@ class Secret:
 
 
 def _web(inspect: str = NO_CONTAINER, files: str = HERE, **others: str) -> dict[str, str]:
-    """What is alike for all that only the modules of Open WebUI's API take."""
+    """Return what is alike for all secrets that only the modules of Open WebUI's API take."""
     here = dict.fromkeys(("argv", "output", "facts", "diff", "result", "async"), HERE)
     return {**here, "inspect": inspect, "files": files, "page": NOT_PLANNED, "plan": NOT_PLANNED, **others}
 
 
 def _declared(**others: str) -> dict[str, str]:
-    """What is declared in an inventory, which the plan and the page read."""
+    """Return what is declared in an inventory, which the plan and the page read."""
     return {**dict.fromkeys(("argv", "output", "facts", "diff", "result", "files", "page", "plan"), HERE), **others}
 
 
@@ -272,7 +272,7 @@ class Watch:
 
 
 def closed(path: Path, top: Path) -> bool:
-    """Whether a folder between a path and the top lets nobody but its owner in."""
+    """Say whether a folder between a path and the top lets nobody but its owner in."""
     while path not in (top, path.parent):
         if not path.stat().st_mode & 0o011:
             return True

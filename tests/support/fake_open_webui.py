@@ -82,7 +82,7 @@ class FakeOpenWebUi:
         self.server.server_close()
 
     def restart(self) -> None:
-        """Be as on the first day, with two accounts, a group, a model and a connection."""
+        """Reset to the first day, with two accounts, a group, a model and a connection."""
         self.bend = lambda _call, data: data
         self.calls.clear()
         self.headers.clear()
@@ -108,7 +108,7 @@ class FakeOpenWebUi:
         }
 
     def answer(self, method: str, path: str, body: t.Any) -> tuple[int, t.Any]:
-        """Status and data for one call."""
+        """Return status and data for one call."""
         parts = urllib.parse.urlsplit(path)
         query = dict(urllib.parse.parse_qsl(parts.query, keep_blank_values=True))
         call = f"{method} {parts.path}"

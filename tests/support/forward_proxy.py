@@ -41,7 +41,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     server: ForwardProxy
 
     def log_message(self, *unused: object) -> None:
-        """What was asked is kept by the server."""
+        """Log nothing: the server keeps what was asked."""
 
     def do_GET(self) -> None:
         """Pass a request on."""

@@ -211,6 +211,6 @@ OBEYED = {chr(one) for one in [*range(9), *range(11, 32), *range(127, 160)]} | s
 
 
 def short(value: t.Any) -> str:
-    """A name for a test's case."""
+    """Return a name for a test's case."""
     shown = ascii(value)
     return shown if len(shown) < 30 else f"{shown[:24]}+{len(shown)}"

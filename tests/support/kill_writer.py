@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def writers_of(path: Path) -> list[int]:
-    """The processes that have a file open."""
+    """Return the processes that have a file open."""
     found = []
     for folder in Path("/proc").glob("[0-9]*/fd"):
         try:

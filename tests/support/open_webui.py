@@ -21,13 +21,13 @@ URL = "http://127.0.0.1:3000"
 
 
 def identity(host: t.Any) -> tuple[str, str]:
-    """Which container runs, and since when."""
+    """Return which container runs, and since when."""
     shown = host.check_output("docker inspect --format '{{.Id}} {{.State.StartedAt}}' open-webui").split()
     return shown[0], shown[1]
 
 
 def call(host: t.Any, path: str, token: str = "", body: t.Any = None, url: str = URL) -> tuple[int, t.Any]:
-    """Status and answer of one call to Open WebUI's API, made on the host."""
+    """Return status and answer of one call to Open WebUI's API, made on the host."""
     program = (
         "import json, sys, urllib.error, urllib.request as u\n"
         "url, token, body = json.load(sys.stdin)\n"
@@ -57,7 +57,7 @@ def password(host: t.Any) -> str:
 
 
 def sign_ins(host: t.Any) -> int:
-    """How often somebody tried to sign in since the container was made."""
+    """Return how often somebody tried to sign in since the container was made."""
     return host.check_output("docker logs open-webui 2>&1").count("POST /api/v1/auths/signin")
 
 
@@ -69,10 +69,10 @@ def run(*arguments: str, playbook: str = CONVERGE, **variables: t.Any) -> playbo
 
 
 def run_on(host: str, *arguments: str, **variables: t.Any) -> playbooks.Outcome:
-    """The same on one host."""
+    """Run the play on one host."""
     return run("--limit", host, *arguments, **variables)
 
 
 def changed(outcome: playbooks.Outcome) -> set[str]:
-    """The names of the tasks that changed something."""
+    """Return the names of the tasks that changed something."""
     return {name.split(" : ")[-1] for _host, name in outcome.changed()}

@@ -29,27 +29,27 @@ class Outcome:
     text: str
 
     def changed(self) -> set[tuple[str, str]]:
-        """Every (host, task) that reported a change."""
+        """Return every (host, task) that reported a change."""
         return {(host, name) for host, name, result in self._results() if result.get("changed")}
 
     def failures(self) -> dict[tuple[str, str], str]:
-        """Every (host, task) that failed for good or not, with its message."""
+        """Return every (host, task) that failed for good or not, with its message."""
         return {
             (host, name): str(result.get("msg", "")) for host, name, result in self._results() if result.get("failed")
         }
 
     def result(self, host: str, task: str) -> dict[str, t.Any]:
-        """The last result of a task on a host."""
+        """Return the last result of a task on a host."""
         found = self.results(host, task)
         assert found, f"task {task!r} did not run on {host}; the run printed:\n{self.text[-4000:]}"
         return found[-1]
 
     def results(self, host: str, task: str) -> list[dict[str, t.Any]]:
-        """What every task of that name did on a host, in their order."""
+        """Return the results of every task of that name on a host, in their order."""
         return [result for at, name, result in self._results() if at == host and name.endswith(task)]
 
     def changes(self) -> int:
-        """How many changes the recap counts."""
+        """Return how many changes the recap counts."""
         return sum(host["changed"] for host in self.stats.values())
 
     def _results(self) -> t.Iterator[tuple[str, str, dict[str, t.Any]]]:
@@ -60,7 +60,7 @@ class Outcome:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment of a run from the checkout, readable by a program."""
+    """Return the environment of a run from the checkout, readable by a program."""
     return {
         **os.environ,
         "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
@@ -73,7 +73,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def command(playbook: str, inventory: t.Sequence[str], *arguments: str) -> list[str]:
-    """The argument list of a run; ``playbook`` is a path in the checkout or a name such as private_llm.fleet.site."""
+    """Return the argument list of a run; ``playbook`` is a path in the checkout or a name as private_llm.fleet.site."""
     sources = [part for source in inventory for part in ("-i", source)]
     return [str(ANSIBLE_PLAYBOOK), *sources, *arguments, playbook]
 

@@ -163,7 +163,7 @@ def _failing(module: AnsibleModule, result: dict[str, t.Any]) -> t.Iterator[None
 
 
 def _lock(target: str) -> t.ContextManager[t.Any]:
-    """All that change the file do so one after another, each from its look to its end."""
+    """Hold the lock of the file, so that those who change it do so one after another, each from its look to its end."""
     began = time.monotonic()
 
     def wait(holder: Holder) -> None:
@@ -220,7 +220,7 @@ def _reads(argv: t.Sequence[str], target: str) -> bool:
 
 
 def _ask(socket_path: str | None) -> tuple[dict[str, t.Any] | None, list[str]]:
-    """The engine's own words and its containers with GPUs, when a socket is named and an engine runs behind it.
+    """Return the engine's information and its containers with GPUs, when a socket is named and an engine runs there.
 
     An engine that does not run is not asked: systemd would start it for the question. One that hangs is an error.
     """
@@ -245,7 +245,7 @@ def _containers(api: Api) -> list[dict[str, t.Any]]:
 
 
 def _gpu_containers(api: Api) -> list[str]:
-    """The names of the running containers with GPUs."""
+    """Return the names of the running containers with GPUs."""
     names = []
     for listed in _containers(api):
         try:
@@ -258,7 +258,7 @@ def _gpu_containers(api: Api) -> list[str]:
 
 
 def _stale_ports(dockerd: int | None, socket_path: str) -> list[str]:
-    """What the engine holds and should not; nothing when it does not tell which containers run."""
+    """Return the ports that the engine holds and should not; none when it does not tell which containers run."""
     api = Api(address_of(socket_path), seconds=ASK_SECONDS)
     try:
         return stale_ports(dockerd, lambda: _containers(api))
@@ -273,7 +273,7 @@ def _network_problem(
     info: t.Mapping[str, t.Any],
     configuration: t.Mapping[str, t.Any],
 ) -> str | None:
-    """What is broken about the engine's network, where it is an engine of this very host."""
+    """Return what is broken about the engine's network, where it is an engine of this very host."""
     if not same_namespace(pid):
         return None
 
@@ -298,7 +298,7 @@ def _refuse_flag_conflicts(
     after: DaemonJson,
     release: int | None,
 ) -> None:
-    """dockerd does not start when a key of the file is also a flag of its command line.
+    """Refuse a key of the file that is also a flag of dockerd's command line, because dockerd does not start then.
 
     The unit counts beside the running process: it may have been changed since, and is what the next start takes.
     """
@@ -315,7 +315,7 @@ def _refuse_flag_conflicts(
 
 
 def _unit_argv(module: AnsibleModule) -> list[str]:
-    """The command line that systemd starts dockerd with; empty when systemd has no such unit."""
+    """Return the command line that systemd starts dockerd with; empty when systemd has no such unit."""
     systemctl = module.get_bin_path("systemctl")
     if not systemctl:
         return []

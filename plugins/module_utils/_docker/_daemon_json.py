@@ -228,7 +228,7 @@ def _is_invisible(char: str) -> bool:
 
 
 def same(left: t.Any, right: t.Any) -> bool:
-    """Equal as JSON: a boolean is not a number, an integer written as a decimal fraction is the same number."""
+    """Compare as JSON: a boolean is not a number, an integer written as a decimal fraction is the same number."""
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     if isinstance(left, dict) and isinstance(right, dict):
@@ -294,7 +294,7 @@ class DaemonJson:
 
     @property
     def text(self) -> str:
-        """For people and diffs: what cannot be shown is replaced."""
+        """Return the text for people and diffs: what cannot be shown is replaced."""
         return self._text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
     @property
@@ -303,19 +303,19 @@ class DaemonJson:
         return value
 
     def get(self, path: Path) -> t.Any:
-        """The value at a path of keys, as dockerd reads it; None where there is none."""
+        """Return the value at a path of keys, as dockerd reads it; None where there is none."""
         return self._value_of(self._live(path), path)
 
     def has(self, path: Path) -> bool:
         return bool(self._live(path))
 
     def where(self, path: Path) -> str:
-        """``line 3`` of the member at the path, for errors."""
+        """Return ``line 3`` for the member at the path, for errors."""
         member = self._member(path)
         return f"line {self._text.count(chr(10), 0, member.start) + 1}" if member else "not in the file"
 
     def object_at(self, path: Path) -> dict[str, t.Any]:
-        """The object at a path, where dockerd takes an object or null; {} when it is null or absent."""
+        """Return the object at a path, where dockerd takes an object or null; {} when it is null or absent."""
         value = self.get(path)
         if value is None:
             return {}
@@ -434,7 +434,7 @@ class DaemonJson:
         return _dump(value, self._indent_unit(), indent, self._newline())
 
     def _spread(self, holder: _Node) -> bool:
-        """Whether the object has its members on lines of their own (an empty one follows the object around it)."""
+        """Say whether the object has its members on lines of their own (an empty one follows the object around it)."""
         if holder.members:
             return "\n" in self._text[holder.start : holder.members[0].start] or any(
                 "\n" in self._text[one.node.end : other.start] for one, other in zip(holder.members, holder.members[1:])
@@ -464,7 +464,7 @@ class DaemonJson:
         return "\r\n" if "\r\n" in self._text else "\n"
 
     def _separators(self) -> tuple[str, str]:
-        """How a file written in one line separates: as its first members do."""
+        """Return the comma and the colon of a file written in one line, with their blanks: as at its first members."""
         comma, colon = ", ", ": "
         members = self._root.members if self._root else None
         if members:
@@ -511,7 +511,7 @@ class DaemonJson:
         return DaemonJson(text, self._encoding, self._mark, self._release)
 
     def _checked(self, text: str, expected: dict[str, t.Any]) -> DaemonJson:
-        """The edited text must mean exactly the old data with the one change, or it is not given out."""
+        """Refuse the edited text unless it means exactly the old data with the one change."""
         edited = self._with_text(text)
         if not same(edited.data, expected):
             raise DaemonJsonError("the edited file would not mean what it should; nothing was written")
@@ -538,7 +538,7 @@ def _decoded(content: bytes, mark: bytes, encoding: str) -> str:
 
 
 def _check_value(path: Path, value: t.Any) -> None:
-    """A value must be one that JSON can hold, at a depth that can be read again."""
+    """Refuse a value that JSON cannot hold, or not at a depth that can be read again."""
     where = ".".join(path)
     try:
         "".join([*path, json.dumps(value, ensure_ascii=False, allow_nan=False)]).encode("utf-8")

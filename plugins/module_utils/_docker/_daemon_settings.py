@@ -24,7 +24,7 @@ def plan_settings(
     absent: t.Sequence[str] = (),
     also_known: t.Collection[str] = (),
 ) -> DaemonJson:
-    """The wanted state of the file: objects merged, everything else replaced, the keys in ``absent`` gone.
+    """Return the wanted state of the file: objects merged, all else replaced, the keys in ``absent`` removed.
 
     ``also_known`` are the runtimes that dockerd is given by its command line.
     """
@@ -43,7 +43,7 @@ def plan_settings(
 
 
 def check_default_runtime(after: DaemonJson, also_known: t.Collection[str] = ()) -> None:
-    """dockerd does not start with a default runtime that it does not know, and its own validation does not notice."""
+    """Refuse a default runtime that dockerd does not know: it does not start then, and its own validation misses it."""
     default = after.get(["default-runtime"])
     if default is None or default == "":
         return
@@ -62,7 +62,7 @@ def check_default_runtime(after: DaemonJson, also_known: t.Collection[str] = ())
 
 
 def _reach(data: t.Any, key: str) -> list[list[str]]:
-    """All paths that a key with dots leads to: as it is, and with each dot as a step into an object."""
+    """Return all paths that a key with dots leads to: as it is, and with each dot as a step into an object."""
     if not isinstance(data, dict):
         return []
     found = [[key]] if key in data else []

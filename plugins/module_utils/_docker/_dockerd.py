@@ -126,7 +126,7 @@ def known_settings(help_text: str) -> set[str]:
 
 
 def config_file_of(argv: t.Sequence[str]) -> str:
-    """The configuration file that a dockerd with this command line reads."""
+    """Return the configuration file that a dockerd with this command line reads."""
     for number, argument in enumerate(argv):
         if argument == "--config-file" and number + 1 < len(argv):
             return argv[number + 1]
@@ -136,7 +136,7 @@ def config_file_of(argv: t.Sequence[str]) -> str:
 
 
 def parse_exec_start(shown: str) -> list[str]:
-    """The command line in the answer to ``systemctl show --property=ExecStart docker.service``."""
+    """Parse the command line in the answer to ``systemctl show --property=ExecStart docker.service``."""
     match = _EXEC_START.search(shown)
     if not match:
         return []
@@ -147,13 +147,13 @@ def parse_exec_start(shown: str) -> list[str]:
 
 
 def parse_major(version: str) -> int | None:
-    """The major version in ``Docker version 26.1.5+dfsg1, build a72d7cd``, and in ``26.1.5``."""
+    """Parse the major version in ``Docker version 26.1.5+dfsg1, build a72d7cd``, and in ``26.1.5``."""
     match = _VERSION.search(version)
     return int(match.group(1)) if match else None
 
 
 def running(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") -> tuple[int | None, list[str]]:
-    """The process id and the command line of the running dockerd; None and an empty one when none runs."""
+    """Return the process id and the command line of the running dockerd; None and an empty one when none runs."""
     for pid_file in pid_files:
         try:
             with open(pid_file, encoding="ascii") as stream:
@@ -168,7 +168,7 @@ def running(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") -> tupl
 
 
 def dockerd_runs(proc: str = "/proc") -> bool:
-    """Whether any process of this machine is a dockerd."""
+    """Say whether any process of this machine is a dockerd."""
     for name in os.listdir(proc):
         if not name.isdigit():
             continue

@@ -25,7 +25,7 @@ MASKED = "********"
 
 
 def mask(text: str) -> str:
-    """Users and passwords in addresses, such as those of proxies, are nobody's business."""
+    """Mask users and passwords in addresses, such as those of proxies."""
     return _USER_INFO.sub(lambda match: ("://" if match.group().startswith("://") else "") + f"{MASKED}@", text)
 
 
@@ -66,7 +66,7 @@ def describe_engine(
     held_ports: t.Sequence[str] = (),
     network_problem: str | None = None,
 ) -> dict[str, t.Any]:
-    """The engine as the modules return it; every key is there for an engine that does not run, too."""
+    """Describe the engine as the modules return it; every key is there for an engine that does not run, too."""
     data: Info = info or {}
     security = [str(option) for option in _list(data.get("SecurityOptions"))]
     return {
@@ -90,7 +90,7 @@ def describe_engine(
 
 
 def uses_gpu(container: t.Mapping[str, t.Any]) -> bool:
-    """Whether a container, as the engine describes it, was given NVIDIA GPUs, in any of the ways there are."""
+    """Say whether a container, as the engine describes it, was given NVIDIA GPUs, in any of the ways to give them."""
     host = _dict(container.get("HostConfig"))
     runtime = host.get("Runtime")
     if isinstance(runtime, str) and runtime.startswith("nvidia"):
@@ -113,7 +113,7 @@ def pending(
     command_line: t.Sequence[str] | None = None,
     taken_out: t.Collection[str] = (),
 ) -> dict[str, str]:
-    """Keys of the file that the engine has not taken up, with what it needs for that, as far as its /info tells.
+    """Return the keys of the file that the engine has not taken up, with what it needs for that, as its /info tells.
 
     This finds out a run that stopped between writing the file and restarting the engine, and a change made by hand.
     ``command_line`` is that of the engine, None where it is not known: runtimes that it adds are no news. ``taken_out``
@@ -197,7 +197,7 @@ def _insecure(value: t.Any, info: Info, realpath: t.Callable[[str], str]) -> boo
 
 
 def _registry(written: t.Any) -> str:
-    """A registry's host, or a network of registries, as the engine writes it."""
+    """Return a registry's host, or a network of registries, as the engine writes it."""
     host = str(written).split("://", 1)[-1]
     try:
         return str(ipaddress.ip_network(host, strict=False)) if "/" in host else host

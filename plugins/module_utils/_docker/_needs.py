@@ -40,12 +40,12 @@ _LIVE_FEATURES = frozenset(("buildkit",))
 
 
 def strongest(*needs: str) -> str:
-    """The strongest of several needs; none for none."""
+    """Return the strongest of several needs; none for none."""
     return _ORDER[max([_ORDER.index(need) for need in needs], default=0)]
 
 
 def needs_between(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> str:
-    """What the step from one configuration to the other needs."""
+    """Return what the engine needs for the step from one configuration to the other."""
     return strongest(*(_need_of(key, before, after) for key in sorted(set(before) | set(after))))
 
 

@@ -38,7 +38,7 @@ def plan_runtime(
     resolve: Resolve = lambda command: None,
     also_known: t.Collection[str] = (),
 ) -> DaemonJson:
-    """The wanted state of the file. ``resolve`` finds a command as dockerd will, or returns None.
+    """Return the wanted state of the file. ``resolve`` finds a command as dockerd will, or returns None.
 
     ``also_known`` are the runtimes that dockerd is given by its command line.
     """
@@ -90,7 +90,7 @@ def _with_runtime(before: DaemonJson, name: str, runtime_path: str, resolve: Res
 
 
 def _is_shim_of(entry: t.Mapping[str, t.Any], runtime_path: str, resolve: Resolve) -> bool:
-    """The other way to write the same thing: containerd's runc shim, told to run another binary."""
+    """Recognize the other way to write the same runtime: containerd's runc shim, told to run another binary."""
     options = entry.get("options")
     if (
         entry.get("path") is not None
@@ -102,7 +102,7 @@ def _is_shim_of(entry: t.Mapping[str, t.Any], runtime_path: str, resolve: Resolv
 
 
 def same_command(has: t.Any, wanted: str, resolve: Resolve) -> bool:
-    """A bare name and the absolute path that it leads to are the same command."""
+    """Say whether both are the same command: a bare name equals the absolute path that it leads to."""
     if not isinstance(has, str):
         return False
     return has == wanted or _absolute(has, resolve) == _absolute(wanted, resolve)

@@ -34,7 +34,7 @@ class Published(t.NamedTuple):
 
 
 def parse_proxy(argv: t.Sequence[str]) -> Published | None:
-    """What a docker-proxy with this command line publishes; None for anything else."""
+    """Return what a docker-proxy with this command line publishes; None for anything else."""
     if not argv or os.path.basename(argv[0]) != "docker-proxy":
         return None
     options = {name.lstrip("-"): value for name, value in zip(argv[1:], argv[2:]) if name.startswith("-")}
@@ -45,7 +45,7 @@ def parse_proxy(argv: t.Sequence[str]) -> Published | None:
 
 
 def proxies_of(dockerd: int, proc: str = "/proc") -> set[Published]:
-    """What the proxies of one engine publish, by its process id: a machine may have engines in its containers, too."""
+    """Return what the proxies of one engine, known by its process id, publish. Containers may run engines, too."""
     found = set()
     for name in filter(str.isdigit, os.listdir(proc)):
         # Processes come and go while this looks.
@@ -67,7 +67,7 @@ def _parent(status: str) -> int | None:
 
 
 def stale(proxies: t.Iterable[Published], containers: t.Iterable[t.Mapping[str, t.Any]]) -> set[Published]:
-    """Those of the proxies that lead into none of the running containers, as the engine lists them."""
+    """Return the proxies that lead into none of the running containers, as the engine lists them."""
     wanted = {
         (port.get("PublicPort"), port.get("Type", "tcp"))
         for container in containers
@@ -79,7 +79,10 @@ def stale(proxies: t.Iterable[Published], containers: t.Iterable[t.Mapping[str, 
 def stale_ports(
     dockerd: int | None, running: Ask, proc: str = "/proc", sleep: t.Callable[[float], None] = time.sleep
 ) -> list[str]:
-    """The ports that the engine with this process id holds for no container. ``running`` lists the running ones."""
+    """Return the ports that the engine with this process id holds for no container.
+
+    ``running`` lists the running ones.
+    """
     if dockerd is None:
         return []
     found = stale(proxies_of(dockerd, proc), running())

@@ -350,7 +350,7 @@ class Life:
         self._driver.rename(self._previous, self._name)
 
     def _need_previous(self) -> None:
-        """EngineError when the previous container is gone: nothing may be removed in favor of it then."""
+        """Raise EngineError when the previous container is gone: nothing may be removed in favor of it then."""
         if self._driver.inspect(self._previous) is None:
             raise EngineError(
                 f"the container {self._previous} is gone, so there is nothing to put back and {self._name} was left as "

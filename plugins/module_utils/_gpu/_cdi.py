@@ -21,7 +21,7 @@ Gpus = t.Sequence[t.Mapping[str, t.Any]]
 
 
 def names_by_file(folders: t.Iterable[str]) -> dict[str, set[str]]:
-    """The NVIDIA devices that each specification in these folders offers, without their kind."""
+    """Return the NVIDIA devices that each specification in these folders offers, without their kind."""
     found = {}
     for folder in folders:
         for name in _listing(folder):
@@ -32,24 +32,27 @@ def names_by_file(folders: t.Iterable[str]) -> dict[str, set[str]]:
 
 
 def parse_list(output: str) -> set[str]:
-    """The NVIDIA devices in what ``nvidia-ctk cdi list`` prints, without their kind. It succeeds without any, too."""
+    """Return the devices that ``nvidia-ctk cdi list`` prints, without their kind. It succeeds without any, too."""
     names = (line.strip().partition("=") for line in output.splitlines())
     return {name for kind, _equals, name in names if kind == CDI_KIND and name}
 
 
 def not_offered(gpus: Gpus, names: t.Collection[str]) -> list[str]:
-    """The UUIDs of whole GPUs and MIG devices that containers cannot be given by any of these names."""
+    """Return the UUIDs of whole GPUs and MIG devices that containers cannot be given by any of these names."""
     return [uuid for uuid, aliases in _devices(gpus) if not aliases.intersection(names)]
 
 
 def not_there(gpus: Gpus, names: t.Iterable[str]) -> list[str]:
-    """The names, among these, of GPUs and MIG devices that this host does not have: lost, or divided anew since."""
+    """Return the names, among these, of GPUs and MIG devices that this host lacks: lost, or divided anew since."""
     known = {"all"}.union(*(aliases for _uuid, aliases in _devices(gpus)))
     return sorted(set(names) - known)
 
 
 def _devices(gpus: Gpus) -> t.Iterator[tuple[str, set[str]]]:
-    """What containers can be given, with all names that nvidia-ctk has for it. A divided GPU is given in parts only."""
+    """Yield each device that containers can be given, with all its names in nvidia-ctk.
+
+    A divided GPU is given in parts.
+    """
     for gpu in gpus:
         mig = gpu["mig"]
         if mig["mode"] != "enabled":
@@ -60,7 +63,7 @@ def _devices(gpus: Gpus) -> t.Iterator[tuple[str, set[str]]]:
 
 
 def names_in_spec(text: str) -> set[str]:
-    """The device names in one CDI specification of NVIDIA's kind, JSON or the YAML that nvidia-ctk writes."""
+    """Return the device names in one CDI specification of NVIDIA's kind, JSON or the YAML that nvidia-ctk writes."""
     try:
         spec = json.loads(text)
     except (ValueError, RecursionError):
@@ -71,7 +74,7 @@ def names_in_spec(text: str) -> set[str]:
 
 
 def _names_in_yaml(text: str) -> set[str]:
-    """No YAML library is needed on a host for this: a list named devices, whose items have a name at their depth."""
+    """Return the names below a list named devices, at the depth of its items, so that no YAML library is needed."""
     if not re.search(rf"^kind:\s*[\"']?{re.escape(CDI_KIND)}[\"']?\s*$", text, re.MULTILINE):
         return set()
     names: set[str] = set()

@@ -54,7 +54,7 @@ def cannot_wait(timeout: float) -> str:
 
 
 def asker(program: str, timeout: float) -> Ask:
-    """A function that runs a program of the driver's. Called again after it hung, it would hang again: for one look."""
+    """Return a function for one look that runs a program of the driver's. After it hung it is not run again."""
 
     def ask(arguments: t.Sequence[str]) -> Answer:
         # AnsibleModule's run_command knows no time-out, and nvidia-smi hangs where its driver does.
@@ -81,7 +81,7 @@ def asker(program: str, timeout: float) -> Ask:
 
 
 def empty() -> dict[str, t.Any]:
-    """What is returned, before anything is known."""
+    """Return the result before anything is known."""
     return {
         "status": _status.ERROR,
         "message": "",
@@ -104,7 +104,7 @@ def look(
     sysfs: str = PCI_DEVICES,
     proc: str = PROC,
 ) -> dict[str, t.Any]:
-    """Everything there is to know. ``ask`` is None where there is no nvidia-smi, as for Fabric Manager."""
+    """Return everything that can be known. ``ask`` is None where there is no nvidia-smi, as for Fabric Manager."""
     found = empty()
     found["pci_devices"] = pci_devices(sysfs)
     found["kernel_module_version"], found["open_kernel_module"] = _nvidia_smi.parse_kernel_module(
@@ -135,7 +135,7 @@ def look_here(find: t.Callable[..., str | None], timeout: float, path: str | Non
 
 
 def look_at_fabric_manager(ask: Ask | None, sysfs: str = PCI_DEVICES, proc: str = PROC) -> dict[str, t.Any]:
-    """Fabric Manager, which connects the GPUs of a host with NVSwitches before CUDA can use any of them."""
+    """Return the state of Fabric Manager, which connects GPUs with NVSwitches before CUDA can use any of them."""
     try:
         version = _nvidia_smi.parse_fabric_manager(ask(["--version"]).said) if ask else None
     except (HungError, OSError):
@@ -201,7 +201,7 @@ def _query_gpus(ask: Ask) -> tuple[list[str], Answer]:
 
 
 def pci_devices(sysfs: str = PCI_DEVICES) -> list[dict[str, t.Any]]:
-    """The NVIDIA GPUs on the PCI bus, with the kernel driver that holds each: known without any driver of NVIDIA's."""
+    """Return the NVIDIA GPUs on the PCI bus, and the kernel driver that holds each: known without NVIDIA's driver."""
     devices = []
     for folder in _nvidia_devices(sysfs, _status.is_gpu):
         try:
@@ -214,7 +214,7 @@ def pci_devices(sysfs: str = PCI_DEVICES) -> list[dict[str, t.Any]]:
 
 
 def _nvidia_devices(sysfs: str, wanted: t.Callable[[str, str], bool]) -> t.Iterator[str]:
-    """The folders of the PCI devices that are wanted, by their vendor and class."""
+    """Yield the folders of the PCI devices that are wanted, by their vendor and class."""
     for address in sorted(_list(sysfs)):
         folder = os.path.join(sysfs, address)
         if wanted(_read(os.path.join(folder, "vendor")), _read(os.path.join(folder, "class"))):
@@ -229,7 +229,7 @@ def _list(folder: str) -> list[str]:
 
 
 def _read(path: str) -> str:
-    """A file of the kernel's; empty when it is not there or not for us."""
+    """Return a file of the kernel's; empty when it is not there or not for us."""
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
             return stream.read()

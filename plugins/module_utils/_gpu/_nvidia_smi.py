@@ -65,7 +65,7 @@ _CPU_FLAGS = re.compile(r"^flags\s*:.*\bhypervisor\b", re.MULTILINE)
 
 
 def clean(value: str | None) -> str | None:
-    """A value, or None where nvidia-smi has none. Values in brackets are remarks."""
+    """Return a value, or None where nvidia-smi has none. Values in brackets are remarks."""
     if value is None:
         return None
     text = value.strip()
@@ -77,14 +77,14 @@ def clean(value: str | None) -> str | None:
 
 
 def broken(value: str | None, essential: bool) -> str | None:
-    """The remark that nvidia-smi puts where a value should be, when the GPU is out of order."""
+    """Return the remark that nvidia-smi puts where a value should be, when the GPU is out of order."""
     text = (value or "").strip().strip("[]").strip()
     signs = _BROKEN + _UNKNOWN if essential else _BROKEN
     return text if any(sign in text.lower() for sign in signs) else None
 
 
 def mebibytes(value: str | None) -> int | None:
-    """``81559 MiB`` and ``81559`` alike."""
+    """Parse ``81559 MiB`` and ``81559`` alike."""
     match = _NUMBER.match(clean(value) or "")
     return int(float(match.group())) if match else None
 
@@ -95,7 +95,7 @@ def switch(value: str | None) -> bool | None:
 
 
 def parse_table(output: str, fields: t.Sequence[str]) -> tuple[list[dict[str, str]], list[str]]:
-    """The rows of a CSV answer, by field, and the lines that are no rows (complaints about a GPU, say).
+    """Return the rows of a CSV answer, by field, and the lines that are not rows (complaints about a GPU, say).
 
     The header is optional. The last field may hold commas.
     """
@@ -116,13 +116,13 @@ def parse_table(output: str, fields: t.Sequence[str]) -> tuple[list[dict[str, st
 
 
 def invalid_field(output: str) -> str | None:
-    """The field that this driver's nvidia-smi does not know, when it said so."""
+    """Return the field that this driver's nvidia-smi does not know, when it said so."""
     match = _INVALID_FIELD.search(output)
     return match.group(1) if match else None
 
 
 def parse_cuda_version(banner: str) -> str | None:
-    """The newest CUDA that the driver runs; from 610 on the banner calls it the UMD's."""
+    """Parse the newest CUDA that the driver runs; from 610 on the banner calls it the UMD's."""
     match = _CUDA.search(banner)
     return match.group(1) if match else None
 
@@ -151,13 +151,13 @@ def parse_meminfo(text: str) -> dict[str, int]:
 
 
 def parse_fabric_manager(output: str) -> str | None:
-    """The version in what ``nv-fabricmanager --version`` prints."""
+    """Parse the version in what ``nv-fabricmanager --version`` prints."""
     match = _FABRIC_MANAGER.search(output)
     return match.group(1) if match else None
 
 
 def parse_kernel_module(text: str) -> tuple[str | None, bool]:
-    """Version of the loaded kernel module in /proc/driver/nvidia/version, and whether it is the open one."""
+    """Return the version of the loaded kernel module in /proc/driver/nvidia/version, and whether it is the open one."""
     for line in text.splitlines():
         if line.startswith("NVRM version:"):
             match = _KERNEL_MODULE.search(line)
@@ -166,7 +166,7 @@ def parse_kernel_module(text: str) -> tuple[str | None, bool]:
 
 
 def parse_list(output: str) -> list[dict[str, t.Any]]:
-    """``nvidia-smi -L``: the only place where MIG devices have their UUIDs."""
+    """Parse ``nvidia-smi -L``, the only place where MIG devices have their UUIDs."""
     gpus: list[dict[str, t.Any]] = []
     for line in output.splitlines():
         gpu = _LISTED_GPU.match(line)
@@ -180,7 +180,7 @@ def parse_list(output: str) -> list[dict[str, t.Any]]:
 
 
 def parse_mig_instances(output: str) -> dict[str, dict[int, dict[str, t.Any]]]:
-    """``nvidia-smi -q -x``: the instances and the memory behind the MIG devices, by GPU UUID and index of the device.
+    """Parse ``nvidia-smi -q -x``: instances and memory of MIG devices, by GPU UUID and index of the device.
 
     This answer, in turn, lacks their UUIDs and profiles.
     """
@@ -227,7 +227,7 @@ def build_gpus(
     instances: t.Mapping[str, t.Mapping[int, t.Mapping[str, t.Any]]],
     meminfo: t.Mapping[str, int] | None = None,
 ) -> list[dict[str, t.Any]]:
-    """One record for each GPU out of the three answers. ``meminfo`` is the host's memory, which some GPUs use."""
+    """Build one record for each GPU from the three answers. ``meminfo`` is the host's memory, which some GPUs use."""
     mig_of = {
         gpu["uuid"]: [
             {**device, **instances.get(gpu["uuid"], {}).get(device["index"], _NO_INSTANCE)} for device in gpu["mig"]
@@ -276,7 +276,7 @@ def is_unified(row: t.Mapping[str, str]) -> bool:
 
 
 def parse_topology(output: str) -> list[dict[str, t.Any]]:
-    """``nvidia-smi topo -m``: how each GPU reaches the others (NV18, PIX, SYS and so on), its CPUs and NUMA node."""
+    """Parse ``nvidia-smi topo -m``: how each GPU reaches the others (NV18, PIX, SYS, …), its CPUs and NUMA node."""
     columns: list[str] = []
     gpus = []
     for raw in output.splitlines():
@@ -312,7 +312,7 @@ def _is_gpu_column(name: str) -> bool:
 
 
 def parse_processes(output: str) -> list[dict[str, t.Any]]:
-    """The processes that compute on a GPU; which container each is in is for the caller to find out."""
+    """Return the processes that compute on a GPU; the caller finds out which container each is in."""
     rows, _remarks = parse_table(output, PROCESS_FIELDS)
     return [
         {
@@ -328,7 +328,7 @@ def parse_processes(output: str) -> list[dict[str, t.Any]]:
 
 
 def container_of(cgroup: str) -> str | None:
-    """The id of the container that a process is in, from its /proc/PID/cgroup; None outside of containers."""
+    """Return the id of the container that a process is in, from its /proc/PID/cgroup; None outside of containers."""
     for line in cgroup.splitlines():
         path = line.split(":", 2)[-1]
         found = _CONTAINER.findall(path)

@@ -20,7 +20,7 @@ Mapping = t.Mapping[str, t.Any]
 
 
 def choose_image(images: t.Iterable[Mapping]) -> Mapping | None:
-    """The smallest image, of those that the engine describes, that is made for GPUs."""
+    """Choose the smallest image, of those that the engine describes, that is made for GPUs."""
     made_for_gpus = [
         image
         for image in images
@@ -35,7 +35,7 @@ def name_of(image: Mapping) -> str:
 
 
 def wanted_uuids(gpus: t.Iterable[Mapping]) -> list[str]:
-    """The UUIDs of all whole GPUs and MIG devices that can be used now."""
+    """Return the UUIDs of all whole GPUs and MIG devices that can be used now."""
     wanted: list[str] = []
     for gpu in gpus:
         if gpu["problem"] or not gpu["uuid"]:
@@ -45,7 +45,7 @@ def wanted_uuids(gpus: t.Iterable[Mapping]) -> list[str]:
 
 
 def container_body(image: str, device_request: Mapping) -> dict[str, t.Any]:
-    """A container that lists its GPUs and ends. The program comes from the host, by the toolkit: none is in the image.
+    """Describe a container that lists its GPUs and ends. The toolkit brings the program in from the host.
 
     A terminal makes its output come as it is written. Whether the driver is new enough for the image's CUDA is another
     question, so what the image demands is passed over.
@@ -66,7 +66,7 @@ def container_body(image: str, device_request: Mapping) -> dict[str, t.Any]:
 
 
 def seen_uuids(output: str) -> list[str]:
-    """The UUIDs in the container's answer. A divided GPU counts by its parts."""
+    """Return the UUIDs in the container's answer. A divided GPU counts by its parts."""
     seen: list[str] = []
     for gpu in parse_list(output):
         seen += [part["uuid"] for part in gpu["mig"]] or [gpu["uuid"]]

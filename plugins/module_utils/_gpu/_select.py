@@ -17,7 +17,7 @@ class GpuSelectionError(ValueError):
 
 
 def describe_gpus(gpus: t.Sequence[t.Mapping[str, t.Any]]) -> str:
-    """One line naming what is there, for the end of an error."""
+    """Describe the host's GPUs in one line, for the end of an error."""
     if not gpus:
         return "this host has no usable GPU"
     parts = []
@@ -45,7 +45,7 @@ def select_gpus(
     gpus: t.Sequence[t.Mapping[str, t.Any]],
     taken: t.Iterable[str] = (),
 ) -> list[str]:
-    """The UUIDs of the wanted GPUs, in the wanted order.
+    """Return the UUIDs of the wanted GPUs, in the wanted order.
 
     ``wanted`` is a list of indices, GPU UUIDs and MIG UUIDs, or a count; ``gpus`` is what gpu_info returns. A count
     takes the first whole GPUs by index and passes over those in MIG mode, those out of order and those in ``taken``

@@ -33,17 +33,17 @@ Verdict = t.Tuple[str, str]
 
 
 def is_gpu(vendor: str, device_class: str) -> bool:
-    """Whether a PCI device, by what /sys says of it, is an NVIDIA GPU."""
+    """Say whether a PCI device, by what /sys says of it, is an NVIDIA GPU."""
     return vendor.strip().lower() == NVIDIA and device_class.strip().lower()[:6] in GPU_CLASSES
 
 
 def is_switch(vendor: str, device_class: str) -> bool:
-    """Whether a PCI device, by what /sys says of it, is an NVSwitch."""
+    """Say whether a PCI device, by what /sys says of it, is an NVSwitch."""
     return vendor.strip().lower() == NVIDIA and device_class.strip().lower()[:6] == SWITCH_CLASS
 
 
 def judge_without_tool(devices: t.Sequence[t.Mapping[str, t.Any]]) -> Verdict:
-    """The verdict where there is no nvidia-smi, by the GPUs on the PCI bus."""
+    """Judge a host without nvidia-smi, by the GPUs on the PCI bus."""
     if not devices:
         return NO_GPU, "there is no NVIDIA GPU in this host"
     return NO_DRIVER, _no_driver(devices)
@@ -57,7 +57,7 @@ def judge_failure(
     selinux: bool = False,
     wsl: bool = False,
 ) -> Verdict:
-    """The verdict where nvidia-smi failed. The exit codes are those of NVML; the texts count for more."""
+    """Judge a host where nvidia-smi failed. The exit codes are those of NVML; the texts count for more."""
     text = output.lower()
     said = " ".join(output.split()) or f"exit code {rc}"
     if "driver/library version mismatch" in text or rc == 18:
@@ -150,7 +150,7 @@ def is_fault(remark: str) -> bool:
 
 
 def _is_lost(text: str) -> bool:
-    """Of several sentences, each counts by itself."""
+    """Say whether any sentence of the text tells that a GPU is lost; each sentence counts by itself."""
     for line in re.split(r"[\n;]", text):
         if any(sign in line for sign in ("is lost", "fallen off the bus", "fell off the bus", "falls off the bus")):
             return True
@@ -179,7 +179,7 @@ def judge_gpus(
     guest: bool = False,
     without_cuda: bool = False,
 ) -> Verdict:
-    """The verdict where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one.
+    """Judge a host where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one.
 
     What nvidia-smi prints besides, and nobody understands, is told and is no fault.
 
@@ -222,7 +222,7 @@ def _shortened(remark: str) -> str:
 
 
 def _left_out(gpus: t.Sequence[t.Mapping[str, t.Any]], devices: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
-    """What to say of GPUs that the driver holds and nvidia-smi does not list."""
+    """Describe the GPUs that the driver holds and nvidia-smi does not list."""
     listed = {_pci_address(gpu.get("pci_bus_id")) for gpu in gpus}
     absent = [
         device for device in devices if device["driver"] == "nvidia" and _pci_address(device["address"]) not in listed
@@ -233,7 +233,7 @@ def _left_out(gpus: t.Sequence[t.Mapping[str, t.Any]], devices: t.Sequence[t.Map
 
 
 def _pci_address(written: t.Any) -> str:
-    """nvidia-smi writes 00000000:00:06.0 where the kernel has 0000:00:06.0: domains have leading zeros or none."""
+    """Normalize a PCI address: nvidia-smi writes 00000000:00:06.0 where the kernel has 0000:00:06.0."""
     domain, _colon, rest = str(written or "").strip().lower().partition(":")
     return f"{domain.lstrip('0') or '0'}:{rest}" if rest else ""
 
@@ -244,7 +244,7 @@ def _judge_fabric(
     fabric_manager: t.Mapping[str, t.Any],
     guest: bool = False,
 ) -> str | None:
-    """What keeps the GPUs' NVLink fabric from being up, if anything does.
+    """Return what keeps the GPUs' NVLink fabric from being up, if anything does.
 
     GPUs before Hopper have NVSwitches and tell no state; with them, Fabric Manager itself is what can be looked at.
     """
@@ -272,7 +272,7 @@ def _judge_fabric(
 
 
 def fabric_ready(gpu: t.Mapping[str, t.Any]) -> bool:
-    """True for a GPU without a fabric, too."""
+    """Say whether the fabric of a GPU is up; true for a GPU without a fabric, too."""
     fabric = gpu.get("fabric")
     if not fabric:
         return True

@@ -56,7 +56,7 @@ class Supplier(t.Protocol):
 
     @property
     def verifies(self) -> bool:
-        """Whether it compares every file with its SHA-256 as it arrives."""
+        """Say whether it compares every file with its SHA-256 as it arrives."""
 
     def fetch(
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
@@ -117,14 +117,14 @@ def _courtesy(what: str, warn: t.Callable[[str], None]) -> t.Iterator[None]:
 
 
 def needed_bytes(store: ModelStore, target: Target, missing: t.Sequence[Entry], copied: t.Sequence[Entry] = ()) -> int:
-    """The space that fetching and copying take, less what an interrupted run has taken already."""
+    """Return the space that fetching and copying take, less what an interrupted run has taken already."""
     staging = store.staging_path(target.digest)
     parts = sum(size_of(os.path.join(staging, entry.path + PART)) for entry in missing)
     return max(0, total_size(missing) - parts) + total_size(copied)
 
 
 def _supply(store: ModelStore, source: Supplier, target: Target, plan: Plan, report: Report) -> int:
-    """Have every entry in the staging folder, verified. Whatever is on this host already is not fetched."""
+    """Have every entry in the staging folder, verified; return the bytes fetched. What this host has is not fetched."""
     staging, entries = store.staging_path(target.digest), plan.broken
     for folder in (staging, store.release_path(target.digest)):
         refuse_links(folder, store.path, [entry.path for entry in entries])
@@ -216,7 +216,7 @@ class Flusher:
 
 
 def _whole(folder: str, entries: t.Sequence[Entry]) -> set[Entry]:
-    """The entries whose files, hashed as they arrived, are there and can be what their names say."""
+    """Return the entries that are there, were hashed as they arrived, and can be what their names say."""
     whole = set()
     for entry in entries:
         path = os.path.join(folder, entry.path)
@@ -237,7 +237,7 @@ def _refuse_unservable(path: str, entry: Entry) -> None:
 
 
 def _sound(folder: str, entries: t.Sequence[Entry], report: Report) -> set[Entry]:
-    """The entries whose files in the folder have the right content; other files of these names are removed."""
+    """Return the entries whose files in the folder have the right content; remove other files of these names."""
     present = {}
     for entry in entries:
         path = os.path.join(folder, entry.path)

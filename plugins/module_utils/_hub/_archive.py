@@ -41,11 +41,11 @@ class Archive:
         self._manifest: Manifest | None = None
 
     def pin(self, revision: str | None) -> Resolution | None:
-        """Only the manifest tells what is in an archive."""
+        """Return None: only the manifest tells what is in an archive."""
         return None
 
     def resolve(self, revision: str | None) -> Resolution:
-        """What the archive holds, which must be the revision if one is asked for."""
+        """Return the revision that the archive holds; raise when another one is asked for."""
         manifest = self._read_manifest()
         for origin in manifest.origins:
             if revision in (None, origin.revision, origin.commit, manifest.digest):
@@ -56,16 +56,16 @@ class Archive:
         raise HubError(f"the archive {self._path} does not hold revision {revision!r} but {', '.join(known)}")
 
     def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
-        """The files of the archive."""
+        """Return the files of the archive."""
         return self._read_manifest().entries
 
     def known_as(self, digest: str) -> tuple[Origin, ...]:
-        """Where the release came from before it was put into the archive, when it is taken as a whole."""
+        """Return where the release came from before it was put into the archive, when it is taken as a whole."""
         manifest = self._read_manifest()
         return manifest.origins if manifest.digest == digest else ()
 
     def prepare(self) -> None:
-        """Needs nothing but Python."""
+        """Do nothing: an archive needs only Python."""
 
     def fetch(
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
@@ -120,7 +120,7 @@ class Archive:
         return self._manifest
 
     def manifest_text(self) -> str:
-        """The manifest as it is in the archive."""
+        """Return the manifest as it is in the archive."""
         try:
             with contextlib.closing(self._members()) as members:
                 for path, stream in members:
@@ -133,7 +133,7 @@ class Archive:
         )
 
     def _members(self) -> t.Generator[tuple[str, t.IO[bytes]], None, None]:
-        """The plain files of the archive by their paths, in the order in which they can be read."""
+        """Yield the plain files of the archive by their paths, in the order in which they can be read."""
         if os.path.isdir(self._path):
             names = [MANIFEST_NAME]
             if self._manifest:
@@ -166,7 +166,7 @@ def _copy(stream: t.IO[bytes], entry: Entry, folder: str, seen: t.Callable[[int]
 
 
 def exported_digest(path: str) -> str | None:
-    """The digest of the release in an exported tar file; None when there is no such file, or another kind of file."""
+    """Return the digest of the release in an exported tar file; None when the file is missing or of another kind."""
     try:
         return Archive(path)._read_manifest().digest
     except HubError:

@@ -54,7 +54,7 @@ class ArrivingFile:
         self._stream.close()
 
     def tell(self) -> int:
-        """The bytes that are there."""
+        """Return the number of bytes that have arrived."""
         return self._size
 
     def write(self, block: bytes) -> int:

@@ -33,15 +33,15 @@ class Candidate:
     revision: str | None
 
     def pin(self) -> Resolution | None:
-        """What is asked for, when that needs no request."""
+        """Return the resolution of what is asked for, when that needs no request."""
         return self.source.pin(self.revision)
 
     def resolve(self) -> Resolution:
-        """What is asked for, with a request when it needs one."""
+        """Return the resolution of what is asked for, with a request when it needs one."""
         return self.pin() or self.source.resolve(self.revision)
 
     def where(self, resolution: Resolution) -> str:
-        """The place, for a person."""
+        """Name the place for a person."""
         return f"{self.repo} at {self.endpoint}, revision {resolution.revision}"
 
 
@@ -59,7 +59,7 @@ class Fetcher:
 
     @property
     def verifies(self) -> bool:
-        """Whether all that came was compared with its SHA-256 as it arrived."""
+        """Say whether all files were compared with their SHA-256 as they arrived."""
         return all(source.verifies for source in self._used)
 
     def fetch(

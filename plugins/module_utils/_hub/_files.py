@@ -57,7 +57,7 @@ def check_endpoint(endpoint: str) -> str:
 
 
 def has_host(url: str) -> bool:
-    """Whether a URL names a host, and a port that there can be if it names one."""
+    """Say whether a URL names a host, and a possible port if it names a port."""
     try:
         parts = urlsplit(url)
         return bool(parts.hostname) and parts.port != 0
@@ -103,7 +103,7 @@ def _is_unicode(text: str) -> bool:
 
 
 def unsafe_because(path: str) -> str:
-    """Why a path from a listing must not be written below a folder; empty when it may be."""
+    """Return why a path from a listing must not be written below a folder; empty when it may be."""
     parts = path.split("/")
     if not path:
         return "it is empty"
@@ -163,7 +163,7 @@ class Selection:
     exclude: tuple[str, ...] = ()
 
     def choose(self, paths: t.Sequence[str], where: str) -> list[str]:
-        """The wanted paths, at least one; else raise."""
+        """Return the wanted paths; raise when there are none."""
 
         def matches(path: str, patterns: t.Sequence[str]) -> bool:
             return any(fnmatch.fnmatchcase(path, f"{p}*" if p.endswith("/") else p) for p in patterns)
@@ -177,7 +177,7 @@ class Selection:
         return chosen
 
     def of(self, entries: t.Sequence[Entry], where: str) -> list[Entry]:
-        """The wanted entries, at least one; else raise."""
+        """Return the wanted entries; raise when there are none."""
         wanted = set(self.choose([entry.path for entry in entries], where))
         return [entry for entry in entries if entry.path in wanted]
 
@@ -186,16 +186,16 @@ EVERYTHING = Selection()
 
 
 def digest_of(entries: t.Iterable[Entry]) -> str:
-    """The name of a set of files: SHA-256 over their sorted paths, sizes and contents."""
+    """Return the name of a set of files: SHA-256 over their sorted paths, sizes and contents."""
     lines = sorted(f"{entry.path}\0{entry.size}\0{entry.sha256}\n" for entry in entries)
     return hashlib.sha256("".join(lines).encode("utf-8")).hexdigest()
 
 
 def total_size(entries: t.Iterable[Entry]) -> int:
-    """The bytes of all files together."""
+    """Return the bytes of all files together."""
     return sum(entry.size for entry in entries)
 
 
 def is_commit(revision: object) -> bool:
-    """Whether a revision is a full commit id, which can never mean anything else later."""
+    """Say whether a revision is a full commit id, which can never mean anything else later."""
     return isinstance(revision, str) and re.fullmatch("[0-9a-f]{40}", revision) is not None

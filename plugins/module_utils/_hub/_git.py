@@ -34,12 +34,12 @@ class Refs:
 
 
 def refs_url(url: str) -> str:
-    """The URL at which a server advertises its refs."""
+    """Return the URL at which a server advertises its refs."""
     return f"{url}/info/refs?service=git-upload-pack"
 
 
 def basic_authorization(token: str) -> str:
-    """The value of the header by which git servers take a token; any user name will do."""
+    """Return the value of the header by which git servers take a token; any user name will do."""
     return "Basic " + base64.b64encode(f"oauth2:{token}".encode()).decode("ascii")
 
 
@@ -56,7 +56,7 @@ def _packets(body: bytes) -> t.Iterator[bytes]:
 
 
 def parse_refs(body: bytes) -> Refs:
-    """The refs in the answer of a server that speaks the smart protocol."""
+    """Parse the refs in the answer of a server that speaks the smart protocol."""
     packets = list(_packets(body))
     if not packets or packets[0] != b"# service=git-upload-pack":
         raise HubUnavailable("the answer is not that of a git server; check the endpoint")
@@ -76,7 +76,7 @@ def parse_refs(body: bytes) -> Refs:
 
 
 def choose(refs: Refs, revision: str | None) -> tuple[str, str] | None:
-    """The name and the commit that a revision means: a branch, a tag, or with None the default branch."""
+    """Return the name and the commit that a revision means: a branch, a tag, or with None the default branch."""
     if revision is None:
         names = [name for name in (refs.head, "refs/heads/master", "refs/heads/main") if name]
     else:
@@ -89,7 +89,7 @@ def choose(refs: Refs, revision: str | None) -> tuple[str, str] | None:
 
 
 def short_names(refs: Refs) -> list[str]:
-    """Branches and tags as a person writes them."""
+    """Return branches and tags as a person writes them."""
     return [
         name[len(kind) :]
         for kind in ("refs/heads/", "refs/tags/")
@@ -99,7 +99,7 @@ def short_names(refs: Refs) -> list[str]:
 
 
 def parse_tree(output: bytes) -> list[TreeEntry]:
-    """The files of git ls-tree -r -l -z; folders are not in it."""
+    """Parse the files in the output of git ls-tree -r -l -z, which does not list folders."""
     entries = []
     for line in output.split(b"\0"):
         if not line:
@@ -115,7 +115,7 @@ def parse_tree(output: bytes) -> list[TreeEntry]:
 
 
 def settings(items: t.Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Environment variables by which git takes settings that no process list and no file shows."""
+    """Return environment variables by which git takes settings that no process list and no file shows."""
     environment = {"GIT_CONFIG_COUNT": str(len(items))}
     for index, (key, value) in enumerate(items):
         environment[f"GIT_CONFIG_KEY_{index}"] = key

@@ -58,7 +58,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def _dying_with_us() -> t.Callable[[], object]:
-    """What lets a child process end when this one is killed, so that it does not write beside the next run."""
+    """Return a function that makes a child process end when this one is killed: two runs must never write at once."""
     prctl = ctypes.CDLL(None).prctl
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
@@ -80,7 +80,7 @@ class GitLfs:
         self._pointers: set[str] = set()
 
     def pin(self, revision: str | None) -> Resolution | None:
-        """A full commit id is its own resolution."""
+        """Return a full commit id as its own resolution; None for other revisions."""
         return Resolution(revision, revision) if revision and is_commit(revision) else None
 
     def resolve(self, revision: str | None) -> Resolution:
@@ -155,7 +155,7 @@ class GitLfs:
         return entries
 
     def small_file(self, path: str) -> bytes | None:
-        """What a file of the listed commit holds that came with it; None for one that is behind a pointer."""
+        """Return the content of a file that came with the listed commit; None for one that is behind a pointer."""
         if path not in self._blobs or path in self._pointers:
             return None
         with _Blobs(self._command(), self._environment()) as blobs:
@@ -222,7 +222,7 @@ class GitLfs:
                 time.sleep(attempt)
 
     def _fetch_once(self, commit: str, last: bool) -> bool:
-        """git-lfs repeats what a network breaks, but not an object that arrives with other contents."""
+        """Fetch once. git-lfs repeats what a network breaks, but not an object that arrives with other contents."""
         try:
             # Not by git, which would leave it alone when it is killed.
             self._run(["git-lfs", "fetch", self._url, commit], FETCH_LIMIT)
@@ -236,7 +236,7 @@ class GitLfs:
         return os.path.join(self._storage, "objects", oid[:2], oid[2:4], oid)
 
     def _progress_of(self, oid: str, size: int) -> int:
-        """The bytes of an object that an earlier run has fetched; a part as long as the object is a wrong one."""
+        """Return the bytes of an object that an earlier run has fetched; a part as long as the object is wrong."""
         if os.path.isfile(self._object(oid)):
             return size
         part = self._part(oid)
@@ -406,11 +406,11 @@ class _Blobs:
         self._process.stdout.read(1)
 
     def read(self, oid: str) -> bytes:
-        """The content of a small blob."""
+        """Return the content of a small blob."""
         return b"".join(self._blocks(oid))
 
     def sha256(self, oid: str) -> str:
-        """The SHA-256 of a blob."""
+        """Return the SHA-256 of a blob."""
         digest = hashlib.sha256()
         for block in self._blocks(oid):
             digest.update(block)

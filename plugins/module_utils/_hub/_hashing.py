@@ -20,12 +20,12 @@ _LOWEST_BIT = bytes(value & 1 for value in range(256))
 
 
 def threads() -> int:
-    """How many files are hashed at a time: one for each processor that this process may use."""
+    """Return how many files are hashed at a time: one for each processor that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cached_windows(descriptor: int, size: int) -> set[int]:
-    """The windows of an open file of which any page is in memory; empty where the kernel does not tell."""
+    """Return the windows of an open file with any page in memory; empty where the kernel does not tell."""
     # Costly to import, and of no use to a run that reads nothing.
     import ctypes
     import mmap
@@ -53,7 +53,7 @@ def cached_windows(descriptor: int, size: int) -> set[int]:
 
 
 def sha256_of(path: str, seen: t.Callable[[int], None] | None = None) -> str:
-    """The SHA-256 of a file; ``seen`` is called with the number of bytes of each block."""
+    """Return the SHA-256 of a file; ``seen`` is called with the number of bytes of each block."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as stream:
         descriptor = stream.fileno()
@@ -77,7 +77,7 @@ def sha256_of(path: str, seen: t.Callable[[int], None] | None = None) -> str:
 
 
 def hash_files(paths: t.Sequence[str], seen: t.Callable[[int], None] | None = None) -> dict[str, str]:
-    """The SHA-256 of each file; ``seen`` is called from several threads."""
+    """Return the SHA-256 of each file; ``seen`` is called from several threads."""
     if not paths:
         return {}
     from concurrent.futures import ThreadPoolExecutor

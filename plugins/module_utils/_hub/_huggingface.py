@@ -40,22 +40,22 @@ class Row:
 
 
 def revision_url(endpoint: str, repo: str, revision: str) -> str:
-    """The URL that says which commit a revision is."""
+    """Return the URL that says which commit a revision is."""
     return f"{endpoint}/api/models/{quote(repo)}/revision/{quote(revision, safe='')}"
 
 
 def tree_url(endpoint: str, repo: str, commit: str) -> str:
-    """The URL of the first page of the files of a commit."""
+    """Return the URL of the first page of the files of a commit."""
     return f"{endpoint}/api/models/{quote(repo)}/tree/{commit}?recursive=true&expand=false"
 
 
 def file_url(endpoint: str, repo: str, commit: str, path: str) -> str:
-    """The URL of the content of a file; that of a big one is a redirect to a storage."""
+    """Return the URL of the content of a file; that of a big file is a redirect to a storage."""
     return f"{endpoint}/{quote(repo)}/resolve/{commit}/{quote(path)}"
 
 
 def headers(token: str | None) -> dict[str, str]:
-    """The headers of a request; files are wanted as they are, for their sizes are compared."""
+    """Return the headers of a request; files are wanted uncompressed, because their sizes are compared."""
     found = {"Accept-Encoding": "identity"}
     if token:
         found["Authorization"] = f"Bearer {token}"
@@ -63,7 +63,7 @@ def headers(token: str | None) -> dict[str, str]:
 
 
 def parse_commit(body: bytes, what: str) -> str:
-    """The commit in the answer about a revision."""
+    """Parse the commit in the answer about a revision."""
     answer = _json(body, what)
     commit = answer.get("sha") if isinstance(answer, dict) else None
     if not is_commit(commit):
@@ -72,7 +72,7 @@ def parse_commit(body: bytes, what: str) -> str:
 
 
 def parse_tree(body: bytes, what: str) -> list[Row]:
-    """The files on a page of a listing."""
+    """Parse the files on a page of a listing."""
     answer = _json(body, what)
     if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
         raise HubError(f"{what} was not answered with a list of files; check the endpoint")
@@ -100,7 +100,7 @@ def refuse_unfit(rows: t.Iterable[Row], what: str) -> None:
 
 
 def check_small(content: bytes, row: Row, where: str) -> str:
-    """The SHA-256 of a small file when it is the blob that was listed; else raise."""
+    """Return the SHA-256 of a small file when it is the blob that was listed; else raise."""
     # The name of a blob is given by git; it is the only sum that the hub has of these files.
     blob = _sha1(b"blob %d\0" % len(content) + content)
     if len(content) != row.size or blob.hexdigest() != row.blob:

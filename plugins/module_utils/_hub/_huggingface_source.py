@@ -55,7 +55,7 @@ TREE_HINT = (
 
 
 def sdk_environment(access: Access, folder: str) -> dict[str, str]:
-    """The settings of the library; it reads them while it is imported. ``folder`` takes its home."""
+    """Return the settings of the library, which it reads while it is imported. ``folder`` takes its home."""
     settings = {
         "HF_HOME": folder,
         "HF_HUB_DISABLE_XET": "1",
@@ -78,7 +78,7 @@ class Shelf(t.Protocol):
         """Keep contents, if that can be."""
 
     def find(self, blob: str) -> bytes | None:
-        """The content that was kept under this name; whoever asks has to compare it."""
+        """Return the content that was kept under this name; the caller has to compare it."""
 
 
 class NoShelf:
@@ -110,7 +110,7 @@ class HuggingFace:
         self._small: dict[str, bytes] = {}
 
     def pin(self, revision: str | None) -> Resolution | None:
-        """A full commit id is its own resolution."""
+        """Return a full commit id as its own resolution; None for other revisions."""
         return Resolution(revision, revision) if revision and is_commit(revision) else None
 
     def resolve(self, revision: str | None) -> Resolution:
@@ -120,7 +120,7 @@ class HuggingFace:
         return Resolution(wanted, api.parse_commit(self._ask(url, wanted).body, f"revision {wanted} of {self._where}"))
 
     def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
-        """The wanted files of a commit. Those that the hub lists without a SHA-256 are small, and are read for it."""
+        """Return the wanted files of a commit. Small files, which the hub lists without a SHA-256, are read for it."""
         commit = t.cast(str, resolution.commit)
         where = f"{self._where}, revision {resolution.revision}"
         rows = self._rows(commit, resolution.revision)
@@ -140,7 +140,7 @@ class HuggingFace:
         return [Entry(row.path, row.size or 0, sums[row.path] if row.sha256 is None else row.sha256) for row in rows]
 
     def _rows(self, commit: str, revision: str) -> list[api.Row]:
-        """All rows of the list of files, page by page."""
+        """Return all rows of the list of files, page by page."""
         rows: list[api.Row] = []
         asked: set[str] = set()
         url: str | None = api.tree_url(self._access.endpoint, self._access.repo, commit)
@@ -157,7 +157,7 @@ class HuggingFace:
         return rows
 
     def _sums(self, small: t.Sequence[api.Row], commit: str) -> dict[str, str]:
-        """The SHA-256 of small files. When one cannot be read, the others are kept for the next run."""
+        """Return the SHA-256 of small files. When one cannot be read, the others are kept for the next run."""
         failed: list[HubError] = []
 
         def one(row: api.Row) -> str:
@@ -306,7 +306,7 @@ class HuggingFace:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a failure of the library may be gone by the next attempt."""
+    """Say whether a failure of the library may be gone by the next attempt."""
     status = status_of(error)
     if status is not None:
         return transport.worth_retrying(status)
@@ -316,17 +316,17 @@ def may_pass(error: BaseException) -> bool:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error of the library is about."""
+    """Return the HTTP status that an error of the library is about."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
 
 
 def is_short(error: BaseException) -> bool:
-    """Whether the library says that a body ended early; it does so by an OSError without a number."""
+    """Say whether the library reports that a body ended early, which it does by an OSError without a number."""
     return error.__class__ is OSError and error.errno is None
 
 
 def headline(error: BaseException) -> str:
-    """The first line of an error, without the URL that may hold a signature."""
+    """Return the first line of an error, without the query of a URL, which may hold a signature."""
     text = str(error).strip().splitlines()
     return f"{type(error).__name__}: {text[0].partition('?')[0]}" if text else type(error).__name__

@@ -33,14 +33,14 @@ class Origin:
     exclude: tuple[str, ...]
 
     def same_content(self, other: Origin) -> bool:
-        """Whether both must be the same files: the same selection from the same commit, whatever mirror served it."""
+        """Say whether both must be the same files: one selection from one commit, whatever mirror served it."""
         return self.commit is not None and (
             (self.source, self.repo, self.commit, self.include, self.exclude)
             == (other.source, other.repo, other.commit, other.include, other.exclude)
         )
 
     def same_question(self, other: Origin) -> bool:
-        """Whether both are answers to the same question, asked of the same hub or mirror."""
+        """Say whether both are answers to the same question, asked of the same hub or mirror."""
         return dataclasses.replace(self, commit=None) == dataclasses.replace(other, commit=None)
 
 
@@ -55,7 +55,7 @@ class Stamp:
 
     @classmethod
     def of(cls, path: str) -> Stamp | None:
-        """The stamp of a regular file; None when there is none."""
+        """Return the stamp of a regular file; None when there is none."""
         try:
             status = os.lstat(path)
         except OSError:
@@ -76,17 +76,17 @@ class Manifest:
 
     @property
     def entries(self) -> list[Entry]:
-        """The files alone."""
+        """Return the files without their stamps."""
         return [entry for entry, _stamp in self.files]
 
     def with_origin(self, origin: Origin) -> Manifest:
-        """The same release, known to be what this origin means too."""
+        """Return the same release with this origin among those that it is known to be."""
         if origin in self.origins:
             return self
         return dataclasses.replace(self, origins=(*self.origins[1 - ORIGINS_KEPT :], origin))
 
     def without_claim(self, origin: Origin) -> Manifest:
-        """The same release, no longer said to be the revision of an origin but the commit that it was, and that alone.
+        """Return the same release, said to be only the commit that it was, no longer the revision of an origin.
 
         A branch moves, and a release that was its head before must not be taken for it when the hub cannot be asked.
         """
@@ -99,13 +99,13 @@ class Manifest:
         return dataclasses.replace(self, origins=tuple(dict.fromkeys(origins)))
 
     def with_stamps(self, stamps: t.Mapping[str, Stamp]) -> Manifest:
-        """The same release with other stamps for some of its files, by path."""
+        """Return the same release with other stamps for some of its files, by path."""
         return dataclasses.replace(
             self, files=tuple((entry, stamps.get(entry.path, stamp)) for entry, stamp in self.files)
         )
 
     def to_json(self) -> str:
-        """The text of the file."""
+        """Return the manifest as the text of its file."""
         document = {
             "version": VERSION,
             "digest": self.digest,

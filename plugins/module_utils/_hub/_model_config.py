@@ -23,7 +23,7 @@ LIMIT = 4 * 2**20
 def model_config(
     release: str, entries: t.Iterable[Entry], ask: t.Callable[[], bytes | None]
 ) -> dict[str, t.Any] | None:
-    """The configuration of the release in ``release``, there yet or not; None where it cannot be had this cheaply.
+    """Return the configuration of the release in ``release``, there yet or not; None where that would cost more.
 
     ``ask`` asks the source for it, and returns None where the source does not tell.
     """
@@ -42,7 +42,7 @@ def model_config(
 
 
 def from_hub(origin: Origin, token: str | None, timeout: float, ca_path: str | None) -> bytes | None:
-    """The file from a hub that has an address for each; None where it refuses, and from others."""
+    """Return the file from a hub that has an address for each file; None where it refuses, and from other sources."""
     url = file_url(origin, NAME)
     if url is None:
         return None
@@ -57,7 +57,7 @@ def from_hub(origin: Origin, token: str | None, timeout: float, ca_path: str | N
 
 
 def file_url(origin: Origin, path: str) -> str | None:
-    """Where a source has one small file of a revision; None for a source that has no such address."""
+    """Return where a source has one small file of a revision; None for a source that has no such address."""
     revision = origin.commit or origin.revision
     if origin.source == "modelscope":
         query = urlencode({"Revision": revision, "FilePath": path})

@@ -35,12 +35,12 @@ class Page:
 
     @property
     def cut(self) -> bool:
-        """Whether the hub may have left rows out."""
+        """Say whether the hub may have left rows out."""
         return len(self.rows) >= LIST_LIMIT
 
 
 def listing_url(endpoint: str, repo: str, revision: str, folder: str = "", recursive: bool = True) -> str:
-    """The URL that lists the files of a revision, or of a folder in it."""
+    """Return the URL that lists the files of a revision, or of a folder in it."""
     query = {"Revision": revision, "Recursive": str(recursive)}
     if folder:
         query["Root"] = folder
@@ -48,12 +48,12 @@ def listing_url(endpoint: str, repo: str, revision: str, folder: str = "", recur
 
 
 def revisions_url(endpoint: str, repo: str) -> str:
-    """The URL that lists branches and tags."""
+    """Return the URL that lists branches and tags."""
     return f"{endpoint}/api/v1/models/{quote(repo)}/revisions"
 
 
 def headers(token: str | None) -> dict[str, str]:
-    """The headers of an API call; a token goes where old and new parts of the API look for it."""
+    """Return the headers of an API call; a token goes where old and new parts of the API look for it."""
     found = {"Accept": "application/json"}
     if token:
         found["Authorization"] = f"Bearer {token}"
@@ -76,7 +76,7 @@ def _data(body: bytes, what: str) -> t.Any:
 
 
 def parse_page(body: bytes, what: str) -> Page | None:
-    """A page of a listing; None when the hub does not know the revision."""
+    """Parse a page of a listing; None when the hub does not know the revision."""
     data = _data(body, what)
     if not isinstance(data, dict) or not isinstance(data.get("Files"), (list, type(None))):
         raise HubError(f"{what} was not answered with a list of files; check the endpoint")
@@ -90,7 +90,7 @@ def parse_page(body: bytes, what: str) -> Page | None:
 
 
 def find_commit(committer: t.Mapping[str, t.Any], rows: t.Iterable[Row]) -> str | None:
-    """The commit of a listing.
+    """Return the commit of a listing; None when the listing does not tell it for certain.
 
     The hub names the latest commit by eight digits only; the rows name in full the commits that last changed each file,
     so the latest one is among them unless it did nothing but delete files.
@@ -105,17 +105,17 @@ def find_commit(committer: t.Mapping[str, t.Any], rows: t.Iterable[Row]) -> str 
 
 
 def row_path(row: Row) -> str:
-    """The path of a row."""
+    """Return the path of a row."""
     return str(row.get("Path") or "")
 
 
 def is_folder(row: Row) -> bool:
-    """Whether a row is a folder."""
+    """Say whether a row is a folder."""
     return row.get("Type") == "tree"
 
 
 def entries_of(rows: t.Iterable[Row], where: str) -> list[Entry]:
-    """The files among the rows; a row that is no file and no folder is refused."""
+    """Return the files among the rows; refuse a row that is neither a file nor a folder."""
     entries = []
     for row in rows:
         if is_folder(row):
@@ -131,7 +131,7 @@ def entries_of(rows: t.Iterable[Row], where: str) -> list[Entry]:
 
 
 def parse_revisions(body: bytes, what: str) -> list[str]:
-    """The names of branches and tags."""
+    """Parse the names of branches and tags."""
     data = _data(body, what)
     known = data.get("RevisionMap") if isinstance(data, dict) else None
     lists = [known.get(kind) for kind in ("Branches", "Tags")] if isinstance(known, dict) else []

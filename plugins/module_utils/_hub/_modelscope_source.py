@@ -36,7 +36,7 @@ TRUSTED = ("0.5.1",)
 
 
 def sdk_environment(access: Access, folder: str) -> dict[str, str]:
-    """The settings of the SDK; it reads them while it is imported. ``folder`` takes what it would put into a home."""
+    """Return the settings of the SDK, read while it is imported. ``folder`` takes what it would put into a home."""
     settings = {
         "MODELSCOPE_CACHE": folder,
         "MODELSCOPE_HOME": folder,
@@ -58,7 +58,7 @@ def sdk_environment(access: Access, folder: str) -> dict[str, str]:
 
 
 def describe_failure(error: BaseException, secret: str | None) -> str:
-    """One line on why the SDK failed, with the reason for each file, and without the token."""
+    """Return one line on why the SDK failed, with the reason for each file, and without the token."""
     failed: t.Mapping[str, BaseException] = getattr(error, "failed_files", None) or {}
     if failed:
         shown = [f"{path} ({_headline(reason)})" for path, reason in sorted(failed.items())[:5]]
@@ -71,7 +71,7 @@ def describe_failure(error: BaseException, secret: str | None) -> str:
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether a failure of the SDK, or of any file in it, may be gone by the next attempt."""
+    """Say whether a failure of the SDK, or of any file in it, may be gone by the next attempt."""
     failed: t.Mapping[str, BaseException] = getattr(error, "failed_files", None) or {}
     if failed:
         return not any(is_full_disk(reason) for reason in failed.values()) and any(map(may_pass, failed.values()))
@@ -97,7 +97,7 @@ class ModelScope:
         self._listed: dict[Resolution, list[api.Row]] = {}
 
     def pin(self, revision: str | None) -> Resolution | None:
-        """A full commit id is its own resolution."""
+        """Return a full commit id as its own resolution; None for other revisions."""
         return Resolution(revision, revision) if revision and is_commit(revision) else None
 
     def resolve(self, revision: str | None) -> Resolution:
@@ -112,7 +112,7 @@ class ModelScope:
         return resolution
 
     def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
-        """The wanted files of a revision."""
+        """Return the wanted files of a revision."""
         if resolution not in self._listed:
             resolution = self.resolve(resolution.revision)
         where = f"{self._where}, revision {resolution.revision}"
@@ -145,7 +145,7 @@ class ModelScope:
                 self.had = size_of(os.path.join(folder, filename) + PART)
 
             def update(self, size: int) -> None:
-                """Called by the SDK's threads."""
+                """Report progress; the SDK calls this from its threads."""
                 nonlocal transferred
                 with lock:
                     transferred += size
@@ -176,7 +176,7 @@ class ModelScope:
         return max(0, transferred)
 
     def _servable(self, resolution: Resolution, entries: t.Sequence[Entry]) -> str:
-        """The revision to fetch from: the commit, if the hub serves the same files under it.
+        """Return the revision to fetch from: the commit, if the hub serves the same files under it.
 
         Without that, a push between listing and fetching would be noticed by the hashes, and fail the run.
         """
@@ -207,7 +207,7 @@ class ModelScope:
             raise transport.failed(self._where, transport.explain(error, bool(access.token)), error) from error
 
     def _walk(self, revision: str, first: api.Page) -> list[api.Row]:
-        """All rows where one answer does not hold them: folder by folder."""
+        """Return all rows, folder by folder, where one answer does not hold them."""
         rows = {api.row_path(row): row for row in first.rows}
         folders = [""]
         while folders:

@@ -25,7 +25,7 @@ class Mount:
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    """The mounts of a process, from /proc/PID/mountinfo."""
+    """Parse the mounts of a process, from /proc/PID/mountinfo."""
 
     def plain(field: str) -> str:
         return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match.group(1), 8)), field)
@@ -46,7 +46,7 @@ def _within(path: str, folder: str) -> bool:
 
 
 def mount_of(path: str, mounts: t.Sequence[Mount]) -> Mount | None:
-    """The mount that a path is on."""
+    """Return the mount that a path is on."""
     best: Mount | None = None
     for mount in mounts:  # of two mounts on one point the later one hides the other
         if _within(path, mount.point) and (best is None or len(mount.point) >= len(best.point)):
@@ -55,7 +55,7 @@ def mount_of(path: str, mounts: t.Sequence[Mount]) -> Mount | None:
 
 
 def lock_problem(path: str, mounts: t.Sequence[Mount]) -> str:
-    """Why a lock on a path would not keep other hosts out; empty when it does, or when no other host can be there.
+    """Return why a lock on a path would not keep other hosts out; empty when it does, or when no other can be there.
 
     NFS passes locks on to its server unless it was mounted with nolock or local_lock (nfs(5)).
     """
@@ -72,7 +72,7 @@ def lock_problem(path: str, mounts: t.Sequence[Mount]) -> str:
 
 
 def place_of(path: str, mounts: t.Sequence[Mount]) -> tuple[str, str] | None:
-    """The device a path is on, and the path on that device."""
+    """Return the device that a path is on, and the path on that device."""
     best = mount_of(path, mounts)
     if best is None:
         return None
@@ -81,7 +81,7 @@ def place_of(path: str, mounts: t.Sequence[Mount]) -> tuple[str, str] | None:
 
 
 def mounted_below(path: str, own: t.Sequence[Mount], others: t.Iterable[Mount]) -> set[str]:
-    """The paths, as this process sees them, at or below ``path`` that are mounted somewhere else."""
+    """Return the paths, as this process sees them, at or below ``path`` that are mounted somewhere else."""
     place = place_of(path, own)
     if place is None:
         return set()
@@ -94,7 +94,7 @@ def mounted_below(path: str, own: t.Sequence[Mount], others: t.Iterable[Mount]) 
 
 
 def users_of(path: str, proc: str = "/proc") -> set[str]:
-    """The paths at or below ``path`` that a process in another mount namespace, such as a container, has mounted."""
+    """Return the paths at or below ``path`` that a process in another mount namespace (a container) has mounted."""
     path = os.path.realpath(path)
     own = _read(os.path.join(proc, "self", "mountinfo"))
     texts = {_read(name) for name in glob.glob(os.path.join(proc, "[0-9]*", "mountinfo"))} - {own, ""}
@@ -105,7 +105,7 @@ def users_of(path: str, proc: str = "/proc") -> set[str]:
 
 
 def lock_problem_here(path: str) -> str:
-    """``lock_problem`` of a path on this host."""
+    """Return the ``lock_problem`` of a path on this host."""
     return lock_problem(os.path.realpath(path), parse_mountinfo(_read("/proc/self/mountinfo")))
 
 

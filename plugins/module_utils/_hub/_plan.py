@@ -35,7 +35,7 @@ class Target:
 
     @property
     def claims(self) -> tuple[Origin, ...]:
-        """What the source says now that no other release is any more."""
+        """Return the origins that the source answers with this release; no other release may claim them any more."""
         return (self.origin, self.alias) if self.alias else (self.origin,)
 
 
@@ -68,16 +68,16 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        """Whether anything that a user can see has to be done."""
+        """Say whether anything that a user can see has to be done."""
         return bool(self.broken or self.switch or self.prune or self.open_to_others or not self.published)
 
     @property
     def settled(self) -> bool:
-        """Whether nothing at all has to be done, not even what nobody sees."""
+        """Say whether nothing at all has to be done, not even what nobody sees."""
         return not (self.changes or self.restamp or self.untidy)
 
     def actions(self, target: Target) -> list[str]:
-        """What has to be done, for a person."""
+        """Describe for a person what has to be done."""
         short = target.digest[:12]
         found = [f"let root alone write {path}" for path in self.open_to_others]
         if self.missing:
@@ -102,7 +102,7 @@ def _count(entries: t.Sequence[Entry]) -> str:
 def surplus(
     digests: t.Sequence[str], target: str, keep: int, in_use: t.Callable[[], t.Container[str]]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Releases to remove, and those that would be if they were not in use; ``digests`` has the newest first."""
+    """Return the releases to remove, and those kept only because they are in use; ``digests`` has the newest first."""
     candidates = [digest for digest in digests if digest != target][keep:]
     used: t.Container[str] = in_use() if candidates else ()
     return tuple(d for d in candidates if d not in used), tuple(d for d in candidates if d in used)
@@ -157,7 +157,7 @@ def _stamps_differ(store: ModelStore, digest: str) -> bool:
 def _sources_of(
     store: ModelStore, digest: str, entries: t.Sequence[Entry], foreign: t.Container[str]
 ) -> tuple[list[Entry], list[Entry]]:
-    """The entries that nothing on this host can supply, and those that a copy does, as told without reading."""
+    """Return the entries that must be fetched, and those that a copy on this host supplies, as told without reading."""
     if not entries:
         return [], []
     donors = store.donors({os.path.join(store.release_path(digest), entry.path) for entry in entries})

@@ -100,13 +100,13 @@ class Source(t.Protocol):
     verifies: bool
 
     def pin(self, revision: str | None) -> Resolution | None:
-        """The resolution of a revision that needs no request: a full commit id."""
+        """Return the resolution of a revision that needs no request: a full commit id."""
 
     def resolve(self, revision: str | None) -> Resolution:
         """Ask what a revision is."""
 
     def entries(self, resolution: Resolution, selection: Selection = EVERYTHING) -> list[Entry]:
-        """The files of a revision; a source may leave out those that are not wanted."""
+        """Return the files of a revision; a source may leave out those that are not wanted."""
 
     def prepare(self) -> None:
         """Make sure that ``fetch`` has what it needs; may start the module again in place of returning."""
@@ -118,13 +118,13 @@ class Source(t.Protocol):
 
 
 def absent_from(folder: str, entries: t.Sequence[Entry]) -> list[Entry]:
-    """The entries that are not yet there as a whole, as far as can be told without reading."""
+    """Return the entries that are not yet there as a whole, as far as can be told without reading."""
 
     return [entry for entry in entries if size_of(os.path.join(folder, entry.path), none=-1) != entry.size]
 
 
 def size_of(path: str, none: int = 0) -> int:
-    """The size of a file in bytes; ``none`` when there is none."""
+    """Return the size of a file in bytes; ``none`` when there is no file."""
     try:
         return os.path.getsize(path)
     except OSError:
@@ -132,5 +132,5 @@ def size_of(path: str, none: int = 0) -> int:
 
 
 def is_full_disk(error: BaseException) -> bool:
-    """Whether a failure is the want of space."""
+    """Say whether a failure is the want of space."""
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -91,7 +91,7 @@ class SmallFiles:
                     os.replace(path + NEW, path)
 
     def find(self, blob: str) -> bytes | None:
-        """The content that was kept under this name; whoever asks has to compare it."""
+        """Return the content that was kept under this name; the caller has to compare it."""
         if not re.fullmatch(_BLOB, blob):
             return None
         try:
@@ -118,19 +118,19 @@ class ModelStore:
     # What is there
 
     def exists(self) -> bool:
-        """Whether the model's folder is there."""
+        """Say whether the model's folder is there."""
         return os.path.isdir(self.path)
 
     def release_path(self, digest: str) -> str:
-        """Where a release is, or would be."""
+        """Return where a release is, or would be."""
         return os.path.join(self.path, digest)
 
     def staging_path(self, digest: str) -> str:
-        """Where a release is put together."""
+        """Return the folder in which a release is put together."""
         return os.path.join(self.staging_root, digest)
 
     def releases(self) -> list[Release]:
-        """All releases, the newest first."""
+        """Return all releases, the newest first."""
         found = []
         for name in _names(self.path):
             path = self.release_path(name)
@@ -139,25 +139,25 @@ class ModelStore:
         return sorted(found, key=lambda r: r.manifest.published if r.manifest else 0.0, reverse=True)
 
     def release(self, digest: str) -> Release | None:
-        """The release of that digest, if it is there."""
+        """Return the release of that digest; None when it is not there."""
         return next((release for release in self.releases() if release.digest == digest), None)
 
     def current(self) -> str | None:
-        """The digest of the release in use."""
+        """Return the digest of the release in use."""
         try:
             return os.readlink(self.current_link)
         except OSError:
             return None
 
     def find(self, origin: Origin) -> Release | None:
-        """The release that is known to be what the origin means."""
+        """Return the release that is known to be what the origin means."""
         for release in self.releases():
             if release.manifest and any(known.same_content(origin) for known in release.manifest.origins):
                 return release
         return None
 
     def last_known(self, asked: Origin) -> tuple[Release, Origin] | None:
-        """The release that a revision was when its hub was asked last, with what is known of that.
+        """Return the release that a revision was when its hub was asked last, with the origin that says so.
 
         The revision may be empty, and the commit of what is asked does not count.
         """
@@ -178,7 +178,7 @@ class ModelStore:
         return None
 
     def outdated(self, digest: str, claims: t.Iterable[Origin]) -> dict[str, Manifest]:
-        """Manifests of other releases that claim to be the revision of an origin, as they are without that, by path."""
+        """Return, by path, the manifests of other releases that claim one of these origins, without the claim."""
         claims = list(claims)
         found = {}
         for release in self.releases():
@@ -194,14 +194,14 @@ class ModelStore:
     # Whose it is
 
     def _made_by_us(self, path: str) -> bool:
-        """Whether nobody else can have written the manifest in a folder, or can exchange it."""
+        """Say whether nobody else can have written the manifest in a folder, or can exchange it."""
         if not self.owners_count:
             return True
         return all(is_ours(one) for one in (path, os.path.join(path, MANIFEST_NAME)) if os.path.lexists(one))
 
     @property
     def owners_count(self) -> bool:
-        """Whether owners and modes on this file system say who can change a file."""
+        """Say whether owners and modes on this file system tell who can change a file."""
         if self._owners_count is None:
             self._owners_count = owners_count(self._nearest())
         return self._owners_count
@@ -216,13 +216,16 @@ class ModelStore:
                 )
 
     def open_to_others(self) -> list[str]:
-        """Folders of the store that somebody else than root can write, so that he could exchange releases."""
+        """Return the store's folders that a user other than root can write, and in which he could exchange releases."""
         if os.geteuid() != 0 or not self.owners_count:
             return []
         return [path for path in (os.path.dirname(self.path), self.path) if os.path.isdir(path) and not is_ours(path)]
 
     def root_is_open(self) -> bool:
-        """Whether somebody else than root can exchange the organizations' folders. The root is its user's to close."""
+        """Say whether a user other than root can exchange the organizations' folders.
+
+        Only its owner may close the root.
+        """
         root = os.path.realpath(self.root)
         if os.geteuid() != 0 or not self.owners_count or not os.path.isdir(root) or is_ours(root):
             return False
@@ -239,7 +242,7 @@ class ModelStore:
                 os.close(descriptor)
 
     def shelf(self) -> SmallFiles:
-        """Where small files are kept that a run had read when it had to end."""
+        """Return the shelf of small files that an interrupted run had read."""
         return SmallFiles(self)
 
     def names(self) -> Names:
@@ -256,25 +259,25 @@ class ModelStore:
             )
 
     def free_space(self) -> int:
-        """The bytes that are free for this user on the model's file system."""
+        """Return the bytes that are free for this user on the model's file system."""
         return shutil.disk_usage(self._nearest()).free
 
     def file_system(self) -> str:
-        """Where the model's file system is mounted."""
+        """Return where the model's file system is mounted."""
         place = os.path.realpath(self._nearest())
         while not os.path.ismount(place):
             place = os.path.dirname(place)
         return place
 
     def _nearest(self) -> str:
-        """The model's folder, or the closest one above it that is there."""
+        """Return the model's folder, or the closest one above it that is there."""
         folder = self.path
         while not os.path.isdir(folder):
             folder = os.path.dirname(folder)
         return folder
 
     def leftovers(self) -> list[str]:
-        """Folders that may hold wanted files under the paths they are to have; their contents are not known yet.
+        """Return folders that may hold wanted files under the paths they are to have; their contents are not known yet.
 
         These are what interrupted runs left, and the model's folder itself, where people put downloads by hand.
         """
@@ -452,7 +455,7 @@ class ModelStore:
         }
 
     def donors(self, broken: t.Container[str] = ()) -> dict[tuple[str, int], str]:
-        """Files of releases that look as they did when they were verified: where to find each hash and size.
+        """Return where to find each hash and size: files of releases that look as they did when they were verified.
 
         Files whose paths are in ``broken`` are known to be something else.
         """
@@ -542,7 +545,7 @@ def refuse_links(folder: str, top: str, paths: t.Iterable[str]) -> None:
 
 
 def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
-    """A file in one of the folders that may be the entry: it has its path and size."""
+    """Return a file in one of the folders that may be the entry, because it has its path and size."""
     for folder in folders:
         path = os.path.join(folder, entry.path)
         if os.path.realpath(os.path.dirname(path)) != os.path.normpath(
@@ -556,7 +559,7 @@ def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
 
 
 def read_manifest(folder: str, digest: str) -> Manifest | None:
-    """The manifest of a release; None when it is missing, broken, or that of another one."""
+    """Return the manifest of a release; None when it is missing, broken, or that of another release."""
     path = os.path.join(folder, MANIFEST_NAME)
     try:
         manifest = _read_manifest(path, Stamp.of(path))
@@ -567,7 +570,7 @@ def read_manifest(folder: str, digest: str) -> Manifest | None:
 
 @functools.lru_cache(maxsize=8)
 def _read_manifest(path: str, stamp: Stamp | None) -> Manifest:
-    """The manifest in a file, parsed once as long as the file is the same."""
+    """Return the manifest in a file, parsed once as long as the file is the same."""
     with open(path, encoding="utf-8") as stream:
         return Manifest.from_json(stream.read())
 
@@ -664,7 +667,7 @@ def _open_lock(path: str, folder: int) -> int:
 
 
 def _inode_in(name: str, folder: int) -> int | None:
-    """The inode of a name in an open folder; None when it is not there."""
+    """Return the inode of a name in an open folder; None when it is not there."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
     except FileNotFoundError:
@@ -687,7 +690,7 @@ def _folder_in(name: str, folder: int) -> int:
 
 
 def partial_size(folder: str) -> int:
-    """The bytes below a folder, of whatever is there."""
+    """Return the bytes of all files below a folder."""
     total = 0
     for where, _folders, names in os.walk(folder):
         for name in names:

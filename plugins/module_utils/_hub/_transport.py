@@ -70,7 +70,7 @@ def seconds_asked(retry_after: str | None, rate_limit: str | None = None) -> flo
 def pause_before(
     attempt: int, retry_after: str | None, rate_limit: str | None = None, longest: float = LONGEST_PAUSE
 ) -> float:
-    """Seconds to wait before the given attempt (1 is the first repetition): what the server asked for, else 1, 2, 4."""
+    """Return the seconds to wait before an attempt (1 is the first repetition): those asked for, else 1, 2, 4."""
     asked = seconds_asked(retry_after, rate_limit)
     return float(2 ** (attempt - 1)) if asked is None else min(asked, longest)
 
@@ -121,7 +121,7 @@ def get(
     sleep: t.Callable[[float], None] = time.sleep,
     attempts: int = ATTEMPTS,
 ) -> bytes:
-    """The body behind a URL. Retries what may pass by itself; raises TransportError."""
+    """Return the body behind a URL. Retry what may pass by itself; raise TransportError for the rest."""
     return ask(url, headers, timeout, ca_path, sleep, attempts).body
 
 
@@ -133,7 +133,7 @@ def ask(
     sleep: t.Callable[[float], None] = time.sleep,
     attempts: int = ATTEMPTS,
 ) -> Answer:
-    """As ``get``, with the URL of the next page."""
+    """Return the answer behind a URL, as ``get`` does, with the URL of the next page."""
     waited = 0.0
     for attempt in range(1, attempts + 1):
         asked: tuple[str | None, str | None] = (None, None)
@@ -200,7 +200,7 @@ class _Unled(HTTPRedirectHandler):
 
 
 def _opener(url: str, ca_path: str | None) -> OpenerDirector:
-    """What makes requests: by the proxies of the environment, and with no credentials but those it is given."""
+    """Return an opener for requests: it uses the proxies of the environment, and only the credentials it is given."""
     direct = Direct.of_text(os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").covers(url)
     proxies = ProxyHandler({} if direct else None)
     if not url.startswith("https:"):
@@ -247,7 +247,7 @@ def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: s
 
 
 def explain(error: TransportError, has_token: bool) -> str:
-    """What a failed request to a hub means for its user."""
+    """Explain to a user what a failed request to a hub means."""
     if error.code == "RepoNotFound":
         anonymous = "it is private and the hub refused to answer without a token"
         hint = "the token may not read it" if has_token else anonymous
@@ -269,5 +269,5 @@ def failed(where: str, text: str, error: TransportError) -> HubError:
 
 
 def _shown(url: str) -> str:
-    """The URL without its query, which is long and says nothing a person needs."""
+    """Return the URL without its query, which is long and says nothing a person needs."""
     return url.partition("?")[0]

@@ -18,7 +18,7 @@ HEADER_LIMIT = 100_000_000
 
 
 def parse_pointer(content: bytes) -> tuple[str, int] | None:
-    """SHA-256 and size from a Git LFS pointer; None when the content is no pointer."""
+    """Return SHA-256 and size from a Git LFS pointer; None when the content is not a pointer."""
     if len(content) > POINTER_LIMIT or not content.startswith(POINTER_START):
         return None
     oid = re.search(rb"^oid sha256:([0-9a-f]{64})$", content, re.MULTILINE)
@@ -27,7 +27,7 @@ def parse_pointer(content: bytes) -> tuple[str, int] | None:
 
 
 def safetensors_problem(head: bytes, size: int) -> str:
-    """Why the start of a safetensors file does not fit a file of ``size`` bytes; empty when it does.
+    """Return why the start of a safetensors file does not fit a file of ``size`` bytes; empty when it does.
 
     The format is eight bytes of header length, a JSON header, and the data that the header describes to its last byte.
     """
@@ -46,7 +46,7 @@ def safetensors_problem(head: bytes, size: int) -> str:
 
 
 def problem_of(path: str) -> str:
-    """Why a file on disk cannot be what its name says; empty when nothing speaks against it."""
+    """Return why a file on disk cannot be what its name says; empty when nothing speaks against it."""
     size = os.path.getsize(path)
     with open(path, "rb") as stream:
         head = stream.read(POINTER_LIMIT)

@@ -62,7 +62,7 @@ class Directory:
         return dict(self.users).get(user_id, user_id)
 
     def unknown(self, groups: t.Iterable[str], users: t.Iterable[str]) -> list[str]:
-        """What a check run has to take on trust, in words."""
+        """Name the groups and accounts that do not exist yet, which a check run has to take on trust."""
         named = {name for _id, name in self.groups}
         emails = {email.lower() for _id, email in self.users}
         return [f"group {name!r}" for name in groups if name not in named] + [
@@ -101,12 +101,12 @@ class Wanted:
 
 
 def directory_from_api(groups: t.Any, users: t.Any, foresight: bool = False) -> Directory:
-    """The names from Open WebUI's list of groups and its list of all users."""
+    """Return the names in Open WebUI's list of groups and its list of all users."""
     return Directory(named_groups(groups), addressed_users(users), foresight)
 
 
 def named_groups(groups: t.Any) -> tuple[tuple[str, str], ...]:
-    """The ids and names in Open WebUI's list of groups."""
+    """Return the ids and names in Open WebUI's list of groups."""
     return tuple(
         (_shape.text_field(one, "id", "a group"), _shape.text_field(one, "name", "a group"))
         for one in _shape.rows(_shape.listing(groups), "groups")
@@ -114,7 +114,7 @@ def named_groups(groups: t.Any) -> tuple[tuple[str, str], ...]:
 
 
 def addressed_users(users: t.Any) -> tuple[tuple[str, str], ...]:
-    """The ids and e-mail addresses in Open WebUI's list of all users."""
+    """Return the ids and e-mail addresses in Open WebUI's list of all users."""
     return tuple(
         (_shape.text_field(one, "id", "an account"), _shape.text_field(one, "email", "an account"))
         for one in _shape.rows(users, "users")
@@ -153,7 +153,7 @@ def _grant(one: t.Any) -> Grant:
 
 
 def make_plan(before: Access, wanted: Wanted, directory: Directory) -> Access:
-    """What the model shall be like. Rights to write, and kinds of rights that are not declared, stay."""
+    """Return the model's access as it shall be. Rights to write, and kinds of rights that are not declared, stay."""
     grants = set(before.grants)
     if wanted.public is not None:
         grants.discard(EVERYBODY)
@@ -175,7 +175,7 @@ def make_plan(before: Access, wanted: Wanted, directory: Directory) -> Access:
 
 
 def grants_to_api(access: Access) -> list[dict[str, str]]:
-    """The grants as Open WebUI takes them, in a stable order."""
+    """Return the grants as Open WebUI takes them, in a stable order."""
     return [
         {"principal_type": kind, "principal_id": principal, "permission": permission}
         for kind, principal, permission in sorted(access.grants)
@@ -183,7 +183,7 @@ def grants_to_api(access: Access) -> list[dict[str, str]]:
 
 
 def row_to_api(access: Access) -> dict[str, t.Any]:
-    """The whole row, with everything this project does not know about kept: Open WebUI replaces what it is sent."""
+    """Return the whole row, unknown fields included, because Open WebUI replaces the row with what it is sent."""
     row = access.row or {}
     meta = dict(row.get("meta") or {})
     if meta.get("description") or access.description:
@@ -201,7 +201,7 @@ def row_to_api(access: Access) -> dict[str, t.Any]:
 
 
 def needs(before: Access, after: Access) -> list[str]:
-    """The calls that lead from one to the other: create, update, grant; in this order."""
+    """Return the calls that lead from one to the other: create, update, grant; in this order."""
     if before.same_as(after):
         return []
     look = (before.name, before.description, before.hidden) != (after.name, after.description, after.hidden)
@@ -215,7 +215,7 @@ def needs(before: Access, after: Access) -> list[str]:
 
 
 def describe(access: Access, directory: Directory) -> dict[str, t.Any]:
-    """A model as the module returns it."""
+    """Describe a model as the module returns it."""
     readers = [one for one in access.grants if one[2] == "read" and one != EVERYBODY]
     return {
         "model": access.model,
@@ -229,7 +229,7 @@ def describe(access: Access, directory: Directory) -> dict[str, t.Any]:
 
 
 def ignored(asked: Access, got: Access) -> list[str]:
-    """What Open WebUI did not take over, in words."""
+    """Describe what Open WebUI did not take over."""
     problems = [
         f"{name} is {theirs!r} instead of {mine!r}"
         for name, mine, theirs in (

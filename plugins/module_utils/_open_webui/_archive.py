@@ -98,7 +98,7 @@ class Manifest:
             raise DataError(f"{where} is no backup of Open WebUI: its manifest cannot be read: {error}") from error
 
     def serialize(self) -> bytes:
-        """The text of the manifest."""
+        """Return the text of the manifest."""
         return json.dumps({"format": FORMAT, **dataclasses.asdict(self)}, indent=1).encode()
 
 
@@ -404,11 +404,11 @@ def check(path: str) -> Manifest:
 
 
 def name_for(when: str, label: str = "") -> str:
-    """The file name of a backup; names sort by time."""
+    """Return the file name of a backup; names sort by time."""
     return f"open-webui-{when}{'-' + label if label else ''}.tar.gz"
 
 
 def surplus(names: t.Iterable[str], keep: int) -> list[str]:
-    """The backups that are too many, oldest first; other files are nobody's business. C(0) keeps all."""
+    """Return the backups that are too many, oldest first; leave other files alone. C(0) keeps all."""
     found = sorted(name for name in names if _NAME.fullmatch(name))
     return found[: max(0, len(found) - keep)] if keep else []

@@ -35,13 +35,13 @@ _MAKING = ".making-"
 
 
 def database_of(params: t.Mapping[str, t.Any]) -> _postgres.Database | None:
-    """The PostgreSQL database that a module's options name; None for SQLite."""
+    """Return the PostgreSQL database that a module's options name; None for SQLite."""
     url = params["database_url"]
     return _postgres.Database.parse(url, params["database_schema"]) if url else None
 
 
 def secrets_in(config_dir: str) -> list[str]:
-    """The names of the secrets: the files directly in the folder."""
+    """Return the names of the secrets: the files directly in the folder."""
     if not os.path.isdir(config_dir):
         return []
     return sorted(entry.name for entry in os.scandir(config_dir) if entry.is_file(follow_symlinks=False))
@@ -49,7 +49,7 @@ def secrets_in(config_dir: str) -> list[str]:
 
 @contextlib.contextmanager
 def _locked(folder: str) -> t.Iterator[None]:
-    """One at a time in a folder; what a killed one left behind is removed."""
+    """Hold the lock of a folder, so that one job at a time works there; remove what a killed one left behind."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
     with open(os.path.join(folder, _LOCK), "w", encoding="utf-8") as handle:
         try:
@@ -118,7 +118,7 @@ class Job:
         return [one for one in found if one.path not in out]
 
     def predict(self) -> dict[str, t.Any]:
-        """What a backup would be; nothing is written, and no database is read."""
+        """Return what a backup would be, without writing anything or reading a database."""
         self._look()
         members = len(self._kept(_data.listing(self.data_dir))) + len(secrets_in(self.config_dir))
         return self._result(self._target()[1], 0, members + bool(self.database), "")

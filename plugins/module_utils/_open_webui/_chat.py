@@ -16,7 +16,7 @@ class ChatError(ValueError):
 
 
 def request_body(model: str, question: str, system: str | None, max_tokens: int | None) -> dict[str, t.Any]:
-    """A chat completion in one piece. Without the ids of a chat, Open WebUI stores nothing."""
+    """Return the request for a chat completion in one piece. Without the ids of a chat, Open WebUI stores nothing."""
     messages = [] if system is None else [{"role": "system", "content": system}]
     messages.append({"role": "user", "content": question})
     body: dict[str, t.Any] = {"model": model, "messages": messages, "stream": False}
@@ -26,7 +26,7 @@ def request_body(model: str, question: str, system: str | None, max_tokens: int 
 
 
 def model_ids(listing: t.Any) -> list[str]:
-    """The ids in Open WebUI's list of models, in its order."""
+    """Return the ids in Open WebUI's list of models, in its order."""
     entries = _shape.listing(_shape.field(listing, "data"), "data")
     ids = [entry["id"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
     if entries and not ids:
@@ -35,7 +35,7 @@ def model_ids(listing: t.Any) -> list[str]:
 
 
 def not_offered(missing: t.Sequence[str], offered: t.Sequence[str], waited: float, who: str) -> str:
-    """Why a model cannot be asked, and where to look."""
+    """Explain why a model cannot be asked, and where to look."""
     names = ", ".join(missing)
     text = f"Open WebUI offers {who} no model {names} after {waited:.0f} seconds; it offers "
     text += ", ".join(offered) if offered else "none at all"
@@ -49,7 +49,7 @@ def not_offered(missing: t.Sequence[str], offered: t.Sequence[str], waited: floa
 
 
 def read_answer(model: str, data: t.Any) -> dict[str, t.Any]:
-    """The answer in a completed chat, as modules return it."""
+    """Return the answer in a completed chat, as modules return it."""
     if not isinstance(data, dict):
         raise ChatError(f"{model} answered with something that is no chat completion: {str(data)[:200]}")
     error = data.get("error") or data.get("detail")
@@ -81,13 +81,13 @@ def read_answer(model: str, data: t.Any) -> dict[str, t.Any]:
 
 
 def _count(usage: t.Any, name: str) -> int | None:
-    """A number of tokens, where the server told one."""
+    """Return a number of tokens, where the server told one."""
     value = usage.get(name) if isinstance(usage, dict) else None
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def explain_failure(model: str, status: int, detail: str) -> str:
-    """An error of the chat call in words that say whose error it is."""
+    """Explain an error of the chat call, and say whose error it is."""
     start = f"{model} gave no answer through Open WebUI ({status}: {detail})"
     if "Server Connection Error" in detail:
         return f"{start}: Open WebUI cannot reach the server of this model; check that it runs, or the connection's url"

@@ -161,7 +161,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def normalize_webui_url(url: str) -> str:
-    """The address of an Open WebUI without trailing slashes; ValueError when it cannot be one.
+    """Return the address of an Open WebUI without trailing slashes; raise ValueError when it cannot be one.
 
     >>> normalize_webui_url(" http://gpu-01:3000/ ")
     'http://gpu-01:3000'
@@ -186,7 +186,7 @@ def normalize_webui_url(url: str) -> str:
 
 
 def parse_version(text: str) -> tuple[int, ...] | None:
-    """The numbers at the start of a version, or None when there are none.
+    """Return the numbers at the start of a version, or None when there are none.
 
     >>> parse_version("0.12.4-dev")
     (0, 12, 4)
@@ -196,7 +196,7 @@ def parse_version(text: str) -> tuple[int, ...] | None:
 
 
 def retry_after_seconds(header: str | None, now: float) -> float | None:
-    """What a Retry-After header asks for, in seconds from now; it may be a number or a date."""
+    """Return what a Retry-After header asks for, in seconds from now; it may be a number or a date."""
     if not header:
         return None
     number = header.strip()
@@ -209,7 +209,7 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
 
 
 def error_detail(reply: Reply) -> str:
-    """The words of an error answer: Open WebUI's own, an upstream server's, or a proxy's page shortened."""
+    """Return the words of an error answer: Open WebUI's own, an upstream server's, or a proxy's page shortened."""
     try:
         data = reply.json()
     except ValueError:
@@ -240,8 +240,10 @@ def _validation_text(entry: t.Any) -> str:
 
 
 def judge_readiness(url: str, reply: Reply) -> tuple[str, str]:
-    """What an answer to GET /ready says: ready, starting or other, and a sentence. An older Open WebUI, without that
-    call, answers with its page; version and API are held against what is needed elsewhere."""
+    """Return what an answer to GET /ready says: ready, starting or other, and a sentence.
+
+    An older Open WebUI, without that call, answers with its page. Its version and its API are judged elsewhere.
+    """
     if reply.status == 200 and reply.is_json:
         return "ready", f"Open WebUI at {url} is ready"
     if reply.status == 503 and reply.is_json:
@@ -266,12 +268,12 @@ def content_kind(reply: Reply) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name means this machine, where no proxy can help."""
+    """Say whether a host name means this machine, where a proxy cannot help."""
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
 def connection_trouble(error: BaseException) -> str:
-    """The reason inside urllib's wrappers, in plain words."""
+    """Return the reason inside urllib's wrappers, in plain words."""
     reason = getattr(error, "reason", error)
     if isinstance(reason, (socket.timeout, TimeoutError)):
         return "no answer in time"
@@ -406,8 +408,10 @@ class Client:
         self._email = email_address
 
     def _trusts_a_header(self, detail: str) -> bool:
-        """Whether a refused sign-in is that of a server that takes people's names from its proxy. Its own words say so;
-        where they are others, its public settings do."""
+        """Say whether the server that refused a sign-in takes people's names from its proxy.
+
+        Its words in the refusal say so; where they are other words, its public settings do.
+        """
         if "trusted header" in detail.lower():
             return True
         if "password" in detail.lower():
@@ -440,7 +444,7 @@ class Client:
         store.save(self.url, email_address, password, self._token or "")
 
     def accepts(self, email_address: str, password: str) -> bool:
-        """Whether this is the password of an account, learned by a sign-in that is used for nothing else.
+        """Say whether this is the password of an account, learned by a sign-in that is used for nothing else.
 
         NoPasswordsError where that cannot be learned, since a password that is set then would be set at each run.
         """
@@ -480,15 +484,15 @@ class Client:
             ) from None
 
     def get(self, path: str, timeout: float | None = None) -> t.Any:
-        """The decoded answer to a GET."""
+        """Return the decoded answer to a GET."""
         return self._decode("GET", path, self.exchange("GET", path, timeout=timeout), (200,))
 
     def post(self, path: str, body: t.Any, timeout: float | None = None) -> t.Any:
-        """The decoded answer to a POST."""
+        """Return the decoded answer to a POST."""
         return self._decode("POST", path, self.exchange("POST", path, body, timeout=timeout), (200,))
 
     def delete(self, path: str) -> t.Any:
-        """The decoded answer to a DELETE."""
+        """Return the decoded answer to a DELETE."""
         return self._decode("DELETE", path, self.exchange("DELETE", path), (200,))
 
     def exchange(
@@ -499,8 +503,11 @@ class Client:
         timeout: float | None = None,
         wait_for_limit: bool = False,
     ) -> Reply:
-        """One answer of any status. Retries what cannot have reached the server, waits out a rate limit, and gives a
-        proxy that has nothing behind it the time of one call, where a call can be repeated."""
+        """Return one answer of any status.
+
+        Retry what cannot have reached the server, wait out a rate limit, and give a proxy that has nothing behind it
+        the time of one call, where a call can be repeated.
+        """
         waited = 0.0
         limit = self.timeout if timeout is None else seconds(timeout, "answer_timeout")
         failures = 0
@@ -576,7 +583,7 @@ class Client:
 
     @staticmethod
     def _error_body(error: urllib.error.HTTPError) -> bytes:
-        """The body of an error, as far as it is worth reading."""
+        """Return the body of an error, as far as it is worth reading."""
         try:
             return read_body(error, PAGE_BYTES * 16)
         except AnswerTooLargeError:
@@ -622,7 +629,7 @@ def _reply(status: int, headers: t.Any, body: bytes) -> Reply:
 
 
 def connect(params: t.Mapping[str, t.Any], admin: bool = True, warn: t.Callable[[str], None] | None = None) -> Client:
-    """A client that is signed in, from a module's common options. A release that is newer than tried is told."""
+    """Return a client that is signed in, from a module's common options. Warn of a release that is newer than tried."""
     client = Client(params["webui_url"], timeout=params["timeout"], validate_certs=params["validate_certs"])
     if params["webui_token"] is not None:
         client.use_token(params["webui_token"])

@@ -60,12 +60,12 @@ class Connection:
         return (self.identity(), str(self.setting("prefix_id")))
 
     def setting(self, name: str) -> t.Any:
-        """A setting, or Open WebUI's default when it is missing or null."""
+        """Return a setting, or Open WebUI's default when it is missing or null."""
         value = self.settings.get(name)
         return DEFAULT_SETTINGS.get(name) if value is None else value
 
     def with_settings(self, changes: t.Mapping[str, t.Any]) -> Connection:
-        """The same connection with some settings changed; a setting that already means the same stays as it is."""
+        """Return the connection with some settings changed; a setting that already means the same stays as it is."""
         differing = {name: value for name, value in changes.items() if self.setting(name) != value}
         return dataclasses.replace(self, settings={**self.settings, **differing})
 
@@ -108,7 +108,7 @@ class Wanted:
     label: str = "the connection"
 
     def settings(self) -> dict[str, t.Any]:
-        """The declared settings, in Open WebUI's words."""
+        """Return the declared settings under Open WebUI's names."""
         declared: dict[str, t.Any] = {}
         if self.enabled is not None:
             declared["enable"] = self.enabled
@@ -150,7 +150,7 @@ class Plan:
 
 
 def normalize_url(url: str) -> str:
-    """The address Open WebUI needs: no trailing slash, and /v1 where there is no path at all.
+    """Return the address as Open WebUI needs it: no trailing slash, and /v1 where there is no path at all.
 
     >>> normalize_url("HTTP://GPU-01:18005/")
     'http://gpu-01:18005/v1'
@@ -187,7 +187,7 @@ def normalize_url(url: str) -> str:
 
 
 def loose_url(url: str) -> str:
-    """The same for an address that somebody else typed into Open WebUI, where anything may stand: never fails."""
+    """Normalize an address that somebody else typed into Open WebUI, where anything may stand; never fail."""
     try:
         return normalize_url(url)
     except ConnectionPlanError:
@@ -244,8 +244,10 @@ def _known_settings(settings: t.Any, what: str) -> dict[str, t.Any]:
 
 
 def to_api(settings: Settings) -> dict[str, t.Any]:
-    """Objects as Open WebUI's parallel form, indices counted anew. The main switch is always there: left out, Open
-    WebUI stores null and takes it for off."""
+    """Return the connections in Open WebUI's parallel form, indices counted anew.
+
+    The main switch is always sent: left out, Open WebUI stores null and takes it for off.
+    """
     return {
         "ENABLE_OPENAI_API": bool(settings.enable),
         "OPENAI_API_BASE_URLS": [connection.url for connection in settings.connections],
@@ -268,7 +270,7 @@ def checked_key(key: str | None, label: str) -> str | None:
 
 
 def check_declared(wanted: t.Sequence[Wanted]) -> None:
-    """Two declarations must not mean the same connection, nor possibly mean it."""
+    """Refuse two declarations that mean, or may mean, the same connection."""
     for index, one in enumerate(wanted):
         for other in wanted[index + 1 :]:
             if one.url != other.url:
@@ -283,8 +285,10 @@ def check_declared(wanted: t.Sequence[Wanted]) -> None:
 
 
 def find(connections: t.Sequence[Connection], wanted: Wanted) -> int | None:
-    """The index of the declared connection. With a prefix the pair counts; without, the address alone, which then must
-    be unique."""
+    """Return the index of the declared connection.
+
+    With a prefix, address and prefix together decide; without, the address alone, which then must be unique.
+    """
     matches = [index for index, one in enumerate(connections) if one.identity() == wanted.url]
     if wanted.prefix_id is not None:
         matches = [index for index in matches if connections[index].setting("prefix_id") == wanted.prefix_id]
@@ -303,7 +307,7 @@ def find(connections: t.Sequence[Connection], wanted: Wanted) -> int | None:
 
 
 def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False, owner: str | None = None) -> Plan:
-    """From what Open WebUI has and what is declared to what it shall have. The order of what stays is kept.
+    """Plan from what Open WebUI has and what is declared to what it shall have. The order of what stays is kept.
 
     With an owner, declared connections are marked as the owner's, and purge takes away no other ones.
     """
@@ -369,8 +373,10 @@ def make_plan(before: Settings, wanted: t.Sequence[Wanted], purge: bool = False,
 def _without_twins(
     connections: t.Sequence[Connection], wanted: t.Sequence[Wanted], disposable: t.Sequence[bool]
 ) -> list[Connection | None]:
-    """What is declared once shall exist once: of several that a declaration could mean, the first stays, and those of
-    the others go that may go."""
+    """Keep one connection for each declaration.
+
+    Of several connections that a declaration could mean, the first stays, and those of the others go that may go.
+    """
     result: list[Connection | None] = list(connections)
     for one in wanted:
         seen = False
@@ -386,7 +392,7 @@ def _without_twins(
 
 
 def ignored(asked: Settings, got: Settings) -> list[str]:
-    """What Open WebUI did not take over, in words; an empty list when it did everything."""
+    """Describe what Open WebUI did not take over; an empty list when it took over everything."""
     problems = []
     if bool(asked.enable) != bool(got.enable):
         problems.append(f"the main switch is {got.enable!r} instead of {asked.enable!r}")
@@ -411,7 +417,7 @@ def ignored(asked: Settings, got: Settings) -> list[str]:
 
 
 def describe(connection: Connection) -> dict[str, t.Any]:
-    """A connection as modules return it. The key itself never leaves."""
+    """Describe a connection as modules return it. The key itself never leaves."""
     return {
         "url": connection.url,
         "prefix_id": connection.setting("prefix_id"),
@@ -423,7 +429,7 @@ def describe(connection: Connection) -> dict[str, t.Any]:
 
 
 def difference(plan: Plan) -> dict[str, t.Any]:
-    """The plan in Ansible's before and after form, with a word in the place of every key."""
+    """Return the plan in Ansible's before and after form, with a word in the place of every key."""
     return {"before": _diff_side(plan.before, None), "after": _diff_side(plan.after, plan.before)}
 
 
@@ -449,8 +455,10 @@ def _key_word(connection: Connection, earlier: Settings | None) -> str:
 
 
 def visible_ids(connection: Connection, served: t.Iterable[str] | None) -> list[str] | None:
-    """The model ids under which users see this connection's models: declared ones, or what the server serves, with the
-    prefix in front; None when neither is known."""
+    """Return the model ids under which users see this connection's models, with the prefix in front.
+
+    The ids are those declared, or what the server serves; None when neither is known.
+    """
     declared = list(connection.setting("model_ids"))
     ids = declared or (None if served is None else list(served))
     if ids is None:
@@ -460,7 +468,7 @@ def visible_ids(connection: Connection, served: t.Iterable[str] | None) -> list[
 
 
 def offered(listing: t.Any) -> dict[int, list[str]]:
-    """The model ids in Open WebUI's list, by the index of the connection each comes from."""
+    """Return the model ids in Open WebUI's list, by the index of the connection that each comes from."""
     result: dict[int, list[str]] = {}
     entries = _shape.field(listing, "data")
     for entry in [] if entries is None else _shape.rows(entries, "data"):
@@ -473,7 +481,7 @@ def offered(listing: t.Any) -> dict[int, list[str]]:
 
 
 def judge_verification(connection: Connection, label: str, status: int, data: t.Any, detail: str) -> list[str]:
-    """What Open WebUI's own attempt to reach a server says: the ids it serves, or an error with the reason."""
+    """Return the ids that a server served when Open WebUI itself asked it; raise with the reason when it failed."""
     if status in (401, 403):
         which = "the key given" if connection.key else "a request without a key"
         raise ConnectionPlanError(f"{label}: {connection.url} refuses {which} ({status}: {detail}); change its key")

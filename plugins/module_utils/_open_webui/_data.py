@@ -245,7 +245,7 @@ def _changed_in_place(root: str) -> list[Found]:
 
 
 def _settled(found: t.Sequence[Found]) -> list[tuple[str, int, int]]:
-    """What must be the same before and after a copy; SQLite looks after its own files."""
+    """Return what must be the same before and after a copy; SQLite looks after its own files."""
     return [(one.path, one.mtime_ns, one.size) for one in found if one.kind == "file"]
 
 

@@ -95,7 +95,7 @@ class WebUiModule:
         self.params["webui_password"] = password or None
 
     def _hide_trimmed_secrets(self) -> None:
-        """Have secrets masked as they are used, too: Ansible knows them with the newline that a file ended in."""
+        """Mask secrets as they are used, too: Ansible knows them with the newline that a file ended in."""
         self.module.no_log_values.update(
             {one.strip() for one in self.module.no_log_values if isinstance(one, str) and one.strip()}
         )

@@ -70,7 +70,7 @@ def check_user(wanted: WantedUser) -> None:
 
 
 def find_user(users: t.Any, email: str) -> User | None:
-    """The account with an e-mail address in Open WebUI's list of all users."""
+    """Return the account with an e-mail address in Open WebUI's list of all users."""
     return next((one for one in users_from_api(users) if one.email.lower() == email.lower()), None)
 
 
@@ -83,13 +83,13 @@ def users_from_api(users: t.Any) -> list[User]:
 
 
 def first_account(page: t.Any) -> str:
-    """The id of the account that was made first, from a page of accounts in that order; empty when there is none."""
+    """Return the id of the first account, from a page of accounts, oldest first; empty when there is none."""
     people = _shape.listing(_shape.field(page, "users"), "users")
     return _shape.text_field(people[0], "id", "an account") if people else ""
 
 
 def plan_user(before: User | None, wanted: WantedUser) -> User | None:
-    """The account as it shall be."""
+    """Return the account as it shall be."""
     if wanted.state == "absent":
         return None
     if before is None:
@@ -104,13 +104,13 @@ def plan_user(before: User | None, wanted: WantedUser) -> User | None:
 
 
 def changed_fields(before: User, after: User) -> dict[str, str]:
-    """What an update has to send."""
+    """Return the fields that an update has to send."""
     mine, theirs = dataclasses.asdict(after), dataclasses.asdict(before)
     return {name: mine[name] for name in ("name", "role") if mine[name] != theirs[name]}
 
 
 def refuse_primary(before: User, after: User | None) -> None:
-    """The account that was made first stays an administrator's, whatever one asks of Open WebUI."""
+    """Refuse to remove or demote the first account, which Open WebUI keeps as an administrator's in any case."""
     if after is None:
         raise PeopleError(f"{before.email} is the first account of this Open WebUI, which cannot be removed")
     if after.role != "admin":
@@ -121,12 +121,12 @@ def refuse_primary(before: User, after: User | None) -> None:
 
 
 def describe_user(user: User | None) -> dict[str, t.Any]:
-    """An account as the module returns it."""
+    """Describe an account as the module returns it."""
     return {} if user is None else {"email": user.email, "name": user.name, "role": user.role}
 
 
 def user_difference(before: User | None, after: User | None, new_password: bool) -> dict[str, dict[str, t.Any]]:
-    """The change in Ansible's before and after form, with a word in the place of a password."""
+    """Return the change in Ansible's before and after form, with a word in the place of a password."""
     sides = {"before": describe_user(before), "after": describe_user(after)}
     if new_password and before is not None:
         sides["before"] = {**sides["before"], "password": "set"}
@@ -160,7 +160,7 @@ class WantedGroup:
 
 
 def find_group(groups: t.Any, name: str) -> t.Mapping[str, t.Any] | None:
-    """The one group of a name in Open WebUI's list; two of them are an error, for either could be meant."""
+    """Return the one group of a name in Open WebUI's list; raise for two of them, because either could be meant."""
     found = [
         one
         for one in _shape.rows(_shape.listing(groups), "groups")
@@ -176,7 +176,7 @@ def find_group(groups: t.Any, name: str) -> t.Mapping[str, t.Any] | None:
 
 
 def group_from_api(exported: t.Any) -> Group:
-    """A group from Open WebUI's export of it, which has the members."""
+    """Return a group from Open WebUI's export of it, which has the members."""
     description = _shape.field(exported, "description", "a group")
     return Group(
         _shape.text_field(exported, "name", "a group"),
@@ -187,12 +187,12 @@ def group_from_api(exported: t.Any) -> Group:
 
 
 def id_of_group(made: t.Any) -> str:
-    """The id in Open WebUI's answer to the making of a group."""
+    """Return the id in Open WebUI's answer to the making of a group."""
     return _shape.text_field(made, "id", "a group")
 
 
 def plan_group(before: Group | None, wanted: WantedGroup, directory: _access.Directory) -> Group | None:
-    """The group as it shall be. A member without an account is an error: Open WebUI would leave it out in silence."""
+    """Return the group as it shall be. Refuse a member without an account: Open WebUI would leave it out in silence."""
     if wanted.state == "absent":
         return None
     current = before or Group(wanted.name, "", frozenset())
@@ -208,7 +208,7 @@ def plan_group(before: Group | None, wanted: WantedGroup, directory: _access.Dir
 
 
 def describe_group(group: Group | None, directory: _access.Directory) -> dict[str, t.Any]:
-    """A group as the module returns it."""
+    """Describe a group as the module returns it."""
     if group is None:
         return {}
     return {

@@ -115,7 +115,7 @@ class Database:
         return said
 
     def revision(self) -> str:
-        """The revision of the schema, as Alembic keeps it; empty for a database that has none yet."""
+        """Return the revision of the schema, as Alembic keeps it; empty for a database that has none yet."""
         table = f"{self.schema}.alembic_version"
         if not self._ask(f"SELECT to_regclass('{table}')"):
             return ""

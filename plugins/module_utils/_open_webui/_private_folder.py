@@ -38,7 +38,7 @@ class BusyError(ValueError):
 
 
 def private_folder() -> str | None:
-    """A folder for this user alone, or None when there cannot be one."""
+    """Return a folder for this user alone, or None when there cannot be one."""
     own = os.geteuid()
     base = "/run" if own == 0 else os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     if not os.path.isdir(base):
@@ -62,7 +62,7 @@ class SessionStore:
         self._now = now
 
     def load(self, url: str, email: str, password: str) -> str | None:
-        """The token that this e-mail and this password got lately, or None."""
+        """Return the token that this e-mail and this password got lately, or None."""
         if self._folder is None:
             return None
         self._forget_old()
@@ -132,7 +132,7 @@ def _seal(token: str, password: str) -> dict[str, str]:
 
 
 def _open(kept: t.Mapping[str, str], password: str) -> str | None:
-    """The token, or None for another password than the one it was sealed with."""
+    """Return the token, or None for another password than the one it was sealed with."""
     cipher_key, mac_key = _keys(password, base64.b64decode(kept["salt"]))
     sealed = base64.b64decode(kept["sealed"])
     if not hmac.compare_digest(hmac.new(mac_key, sealed, hashlib.sha256).hexdigest(), kept["mac"]):

@@ -31,7 +31,7 @@ class Expected:
     revisions: frozenset[str] = frozenset()
 
     def refuse(self, manifest: _archive.Manifest, where: str) -> None:
-        """DataError when a backup does not fit."""
+        """Raise DataError when a backup does not fit."""
         if self.revisions and manifest.schema not in self.revisions:
             raise _data.DataError(
                 f"{where} is of Open WebUI {manifest.webui_version or '(unknown)'},"
@@ -47,12 +47,12 @@ class Expected:
 
 
 def _sums(secret: str) -> set[str]:
-    """The sums of a file that holds a secret, with or without the end of its line."""
+    """Return the sums of a file that holds a secret, with or without the end of its line."""
     return {hashlib.sha256((secret + end).encode()).hexdigest() for end in ("", "\n")}
 
 
 def about(manifest: _archive.Manifest) -> dict[str, str]:
-    """What a backup says about itself, without the list of its members."""
+    """Return what a backup says about itself, without the list of its members."""
     return {
         "created": manifest.created,
         "host": manifest.host,

@@ -40,7 +40,7 @@ class SettingsError(ValueError):
 
 
 def is_secret(key: str, value: t.Any) -> bool:
-    """Whether a setting holds something to hide; switches and numbers do not, whatever they are called.
+    """Say whether a setting holds something to hide; switches and numbers do not, whatever they are called.
 
     >>> is_secret("rag.openai.api_key", "sk-1"), is_secret("auth.enable_api_keys", True)
     (True, False)
@@ -49,7 +49,7 @@ def is_secret(key: str, value: t.Any) -> bool:
 
 
 def kind(value: t.Any) -> str:
-    """What kind of value this is, in the words of YAML.
+    """Name the kind of a value in the words of YAML.
 
     >>> kind(True), kind(4), kind(0.5), kind([]), kind(None)
     ('a boolean', 'a number', 'a number', 'a list', 'null')
@@ -66,7 +66,7 @@ def kind(value: t.Any) -> str:
 
 
 def from_api(exported: t.Any) -> dict[str, t.Any]:
-    """The settings in Open WebUI's export of them."""
+    """Return the settings in Open WebUI's export of them."""
     settings = _shape.mapping(exported)
     if not settings:
         raise _shape.ShapeError("it has no setting at all")
@@ -74,12 +74,12 @@ def from_api(exported: t.Any) -> dict[str, t.Any]:
 
 
 def outlive_a_restart(exported: t.Any) -> bool:
-    """Whether Open WebUI keeps its oauth settings, rather than to take them from its environment at each start."""
+    """Say whether Open WebUI keeps its oauth settings, rather than take them from its environment at each start."""
     return _shape.field(exported, "ENABLE_OAUTH_PERSISTENT_CONFIG") is True
 
 
 def problems(wanted: Settings, current: Settings) -> list[str]:
-    """Everything that is wrong with the declared settings; an empty list when nothing is. It holds no secret."""
+    """Return all that is wrong with the declared settings, without a secret; an empty list when nothing is wrong."""
     found = []
     for key in sorted(wanted):
         value = wanted[key]
@@ -116,7 +116,7 @@ def _value_problems(key: str, value: t.Any, now: t.Any) -> list[str]:
 
 
 def misplaced(settings: Settings, secrets: Settings) -> list[str]:
-    """Settings that are in the wrong one of the two options, or in both."""
+    """Return the settings that are in the wrong one of the two options, or in both."""
     found = [
         f"{key} is a secret, which settings would show: put it into secret_settings"
         for key, value in sorted(settings.items())
@@ -126,24 +126,24 @@ def misplaced(settings: Settings, secrets: Settings) -> list[str]:
 
 
 def forgotten(wanted: Settings) -> list[str]:
-    """What to say of settings that Open WebUI takes from its environment at each start."""
+    """Warn of settings that Open WebUI takes from its environment at each start."""
     keys = ", ".join(key for key in sorted(wanted) if key.startswith("oauth."))
     why = "for it has no ENABLE_OAUTH_PERSISTENT_CONFIG=true in its environment"
     return [f"{keys} would be lost at its next start, {why}: set them there"]
 
 
 def same(mine: t.Any, theirs: t.Any) -> bool:
-    """Whether two values are the same to Open WebUI. In Python alone, true would be 1."""
+    """Say whether two values are the same to Open WebUI. In Python alone, true would be 1."""
     return kind(mine) == kind(theirs) and mine == theirs
 
 
 def differing(wanted: Settings, current: Settings) -> dict[str, t.Any]:
-    """The declared settings that have another value now."""
+    """Return the declared settings that have another value now."""
     return {key: value for key, value in wanted.items() if key not in current or not same(value, current[key])}
 
 
 def shown(settings: Settings, keys: t.Iterable[str], earlier: Settings | None = None) -> dict[str, t.Any]:
-    """Settings as results and diffs show them: of a secret, whether it is set and whether it is another one."""
+    """Return settings as results and diffs show them: of a secret, whether it is set and whether it is another one."""
     result: dict[str, t.Any] = {}
     for key in sorted(keys):
         value = settings.get(key)

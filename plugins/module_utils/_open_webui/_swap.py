@@ -71,7 +71,7 @@ class Place:
 
 
 def refuse_older_journal(data_dir: str) -> None:
-    """DataError when an older release of this collection was cut off in a data folder.
+    """Raise DataError when an older release of this collection was cut off in a data folder.
 
     It kept its journal where Open WebUI's container can write. What it says is obeyed no more.
     """

@@ -120,7 +120,7 @@ def private_folder(folder: int, name: str, where: str) -> t.Iterator[int]:
 
 
 def refuse_foreign(found: os.stat_result, where: str) -> None:
-    """DataError when somebody else owns something, or may change it."""
+    """Raise DataError when a user other than this one owns something, or may change it."""
     if found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise DataError(
             f"{where} belongs to the user {found.st_uid} and has the mode {stat.S_IMODE(found.st_mode):04o}; only what"
@@ -140,7 +140,7 @@ def names(folder: int) -> list[str]:
 
 
 def sync(folder: int) -> None:
-    """See to it that the names in a folder are on the disk."""
+    """Make sure that the names in a folder are on the disk."""
     os.fsync(folder)
 
 
@@ -250,7 +250,7 @@ def free_bytes(path: str) -> int:
 
 
 def need_room(path: str, size: int, what: str) -> None:
-    """DataError when there is no room for so many bytes."""
+    """Raise DataError when there is no room for so many bytes."""
     free = free_bytes(path)
     if size > free:
         raise DataError(

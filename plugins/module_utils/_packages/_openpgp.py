@@ -32,7 +32,7 @@ class KeyFileError(ValueError):
 
 
 def normalize_fingerprint(written: str) -> str:
-    """A fingerprint without blanks, in capitals. A short key id is no fingerprint: many keys can have it."""
+    """Return a fingerprint without blanks, in capitals. Refuse a short key id, because many keys can have it."""
     fingerprint = re.sub(r"[\s:]", "", written).upper()
     if fingerprint.startswith("0X"):
         fingerprint = fingerprint[2:]
@@ -42,7 +42,7 @@ def normalize_fingerprint(written: str) -> str:
 
 
 def primary_fingerprints(content: bytes) -> list[str]:
-    """The fingerprints of all primary keys in a key file, armored or not, in its order."""
+    """Return the fingerprints of all primary keys in a key file, armored or not, in its order."""
     found = [fingerprint for block in _blocks(content) for fingerprint in _fingerprints_of(block)]
     if not found:
         raise KeyFileError("there is no public key in it")
@@ -50,7 +50,7 @@ def primary_fingerprints(content: bytes) -> list[str]:
 
 
 def unexpected(content: bytes, allowed: t.Iterable[str]) -> list[str]:
-    """The primary keys in the file that are not allowed. A package manager would trust every key in the file."""
+    """Return the primary keys in the file that are not allowed. A package manager would trust every key in the file."""
     pinned = {normalize_fingerprint(fingerprint) for fingerprint in allowed}
     return [fingerprint for fingerprint in primary_fingerprints(content) if fingerprint not in pinned]
 
@@ -98,7 +98,7 @@ def _fingerprint(body: bytes) -> str:
 
 
 def _packet(packets: bytes, at: int) -> tuple[int, int, int]:
-    """Type, start and end of the body of the packet at a position."""
+    """Return type, start and end of the body of the packet at a position."""
     head = packets[at]
     if not head & 0x80:
         raise KeyFileError(f"it is damaged at byte {at}")

@@ -71,14 +71,16 @@ class KvCache(t.NamedTuple):
     block_size: int
 
     def tokens(self, memory: int, max_model_len: int, blocks: int | None = None) -> tuple[int, float]:
-        """Tokens and requests of the greatest length that fit, as vLLM reports them."""
+        """Return the tokens, and the requests of the greatest length, that fit, as vLLM reports them."""
         count = memory // self.bytes_per_block if blocks is None else blocks
         concurrency = count / self.blocks_per_request
         return int(concurrency * max_model_len), concurrency
 
     @property
     def least(self) -> int:
-        """Bytes without which vLLM does not start: one request of the greatest length, and one block kept free."""
+        """Return the bytes without which vLLM does not start: one request of the greatest length, and one free
+        block.
+        """
         return self.bytes_per_block * (self.blocks_per_request + 1)
 
 
@@ -86,7 +88,7 @@ Layers = t.Sequence[tuple[Layer, ...]]
 
 
 def plan(layers: Layers, terms: Terms) -> KvCache | None:
-    """The cache for a model's layers; None for a model that keeps nothing."""
+    """Return the cache for a model's layers; None for a model that keeps nothing."""
     specs = _specs(layers, terms)
     if not specs:
         return None
@@ -100,7 +102,7 @@ def plan(layers: Layers, terms: Terms) -> KvCache | None:
 
 
 def bytes_per_token(layers: Layers, terms: Terms) -> int:
-    """What one more token of a long request takes, without rounding: layers with a window or a state add nothing."""
+    """Return the bytes of one more token of a long request, without rounding: windows and states add nothing."""
     return sum(
         _token_bytes(layer, terms)
         for parts in layers
@@ -143,7 +145,7 @@ def _specs(layers: Layers, terms: Terms) -> list[tuple[int, Spec]]:
 
 
 def _primary(layers: Layers, terms: Terms) -> int:
-    """Bytes of a token in the kind of attention that states are aligned to."""
+    """Return the bytes of a token in the kind of attention that states are aligned to."""
     return next(_token_bytes(part, terms) for parts in layers for part in parts if not isinstance(part, State))
 
 
@@ -152,12 +154,12 @@ def keeps_states(layers: Layers) -> bool:
 
 
 def has_windows(layers: Layers) -> bool:
-    """Whether what a layer keeps depends on how many tokens are in flight."""
+    """Say whether what a layer keeps depends on how many tokens are in flight."""
     return any(isinstance(part, Attention) and not _keeps_all(part) for parts in layers for part in parts)
 
 
 def _aligned_block_size(layers: Layers, block_size: int, state_page: int, terms: Terms) -> int:
-    """Blocks grow until a page of attention holds a state; the state is then padded to it."""
+    """Enlarge blocks until a page of attention holds a state; the state is then padded to it."""
     step = max(block_size, terms.kernel_block_size)
     if any(isinstance(part, Latent) for parts in layers for part in parts):
         step = max(step, 128)
@@ -216,7 +218,7 @@ def _groups(specs: t.Sequence[tuple[int, Spec]], terms: Terms) -> list[Group]:
 
 
 def _one_kind(specs: t.Sequence[Spec]) -> bool:
-    """Layers that always need the same number of blocks share one group, whatever the sizes of their pages."""
+    """Say whether layers share one group: they do if they always need as many blocks, whatever their pages' sizes."""
     first = specs[0]
     if first.kind == "full":
         return all(spec.kind == "full" and spec.block_size == first.block_size for spec in specs)
@@ -227,7 +229,7 @@ def _one_kind(specs: t.Sequence[Spec]) -> bool:
 
 
 def _same_page(specs: t.Sequence[tuple[int, Spec]]) -> list[tuple[int, Spec]]:
-    """Pages as large as the largest: more tokens in them where that divides evenly, else padding."""
+    """Make pages as large as the largest: more tokens in them where that divides evenly, else padding."""
     largest = max(spec.page for _index, spec in specs)
     return [(index, _enlarged(spec, largest)) for index, spec in specs]
 
@@ -243,12 +245,12 @@ def _enlarged(spec: Spec, page: int) -> Spec:
 
 
 def _group_size(counts: t.Sequence[int]) -> int:
-    """As many layers as the rarest kind has; where no kind is much more frequent, as many as the most frequent has."""
+    """Return how many layers the rarest kind has, or the most frequent where no kind is much more frequent."""
     return max(counts) if max(counts) < min(counts) * 1.5 else min(counts)
 
 
 def _pages(spec: Spec, terms: Terms) -> int:
-    """Blocks that one layer holds for a request of the greatest length."""
+    """Return how many blocks one layer holds for a request of the greatest length."""
     if spec.kind == "state":
         return spec.copies
     if spec.kind == "full":
@@ -263,7 +265,7 @@ def _pages(spec: Spec, terms: Terms) -> int:
 
 
 def _stages(layers: int, size: int) -> list[range]:
-    """The layers of each pipeline stage: what is left over goes to the last stages but one."""
+    """Return the layers of each pipeline stage: what is left over goes to the last stages but one."""
     counts = [layers // size] * size
     for offset in range(layers % size):
         counts[-(offset + 2)] += 1

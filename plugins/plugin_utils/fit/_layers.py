@@ -132,7 +132,7 @@ WRAPPERS = frozenset(
 
 
 def text_config(config: Config) -> Config:
-    """The part of a configuration that describes the language model; all of it for a model of text."""
+    """Return the part of a configuration that describes the language model; all of it for a model of text."""
     outer = next((config[name] for name in _NESTED if isinstance(config.get(name), t.Mapping)), config)
     for name in _SUBCONFIGS:
         inner = outer.get(name)
@@ -142,7 +142,7 @@ def text_config(config: Config) -> Config:
 
 
 def read_model(config: Config, tensor_parallel_size: int = 1, release: Release | None = None) -> Model:
-    """The model behind a config.json; CannotPredict, with the reason, when it is not known here."""
+    """Return the model behind a config.json; raise CannotPredict, with the reason, when it is not known here."""
     config = _translated(config)
     outer = str(config.get("model_type") or "")
     raw = text_config(config)
@@ -291,7 +291,7 @@ class _Text:
         return self._values.get(key, default)
 
     def said(self, key: str) -> bool:
-        """Whether the file itself has the key, be it as null."""
+        """Say whether the file itself has the key, be it as null."""
         return key in self._raw
 
     def number(self, *keys: str) -> int:
@@ -302,7 +302,7 @@ class _Text:
         raise CannotPredict(f"config.json has no {keys[0]}")
 
     def first(self, keys: t.Sequence[str]) -> int:
-        """The first of these that is a number; some models write it once for each layer. 0 where there is none."""
+        """Return the first of these keys that is a number (some models write one for each layer); 0 where none is."""
         for key in keys:
             value = self.get(key)
             value = value[0] if isinstance(value, list) and value else value
@@ -311,7 +311,7 @@ class _Text:
         return 0
 
     def types(self, *keys: str) -> list[str] | None:
-        """The kind of each layer, where the file names them one by one."""
+        """Return the kind of each layer, where the file names them one by one."""
         for key in keys:
             value = self.get(key)
             if value is None or value == []:
@@ -350,7 +350,7 @@ class _Text:
         return size
 
     def window(self) -> int | None:
-        """The sliding window, none for null and 0."""
+        """Return the sliding window, None for null and 0."""
         if self.said("sliding_window") and not self._raw["sliding_window"]:
             return None
         return self.get("sliding_window") or None
@@ -363,7 +363,7 @@ Family = t.Callable[[_Text, int], Layers]
 
 
 def _shard(heads: int, tensor_parallel_size: int) -> int:
-    """Heads of one GPU: they are divided, and repeated where there are fewer of them than GPUs."""
+    """Return the heads of one GPU: they are divided, and repeated where there are fewer of them than GPUs."""
     return max(1, heads // tensor_parallel_size)
 
 
@@ -372,7 +372,7 @@ def _attention(text: _Text, size: int, window: int | None = None) -> Attention:
 
 
 def _full(text: _Text, size: int) -> Layers:
-    """One kind of layer throughout; a window, where such a model has one at all, is then everybody's."""
+    """Return one kind of layer throughout; a window, where such a model has one at all, is then in each layer."""
     types = text.types("layer_types")
     if types and set(types) - {"attention", "full_attention"}:
         raise CannotPredict("layers of several kinds in this model type are not known")
@@ -380,7 +380,7 @@ def _full(text: _Text, size: int) -> Layers:
 
 
 def _chunked(text: _Text, size: int) -> Layers:
-    """Llama 4: attention within chunks, but for the layers without rotary embeddings."""
+    """Return the layers of Llama 4: attention within chunks, but for the layers without rotary embeddings."""
     full = _attention(text, size)
     chunked = full._replace(chunk=text.number("attention_chunk_size"))
     interval = text.number("no_rope_layer_interval") if text.get("no_rope_layer_interval") else 4
@@ -391,14 +391,14 @@ def _chunked(text: _Text, size: int) -> Layers:
 
 
 def _unwindowed(text: _Text, size: int) -> Layers:
-    """Families that have a window in their configuration, in use only where they say so."""
+    """Return the layers of families with a window in their configuration, in use only where they say so."""
     if text.get("use_sliding_window"):
         raise CannotPredict("use_sliding_window of this model type is not known")
     return [(_attention(text, size),)] * text.layers()
 
 
 def _divided_hidden(text: _Text, size: int) -> Layers:
-    """Families whose heads share out hidden_size, whatever width the file names besides."""
+    """Return the layers of families whose heads share out hidden_size, whatever width the file names besides."""
     heads = text.heads() if text.get("multi_query_attention") is False else text.kv_heads()
     width = text.number("hidden_size") // text.heads()
     if not width:
@@ -407,7 +407,7 @@ def _divided_hidden(text: _Text, size: int) -> Layers:
 
 
 def _windowed(text: _Text, size: int) -> Layers:
-    """One window for all layers, unless the layers are named one by one."""
+    """Return layers with one window for all, unless the layers are named one by one."""
     types = text.types("layer_types")
     if types:
         return _named(text, size, types, text.window())
@@ -423,7 +423,7 @@ def _named(text: _Text, size: int, types: t.Sequence[str], window: int | None) -
 
 
 def _every(period: int, beyond: int = 0) -> Family:
-    """Sliding windows, with full attention in each ``period``-th layer; ``beyond`` widens the window."""
+    """Return a family with sliding windows, full attention in each ``period``-th layer; ``beyond`` widens windows."""
 
     def family(text: _Text, size: int) -> Layers:
         step = text.get("sliding_window_pattern", period)
@@ -453,7 +453,7 @@ def _gpt_oss(text: _Text, size: int) -> Layers:
 
 
 def _keeping(text: _Text) -> int:
-    """How many layers keep keys and values of their own."""
+    """Return how many layers keep keys and values of their own."""
     shared = text.get("num_kv_shared_layers") or 0
     if shared >= text.layers():
         raise CannotPredict("config.json has num_kv_shared_layers that leave no layer of its own")
@@ -461,14 +461,14 @@ def _keeping(text: _Text) -> int:
 
 
 def _gemma3n(text: _Text, size: int) -> Layers:
-    """The last layers read what earlier ones keep."""
+    """Return the layers of Gemma 3n, of which the last read what earlier ones keep."""
     keeping = _keeping(text)
     layers = list(_every(5)(text, size))
     return layers[:keeping] + [()] * (text.layers() - keeping)
 
 
 def _gemma4(text: _Text, size: int) -> Layers:
-    """Layers of full attention have heads of another size, and perhaps another number of them."""
+    """Return the layers of Gemma 4; those of full attention may differ in the size and number of heads."""
     if text.get("per_layer_config") is not None:
         raise CannotPredict("per_layer_config of Gemma 4 is not known")
     types = text.types("layer_types")
@@ -501,7 +501,7 @@ def _latent(text: _Text, size: int) -> Layers:
 
 
 def _indexed(text: _Text, size: int) -> Layers:
-    """DeepSeek V3.2 and GLM-5: latent attention, and in most layers the keys of the index that chooses tokens.
+    """Return the layers of DeepSeek V3.2 and GLM-5: latent attention, and in most the keys of the index of tokens.
 
     source: vllm/models/deepseek_v32/attention.py, DeepseekV32IndexerCache and Indexer in
     vllm/model_executor/models/deepseek_v2.py of 0.32.
@@ -515,7 +515,7 @@ _INDEX_BLOCK, _INDEX_SCALE = 128, 4  # elements that share a scale, and its byte
 
 
 def _indexed_layer(text: _Text, index: int | None) -> tuple[Layer, ...]:
-    """One layer; None is that of a draft, which always has an index."""
+    """Return one layer; None is that of a draft, which always has an index."""
     latent = Latent(_latent_width(text), sparse=True)
     pattern = text.get("index_topk_pattern")
     if index is None:
@@ -537,7 +537,7 @@ def _divided(total: int, size: int, what: str) -> int:
 
 
 def _mamba2(size: int, inner: int, groups: int, heads: int, head_size: int, state: int, kernel: int) -> State:
-    """Groups are repeated until each GPU has one whole."""
+    """Return the state of a Mamba 2 layer; groups are repeated until each GPU has one whole."""
     if groups % size:
         groups = size
     width = _divided(inner + 2 * groups * state, size, "the width of the convolution")
@@ -551,7 +551,7 @@ def _mamba1(size: int, inner: int, state: int, kernel: int) -> State:
 
 
 def _delta_net(text: _Text, size: int) -> Layers:
-    """Qwen3-Next and Qwen3.5: gated delta nets, with full attention in between."""
+    """Return the layers of Qwen3-Next and Qwen3.5: gated delta nets, with full attention in between."""
     keys = text.number("linear_num_key_heads") * text.number("linear_key_head_dim")
     values = text.number("linear_num_value_heads") * text.number("linear_value_head_dim")
     state = State(
@@ -619,7 +619,7 @@ def _nemotron_h(text: _Text, size: int) -> Layers:
 
 
 def _mamba_of(text: _Text, size: int) -> State:
-    """The Mamba 2 layer that Granite 4 and Falcon H1 describe alike."""
+    """Return the Mamba 2 layer that Granite 4 and Falcon H1 describe alike."""
     inner = text.get("mamba_d_ssm") or int(text.get("mamba_expand") * text.number("hidden_size"))
     heads = text.number("mamba_n_heads")
     stated = text.get("mamba_d_head")
@@ -686,7 +686,7 @@ def _mamba2_only(text: _Text, size: int) -> Layers:
 
 
 def _afmoe(text: _Text, size: int) -> Layers:
-    """Trinity: windows, with full attention in each layer that the file names, or in each nth."""
+    """Return the layers of Trinity: windows, with full attention in each layer that the file names, or in each nth."""
     types = text.types("layer_types")
     if types is None:
         step = text.number("global_attn_every_n_layers")
@@ -695,7 +695,7 @@ def _afmoe(text: _Text, size: int) -> Layers:
 
 
 def _mimo_v2(text: _Text, size: int) -> Layers:
-    """Two kinds of attention with heads of their own, keys and values of unequal size."""
+    """Return layers of two kinds of attention, each with heads of its own, keys and values of unequal size."""
     pattern = text.get("hybrid_layer_pattern")
     if not isinstance(pattern, (list, tuple)) or len(pattern) < text.layers():
         raise CannotPredict("config.json names fewer hybrid_layer_pattern than layers")
@@ -712,7 +712,7 @@ def _mimo_v2_windowed(text: _Text, size: int) -> Attention:
 
 
 def _step3p5(text: _Text, size: int) -> Layers:
-    """Windows in most layers; those of one kind may have heads of their own."""
+    """Return layers with windows in most; those of one kind may have heads of their own."""
     types = text.types("layer_types")
     if types is None:
         raise CannotPredict("config.json has no layer_types")
@@ -737,13 +737,13 @@ def _step3p5_attention(text: _Text, size: int, name: str) -> Attention:
 
 
 def _longcat(text: _Text, size: int) -> Layers:
-    """Each layer attends twice."""
+    """Return the layers of LongCat, each of which attends twice."""
     latent = Latent(_latent_width(text))
     return [(latent, latent)] * text.number("num_layers")
 
 
 def _kimi_linear(text: _Text, size: int) -> Layers:
-    """Kimi delta attention, with latent attention in between.
+    """Return the layers of Kimi Linear: Kimi delta attention, with latent attention in between.
 
     source: KimiLinearConfig, kda_state_shape and kda_state_dtype (mamba_utils.py) of vLLM 0.32.
     """
@@ -764,7 +764,7 @@ def _kimi_linear(text: _Text, size: int) -> Layers:
 
 
 def _bailing_hybrid(text: _Text, size: int) -> Layers:
-    """Ling and Ring 2.5: linear attention, with latent attention in the last layer of each group.
+    """Return the layers of Ling and Ring 2.5: linear attention, and latent in the last layer of each group.
 
     source: vllm/model_executor/models/bailing_moe_linear.py of 0.32.
     """
@@ -776,7 +776,7 @@ def _bailing_hybrid(text: _Text, size: int) -> Layers:
 
 
 def _minimax_linear(text: _Text, size: int) -> Layers:
-    """MiniMax-Text-01 and M1: lightning attention, with full attention where the file says so.
+    """Return the layers of MiniMax-Text-01 and M1: lightning attention, full where the file says so.
 
     source: vllm/model_executor/models/minimax_text_01.py of 0.23, the last release that serves them.
     """
@@ -789,7 +789,7 @@ def _minimax_linear(text: _Text, size: int) -> Layers:
 
 
 def _whisper(text: _Text, size: int) -> Layers:
-    """Each layer of the decoder attends to the answer, and to what the encoder gave."""
+    """Return the layers of a decoder, each of which attends to the answer, and to what the encoder gave."""
     heads = text.number("decoder_attention_heads")
     width = 2 * (text.number("d_model") // heads)
     shared = _divided(heads, size, "decoder_attention_heads")
@@ -910,7 +910,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def _draft_like(kind: t.Callable[[_Text, int], tuple[Layer, ...]]) -> Family:
-    """As many layers of one kind as the model brings for prediction."""
+    """Return a family with as many layers of one kind as the model brings for prediction."""
 
     def family(text: _Text, size: int) -> Layers:
         return [kind(text, size)] * predictors(text)
@@ -919,7 +919,7 @@ def _draft_like(kind: t.Callable[[_Text, int], tuple[Layer, ...]]) -> Family:
 
 
 def predictors(text: _Text) -> int:
-    """How many layers for prediction the model brings."""
+    """Return how many layers for prediction the model brings."""
     count = text.get("mtp_num_hidden_layers")
     count = text.get("num_nextn_predict_layers") if count is None else count
     if not count:
@@ -952,7 +952,7 @@ PREDICTORS: dict[str, Family] = {
 
 
 def predicting_layers(config: Config, size: int) -> tuple[tuple[tuple[Layer, ...], ...], int]:
-    """The layers of a model's own prediction, and how many tokens vLLM speculates when it is not told."""
+    """Return the layers of a model's own prediction, and how many tokens vLLM speculates when it is not told."""
     raw = text_config(config)
     model_type = str(raw.get("model_type") or "")
     family = PREDICTORS.get(model_type)
@@ -977,7 +977,7 @@ _MISTRAL_NAMES = {
 
 
 def _translated(config: Config) -> Config:
-    """A params.json (Mistral Large 3) by the names of a config.json; any other configuration as it is.
+    """Return a params.json (Mistral Large 3) by the names of a config.json; any other configuration as it is.
 
     source: vllm/transformers_utils/configs/mistral.py of 0.32.
     """
@@ -1020,7 +1020,7 @@ _SCALED_ALREADY = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepsee
 
 
 def _max_model_len(text: _Text, outer: str) -> int:
-    """The length that vLLM takes when none is asked for."""
+    """Return the length that vLLM takes when none is asked for."""
     lengths = [int(text.get(key)) for key in _LENGTHS if text.get(key)]
     length = int(text.get("model_max_length") or (min(lengths) if lengths else 2048))
     rope = _mapping(text.get("rope_scaling")) or _mapping(text.get("rope_parameters"))
@@ -1054,7 +1054,7 @@ def _quantization(quantization: t.Mapping[str, t.Any]) -> str:
 
 
 def _kv_cache_dtype(quantization: t.Mapping[str, t.Any]) -> str:
-    """What a checkpoint says of its KV cache, which vLLM follows unless told otherwise."""
+    """Return what a checkpoint says of its KV cache, which vLLM follows unless told otherwise."""
     if quantization.get("kv_cache_scheme"):
         scheme = quantization["kv_cache_scheme"]
         eight = isinstance(scheme, t.Mapping) and scheme.get("num_bits") == 8 and scheme.get("type") == "float"

@@ -37,7 +37,7 @@ class Overhead(t.NamedTuple):
 
 
 def utilization(engine: Engine, release: Release | None) -> float:
-    """The share of a GPU's memory that a server takes: as asked for, else vLLM's default (0.9 before 0.20)."""
+    """Return the share of a GPU's memory that a server takes: as asked for, else vLLM's default (0.9 before 0.20)."""
     stated = engine.get("gpu_memory_utilization", engine.get("device_memory_utilization"))
     if stated is not None:
         try:
@@ -51,7 +51,7 @@ def utilization(engine: Engine, release: Release | None) -> float:
 
 
 def weights_of_a_gpu(model: Model, engine: Engine, weight_bytes: int) -> int:
-    """Bytes of weights on each GPU, from the bytes of all weight files."""
+    """Return the bytes of weights on each GPU, from the bytes of all weight files."""
     gpus = 1
     for name in ("tensor_parallel_size", "pipeline_parallel_size"):
         gpus *= whole(engine, name, 1)
@@ -79,7 +79,7 @@ def _offloaded(engine: Engine) -> float:
 
 
 def whole(engine: Engine, name: str, default: int) -> int:
-    """An option that counts something, from 1 on."""
+    """Return an option that counts something, from 1 on."""
     value = engine.get(name, default)
     try:
         number = int(str(value))
@@ -113,7 +113,7 @@ _LARGE_GRAPHS = int(2.8 * _GIB)  # CUDA graphs of 94 layers of experts took 3.45
 
 
 def _doubt(model: Model, engine: Engine, size: int, batched_tokens: int) -> int:
-    """How much more than expected may be needed."""
+    """Return how much more than expected may be needed."""
     if model.experts and size > 1:
         graphs = 0 if engine.get("enforce_eager") is True else _LARGE_GRAPHS
         # A token is copied for each of its experts.
@@ -129,7 +129,7 @@ def _doubt(model: Model, engine: Engine, size: int, batched_tokens: int) -> int:
 
 
 def measured(overhead_bytes: int | None) -> Overhead | None:
-    """What one start measured, another may have a little less or more of."""
+    """Return the overhead that a start measured, with a margin: another start may have a little less or more."""
     if overhead_bytes is None:
         return None
     return Overhead(overhead_bytes, overhead_bytes * 9 // 10, overhead_bytes * 11 // 10, measured=True)
@@ -140,12 +140,12 @@ def _large(memory: int, name: str) -> bool:
 
 
 def default_batched_tokens(memory: int, name: str) -> int:
-    """max_num_batched_tokens of an API server on a GPU with this memory in bytes."""
+    """Return the default max_num_batched_tokens of an API server on a GPU with this memory in bytes."""
     if memory >= 160 * _GIB:
         return 16384
     return 8192 if _large(memory, name) else 2048
 
 
 def default_sequences(memory: int, name: str) -> int:
-    """max_num_seqs, likewise."""
+    """Return the default max_num_seqs of an API server on a GPU with this memory in bytes."""
     return 1024 if _large(memory, name) else 256

@@ -106,7 +106,7 @@ def _normal(request: Request) -> Request:
 
 
 def _read(request: Request) -> Model:
-    """The model with the layers of its draft."""
+    """Return the model with the layers of its draft."""
     config = _overridden(request.config, request.engine)
     size = _whole(request.engine, "tensor_parallel_size", 1)
     model = read_model(config, size, request.release)
@@ -190,7 +190,7 @@ def _memory_for(request: Request, model: Model, terms: _kv_cache.Terms) -> _Spac
 
 
 def _weights(request: Request, model: Model) -> int:
-    """Bytes of weights on one GPU, those of a draft model with them. Layers for prediction are in the model's files."""
+    """Return the bytes of weights on one GPU, with a draft model's. Layers for prediction are in the model's files."""
     weights = _memory.weights_of_a_gpu(model, request.engine, request.weight_bytes or 0)
     if not _speculative(request.engine).get("model"):
         return weights
@@ -200,7 +200,7 @@ def _weights(request: Request, model: Model) -> int:
 
 
 def overhead_behind(request: Request, kv_tokens: int, max_concurrency: float | None = None) -> int | None:
-    """The overhead with which a start that was asked for this reported so much; None where it cannot be told.
+    """Return the overhead with which such a start reported so much; None where it cannot be told.
 
     All releases print alike how many requests of the greatest length fit. Up to 0.19 the tokens of models with states
     are counted in another way, so they are used only where the other number is missing, or is rounded more coarsely.
@@ -263,7 +263,7 @@ def _judge(known: Fit, model: Model, terms: _kv_cache.Terms, space: _Space, auto
 
 
 def _may_fit(space: _Space, cache: _kv_cache.KvCache, safe: int) -> str:
-    """The sentence for a model that fits with less overhead, and does not with more."""
+    """Return the sentence for a model that fits with less overhead, and does not with more."""
     overhead = t.cast(_memory.Overhead, space.overhead)
     bounds = f"between {_units.memory(overhead.least)} and {_units.memory(overhead.most)}"
     kind = "as measured before" if overhead.measured else "estimated"
@@ -283,7 +283,7 @@ _FULL_GRAPHS_OFF = ("NONE", "PIECEWISE", 0, 1)
 
 
 def _with_states(found: Fit, request: Request, model: Model, terms: _kv_cache.Terms, space: _Space) -> Fit:
-    """Each request that may run at once needs a block for its states, where CUDA graphs are made of whole steps."""
+    """Count a block for the states of each request that may run at once, where CUDA graphs are made of whole steps."""
     early = request.release is not None and request.release < _STATE_LIMIT
     layers = all_layers(model)
     if request.device != "cuda" or early or not _kv_cache.keeps_states(layers) or not _full_graphs(request.engine):
@@ -313,7 +313,7 @@ def _full_graphs(engine: Engine) -> bool:
 
 
 def _batch_problem(request: Request, model: Model, length: int) -> tuple[str, int] | None:
-    """Why vLLM refuses this size of a batch, and the least that it takes."""
+    """Return why vLLM refuses this size of a batch, and the least that it takes."""
     engine = request.engine
     batch = batched_tokens(engine, request.device, length, request.gpu)
     if request.gpu is None and "max_num_batched_tokens" not in engine and request.device == "cuda":
@@ -343,7 +343,7 @@ _RAISES = (0, 23)
 
 
 def _raised(request: Request, model: Model) -> Request:
-    """The request with the size of a batch that vLLM raises by itself."""
+    """Return the request with the size of a batch that vLLM raises by itself."""
     engine = request.engine
     early = request.release is not None and request.release[:2] < _RAISES
     if early or request.device != "cuda" or request.gpu is None or "max_num_batched_tokens" in engine:
@@ -363,7 +363,7 @@ def _capture_sizes(engine: Engine) -> list[int]:
 
 
 def _item_tokens(engine: Engine, model: Model) -> int:
-    """Tokens of the largest image or video that is let in; a limit of 0 keeps them out."""
+    """Return the tokens of the largest image or video that is let in; a limit of 0 keeps them out."""
     if engine.get("language_model_only") is True:
         return 0
     limits = engine.get("limit_mm_per_prompt")
@@ -385,7 +385,7 @@ _MOST_GUESSED = 1024
 
 
 def _speculative(engine: Engine) -> t.Mapping[str, t.Any]:
-    """engine.speculative_config where it means a model; empty where nothing is guessed, or without a model."""
+    """Return engine.speculative_config where it means a model; empty where nothing is guessed, or without a model."""
     stated = engine.get("speculative_config")
     if not stated:
         return {}
@@ -402,7 +402,7 @@ def _guessed(stated: t.Mapping[str, t.Any], default: int = 0) -> int:
 
 
 def _with_draft(model: Model, config: Config, request: Request, size: int) -> Model:
-    """The model with what its draft keeps: layers of its own, or those of a second model."""
+    """Return the model with what its draft keeps: layers of its own, or those of a second model."""
     engine = request.engine
     stated = _speculative(engine)
     if not stated:
@@ -431,7 +431,7 @@ def _with_draft(model: Model, config: Config, request: Request, size: int) -> Mo
 
 
 def _with_assistant(model: Model, request: Request, stated: t.Mapping[str, t.Any]) -> Model:
-    """Gemma 4's assistant reads what the model keeps, and keeps nothing.
+    """Return the model with Gemma 4's assistant, which reads what the model keeps, and keeps nothing.
 
     source: Gemma4MTPModel in vllm/model_executor/models/gemma4_mtp.py of 0.32.
     """
@@ -443,7 +443,7 @@ def _with_assistant(model: Model, request: Request, stated: t.Mapping[str, t.Any
 
 
 def _longest(layers: _kv_cache.Layers, terms: _kv_cache.Terms, memory: int, longest: int) -> int:
-    """The greatest length of which one request fits; 0 when none does."""
+    """Return the greatest length of which one request fits; 0 when none does."""
 
     def fits(length: int) -> bool:
         cache = t.cast(_kv_cache.KvCache, _kv_cache.plan(layers, terms._replace(max_model_len=length)))
@@ -521,7 +521,7 @@ _FACTORS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12, "K": 2**10, 
 
 
 def _length(value: t.Any) -> int | None:
-    """A number as vLLM reads it: 32768, 32k (32000), 32K (32768); None for what it is to find by itself."""
+    """Return a number as vLLM reads it: 32768, 32k (32000), 32K (32768); None for what it is to find by itself."""
     if value in (None, "auto", -1, "-1"):
         return None
     match = _HUMAN.match(str(value))
@@ -541,7 +541,7 @@ _CHECKPOINTS = (0, 29)
 
 
 def _steps(engine: Engine, cpu: bool, stages: int, release: Release | None) -> int:
-    """Steps whose tokens a window still keeps."""
+    """Return the number of steps whose tokens a window still keeps."""
     if release is not None and release[:2] <= _ONE_STEP:
         return 1
     return stages if cpu or engine.get("async_scheduling") is False else stages + 1
@@ -587,7 +587,7 @@ def _is_sparse(model: Model) -> bool:
 
 
 def _sparse_token(model: Model, engine: Engine, gpu: Gpu | None) -> int:
-    """Bytes of a token in sparse latent attention, which depend on the GPU; 0 for one element after the other."""
+    """Return the bytes of a token in sparse latent attention on this GPU; 0 for one element after the other."""
     if not _is_sparse(model):
         return 0
     capability = gpu.compute_capability if gpu else 0.0
@@ -615,7 +615,7 @@ def _element_bytes(model: Model, engine: Engine, dtype_bytes: int) -> int:
 
 
 def batched_tokens(engine: Engine, device: str, length: int, gpu: Gpu | None) -> int:
-    """max_num_batched_tokens: as asked for, else what vLLM chooses for an API server on this device."""
+    """Return max_num_batched_tokens: as asked for, else what vLLM chooses for an API server on this device."""
     stated = _length(engine.get("max_num_batched_tokens"))
     if stated is not None:
         return stated
@@ -632,7 +632,7 @@ def batched_tokens(engine: Engine, device: str, length: int, gpu: Gpu | None) ->
 
 
 def sequences(engine: Engine, device: str, gpu: Gpu | None) -> int:
-    """max_num_seqs, likewise."""
+    """Return max_num_seqs: as asked for, else what vLLM chooses for an API server on this device."""
     if "max_num_seqs" in engine:
         return _whole(engine, "max_num_seqs", 1)
     count = (

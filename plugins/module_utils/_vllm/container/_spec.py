@@ -229,6 +229,8 @@ def command(spec: ServerSpec) -> list[str]:
     """Return the arguments after the entrypoint.
 
     The configuration file holds keys alone. It is given as two tokens, because vLLM would ignore it as one.
+
+    The configuration file holds keys alone. It is given as two tokens, because vLLM would ignore it as one.
     """
     arguments = [spec.model]
     if spec.keys == _keys.CONFIG:

@@ -133,8 +133,7 @@ def is_path(model: str) -> bool:
 
 
 def model_path(model: str, models_root: str) -> str:
-    """Return where the model is, or will be, on the host: the path itself, or the store's link to the current release.
-    """
+    """Return where the model is or will be on the host: the path itself, or the store's link to the release in use."""
     return model if is_path(model) else f"{models_root.rstrip('/')}/{model}/current"
 
 
@@ -791,8 +790,7 @@ def _revision_problems(present: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[s
 
 
 def memory_share(instance: t.Mapping[str, t.Any]) -> float | None:
-    """Return the part of each of its GPUs that a server takes; None when it is no share, or not known before it runs.
-    """
+    """Return the part of each of its GPUs that a server takes; None when it is no share, or is not known yet."""
     engine = instance["engine"]
     if engine.get("kv_cache_memory_bytes") is not None:
         return None

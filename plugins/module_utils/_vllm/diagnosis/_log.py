@@ -133,7 +133,7 @@ _FACTS: tuple[tuple[str, re.Pattern[str], t.Callable[[str], t.Any]], ...] = (
 
 
 def facts(lines: t.Iterable[str]) -> dict[str, t.Any]:
-    """Return what the log tells about capacity and start-up time.
+    """Return what the log tells about capacity and start-up time. With several starts in one log the last one counts.
 
     With several starts in one log the last one counts.
     """

@@ -183,7 +183,7 @@ class Server:
             raise
 
     def wanted_gpus(self, engine: Engine | None, current: t.Mapping[str, t.Any] | None) -> list[str]:
-        """Return the UUIDs of the GPUs to use.
+        """Return the UUIDs of the GPUs to use. A count keeps what the server has, as long as the GPUs are still there.
 
         A count keeps what the server has, as long as the GPUs are still there.
         """
@@ -304,7 +304,7 @@ class Server:
     # --- the run ---
 
     def predict_on_bare_host(self) -> None:
-        """Plan for a host without an engine, where no container of ours is; report what the host cannot give all the
+        """Plan for a host without an engine, and so without a container of ours; still report what it cannot give.
         same.
         """
         if self.state != "absent":
