@@ -5,7 +5,8 @@
 """HTTP with a deadline for the whole exchange and a limit on the size of the answer, on the standard library alone.
 
 A time limit of Python's sockets holds for one read: a server that sends a byte now and then is read for ever. Here the
-time that is left is set before every read, headers and encrypted connections included.
+time that is left is set before every read, headers and encrypted connections included. The handlers give urllib's
+opener, which knows redirects and proxies, the same connections.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket
 import ssl
 import time
 import typing as t
+import urllib.request
 
 JSON_LIMIT = 64 * 1024 * 1024  # bytes of an answer that is kept in memory
 PIECE = 64 * 1024
@@ -64,9 +66,15 @@ class _TlsSocket(ssl.SSLSocket):
 class Connection(http.client.HTTPConnection):
     """A connection to a host and port, or to a Unix socket, that ends at a deadline. Encrypted with ``tls``."""
 
+    # The base class has them, for a proxy that makes a tunnel; its type information leaves them out.
+    _tunnel_host: str | None
+    _tunnel: t.Callable[[], None]
+
     def __init__(
         self, host: str, port: int, seconds: float, unix_path: str = "", tls: ssl.SSLContext | None = None
     ) -> None:
+        if tls is not None:
+            self.default_port = http.client.HTTPS_PORT
         super().__init__(host, port or None, timeout=seconds)
         self.deadline = Deadline(seconds)
         self._unix_path = unix_path
@@ -81,28 +89,57 @@ class Connection(http.client.HTTPConnection):
         else:
             made = socket.create_connection((self.host, self.port), self.deadline.left())
             plain = _Socket(made.family, made.type, made.proto, made.detach())
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.sock = plain
         plain.settimeout(self.deadline.left())
+        plain.deadline = self.deadline
+        if self._tunnel_host:
+            self._tunnel()
         if self._tls is None:
-            plain.deadline = self.deadline
             return
         self._tls.sslsocket_class = _TlsSocket
-        encrypted = t.cast(_TlsSocket, self._tls.wrap_socket(plain, server_hostname=self.host))
+        encrypted = t.cast(_TlsSocket, self._tls.wrap_socket(plain, server_hostname=self._tunnel_host or self.host))
         encrypted.deadline = self.deadline
         self.sock = encrypted
 
 
-def read_pieces(response: http.client.HTTPResponse) -> t.Iterator[bytes]:
-    """Yield the body as it comes, each piece as soon as there is one."""
+class HttpHandler(urllib.request.HTTPHandler):
+    """Opens http addresses so that the timeout is the time for the whole answer."""
+
+    def http_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_for_urllib, req)
+
+
+class HttpsHandler(urllib.request.HTTPSHandler):
+    """Opens https addresses so that the timeout is the time for the whole answer."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        super().__init__(context=context)
+        self.context = context
+
+    def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
+        return self.do_open(_for_urllib, req, context=self.context)
+
+
+def _for_urllib(host: str, **options: t.Any) -> Connection:
+    """Return a connection to a host that may have a port behind it."""
+    return Connection(host, 0, options["timeout"], tls=options.get("context"))
+
+
+def read_pieces(response: t.Any) -> t.Iterator[bytes]:
+    """Yield the body as it comes, each piece as soon as there is one; IncompleteRead when it ends before it should."""
     while True:
         piece = response.read1(PIECE)
         if not piece:
-            return
+            break
         yield piece
+    missing = getattr(response, "length", None)
+    if missing:
+        raise http.client.IncompleteRead(b"", missing)
 
 
-def read_limited(response: http.client.HTTPResponse, limit: int = JSON_LIMIT) -> bytes:
-    """Return the whole body; AnswerTooLarge when there is more than ``limit`` bytes of it."""
+def read_limited(response: t.Any, limit: int = JSON_LIMIT) -> bytes:
+    """Return the whole body of an answer; AnswerTooLarge when there is more than ``limit`` bytes of it."""
     body = bytearray()
     for piece in read_pieces(response):
         body += piece

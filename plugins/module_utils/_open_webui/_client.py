@@ -22,14 +22,9 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
+from .._http import AnswerTooLarge, HttpHandler, HttpsHandler, read_limited
 from .._printable import printable
 from .._secret import header_secret, header_secret_problem
-from .._timed_http import (
-    AnswerTooLargeError,
-    TimedHTTPHandler,
-    TimedHTTPSHandler,
-    read_body,
-)
 from . import _private_folder, _shape
 
 # The oldest and the newest release whose API these modules were held against.
@@ -313,7 +308,7 @@ class Client:
         self._sleep = sleep
         self._now = now
         self._retry_pauses = retry_pauses
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect(), TimedHTTPHandler()]
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect(), HttpHandler()]
         if is_loopback(urllib.parse.urlsplit(self.url).hostname or ""):
             handlers.append(urllib.request.ProxyHandler({}))
         if self.url.startswith("https:"):
@@ -321,7 +316,7 @@ class Client:
             if not validate_certs:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
-            handlers.append(TimedHTTPSHandler(context))
+            handlers.append(HttpsHandler(context))
         self._opener = urllib.request.build_opener(*handlers)
 
     # -- signing in ----------------------------------------------------------------------------------------------------
@@ -564,11 +559,11 @@ class Client:
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
             with self._opener.open(request, timeout=timeout) as response:
-                return _reply(response.status, response.headers, read_body(response))
+                return _reply(response.status, response.headers, read_limited(response))
         except urllib.error.HTTPError as error:
             with error:
                 return _reply(error.code, error.headers, self._error_body(error))
-        except AnswerTooLargeError as error:
+        except AnswerTooLarge as error:
             raise OpenWebUiError(
                 f"{self.url} answers {method} {path} without an end, and was cut off: {error}. Is webui_url an Open "
                 "WebUI?"
@@ -585,8 +580,8 @@ class Client:
     def _error_body(error: urllib.error.HTTPError) -> bytes:
         """Return the body of an error, as far as it is worth reading."""
         try:
-            return read_body(error, PAGE_BYTES * 16)
-        except AnswerTooLargeError:
+            return read_limited(error, PAGE_BYTES * 16)
+        except AnswerTooLarge:
             return b"a page without an end"
 
     def _decode(self, method: str, path: str, reply: Reply, expect: tuple[int, ...]) -> t.Any:

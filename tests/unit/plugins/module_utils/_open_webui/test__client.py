@@ -653,9 +653,9 @@ def test_a_timeout_that_nobody_can_wait_for(timeout: float) -> None:
 
 def test_an_answer_without_an_end(server: Scripted, client: _client.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_large(_response: t.Any, *_size: int) -> t.NoReturn:
-        raise _client.AnswerTooLargeError("the answer is larger than 64 MiB")
+        raise _client.AnswerTooLarge("the answer is larger than 64 MiB")
 
-    monkeypatch.setattr(_client, "read_body", too_large)
+    monkeypatch.setattr(_client, "read_limited", too_large)
     server.on("GET /x", Answer(200, {}))
     with pytest.raises(_client.OpenWebUiError, match=r"GET /x without an end, and was cut off.*64 MiB"):
         client.get("/x")
