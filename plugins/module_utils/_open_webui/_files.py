@@ -38,6 +38,11 @@ def _line(name: str, value: t.Any) -> str:
     return f"{name}={shlex.quote(text)}\n"
 
 
+def _draft(name: str) -> str:
+    """Return the name of a file that is being written."""
+    return f".{name}.new"
+
+
 class Files:
     """The files in a folder for secrets, and the data folder."""
 
@@ -125,7 +130,7 @@ class Files:
         for path, (_name, text) in wanted.items():
             folder, name = os.path.split(path)
             with _tree.opened_root(folder) as opened:
-                draft = f".{name}.new"
+                draft = _draft(name)
                 _tree.remove(opened, draft)
                 flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
                 with os.fdopen(os.open(draft, flags, 0o600, dir_fd=opened), "w", encoding="utf-8") as handle:
@@ -173,8 +178,14 @@ class Files:
                 _tree.sync(config)
 
     def forget(self) -> None:
-        """Remove the environment that was kept."""
-        if os.path.isdir(self.config_dir):
-            with _tree.opened_root(self.config_dir) as config:
-                _tree.remove(config, os.path.basename(self._previous))
-                _tree.remove(config, os.path.basename(self._previous) + ".new")
+        """Remove the environment that was kept, and what a killed run was writing."""
+        kept = os.path.basename(self._previous)
+        there = {
+            self.config_dir: (kept, kept + ".new", _draft(PASSWORD_FILE), _draft(KEY_FILE)),
+            self.folder: (_draft(_ADMIN), _draft(_ENV)),
+        }
+        for folder, names in there.items():
+            if os.path.isdir(folder):
+                with _tree.opened_root(folder) as opened:
+                    for name in names:
+                        _tree.remove(opened, name)

@@ -5,14 +5,14 @@
 """What tasks of one host share for a while: one sign-in, and one writer at a time.
 
 Both live in a folder that only the user who runs the module can enter, in memory where the system offers that. Whoever
-cannot have such a folder goes without: each task signs in, and nothing is locked.
+cannot have such a folder goes without: each task signs in, and nothing is locked. What a killed task left there is
+removed by a later one.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import fcntl
 import hashlib
 import hmac
 import json
@@ -22,6 +22,8 @@ import tempfile
 import time
 import typing as t
 
+from .._engine import _lock
+
 # A sign-in is used by the tasks that follow within this time, and by nobody after an hour, in seconds.
 IDLE_SECONDS = 600.0
 LONGEST_SECONDS = 3600.0
@@ -30,7 +32,7 @@ LONGEST_SECONDS = 3600.0
 # the password itself is asked for at each use, so that a tenth of a second is enough.
 PBKDF2_ROUNDS = 60_000
 
-LOCK_PAUSE = 0.1
+_SESSION, _DRAFT = ".session", ".draft"
 
 
 class BusyError(ValueError):
@@ -84,7 +86,7 @@ class SessionStore:
             return
         kept = {**_seal(token, password), "since": self._now()}
         with contextlib.suppress(OSError):
-            handle, draft = tempfile.mkstemp(dir=self._folder)  # readable by its owner alone
+            handle, draft = tempfile.mkstemp(suffix=_DRAFT, dir=self._folder)  # readable by its owner alone
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(kept, file)
             os.utime(draft, (self._now(), self._now()))
@@ -98,18 +100,37 @@ class SessionStore:
 
     def _path(self, url: str, email: str) -> str:
         name = hashlib.sha256(json.dumps([url, email.strip().lower()]).encode()).hexdigest()[:32]
-        return os.path.join(self._folder or "", f"{name}.session")
+        return os.path.join(self._folder or "", f"{name}{_SESSION}")
 
     def _forget_old(self) -> None:
+        """Remove sessions that nobody may use any more, those that nobody can read, and what a killed task began."""
         for entry in os.scandir(self._folder or "."):
-            if not entry.name.endswith(".session"):
-                continue
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                idle = self._now() - entry.stat(follow_symlinks=False).st_mtime
-                with open(entry.path, encoding="utf-8") as file:
-                    age = self._now() - float(json.load(file)["since"])
-                if not (0 <= idle <= IDLE_SECONDS and 0 <= age <= LONGEST_SECONDS):
-                    os.unlink(entry.path)
+            if entry.name.endswith((_SESSION, _DRAFT)):
+                with contextlib.suppress(OSError):
+                    if not self._may_be_used(entry):
+                        os.unlink(entry.path)
+
+    def _may_be_used(self, entry: os.DirEntry[str]) -> bool:
+        idle = self._now() - entry.stat(follow_symlinks=False).st_mtime
+        if entry.name.endswith(_DRAFT) or not 0 <= idle <= IDLE_SECONDS:
+            return 0 <= idle <= IDLE_SECONDS
+        try:
+            with open(entry.path, encoding="utf-8") as file:
+                return 0 <= self._now() - float(json.load(file)["since"]) <= LONGEST_SECONDS
+        except (ValueError, KeyError, TypeError):
+            return False
+
+
+def end_sessions() -> None:
+    """Remove all sessions of this user, and their folder where nothing else is in it."""
+    folder = private_folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            if name.endswith((_SESSION, _DRAFT)):
+                os.unlink(os.path.join(folder, name))
+        os.rmdir(folder)
 
 
 def _keys(password: str, salt: bytes) -> tuple[bytes, bytes]:
@@ -153,21 +174,15 @@ def only_writer(
     if folder is None:
         yield
         return
+    started = now()
+
+    def wait(holder: _lock.Holder) -> None:
+        if now() - started >= patience:
+            raise BusyError(
+                f"another task on this host has been writing to Open WebUI at {url} for {patience:.0f} seconds, "
+                f"{holder}: let one play at a time change it"
+            )
+
     name = hashlib.sha256(url.encode()).hexdigest()[:32]
-    handle = os.open(os.path.join(folder, f"{name}.lock"), os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        started = now()
-        while True:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except OSError as error:
-                if now() - started >= patience:
-                    raise BusyError(
-                        f"another task on this host has been writing to Open WebUI at {url} for {patience:.0f} "
-                        "seconds: let one play at a time change it"
-                    ) from error
-                sleep(LOCK_PAUSE)
+    with _lock.hold("open_webui_api", name, f"writes to {url}", wait, folder, sleep):
         yield
-    finally:
-        os.close(handle)

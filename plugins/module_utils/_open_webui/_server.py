@@ -47,6 +47,7 @@ from . import (
     _files,
     _in_image,
     _postgres,
+    _private_folder,
     _readiness,
     _restore,
     _swap,
@@ -209,6 +210,8 @@ class Server(Hooks):
             self.result["changed"] = the_plan.changed
             if the_plan.changed and not self._check:
                 Life(self._driver, self._name, self).remove(the_plan, found)
+            if not self._check:
+                _private_folder.end_sessions()
 
     @contextlib.contextmanager
     def _held(self) -> t.Iterator[None]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lock
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _private_folder
 
 URL, EMAIL, PASSWORD, TOKEN = "http://web:3000", "admin@example.com", "a password", "eyJhbGciOi.a.token"
@@ -99,6 +100,41 @@ def test_a_token_nobody_uses_is_taken_away_by_whoever_comes(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"since": "x"}', "\0"])
+def test_what_a_killed_task_left_is_removed_by_the_next_one(
+    store: _private_folder.SessionStore, clock: Clock, tmp_path: Path, text: str
+) -> None:
+    """It was killed while it wrote a session, or before it could use it; what is being written now stays."""
+    for name, written in (("killed.draft", clock.now - 601), ("at work.draft", clock.now), ("cut.session", clock.now)):
+        (tmp_path / name).write_text(text)
+        os.utime(tmp_path / name, (written, written))
+    (tmp_path / "somebody.lock").touch()
+    assert store.load(URL, EMAIL, PASSWORD) == TOKEN
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) == 3
+    assert {"at work.draft", "somebody.lock"} < left
+    clock.now += 3601
+    assert store.load(URL, EMAIL, PASSWORD) is None
+    assert {path.name for path in tmp_path.iterdir()} == {"somebody.lock"}
+
+
+@pytest.mark.parametrize("others", [True, False])
+def test_at_the_end_no_session_is_left(
+    store: _private_folder.SessionStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: bool
+) -> None:
+    monkeypatch.setattr(_private_folder, "private_folder", lambda: str(tmp_path))
+    (tmp_path / "killed.draft").touch()
+    if others:
+        (tmp_path / "somebody.lock").touch()
+    _private_folder.end_sessions()
+    assert tmp_path.exists() == others
+    if others:
+        assert store.load(URL, EMAIL, PASSWORD) is None
+    _private_folder.end_sessions()
+    monkeypatch.setattr(_private_folder, "private_folder", lambda: None)
+    _private_folder.end_sessions()
+
+
 def test_forget(store: _private_folder.SessionStore) -> None:
     store.forget(URL, EMAIL)
     store.forget(URL, EMAIL)
@@ -163,9 +199,15 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     busy = pytest.raises(_private_folder.BusyError, match="another task on this host has been writing to Open WebUI at")
     with _private_folder.only_writer(str(tmp_path), URL), busy, second:
         pass
-    assert pauses == [_private_folder.LOCK_PAUSE]
+    assert pauses == [_lock.POLL]
     with _private_folder.only_writer(str(tmp_path), URL), _private_folder.only_writer(str(tmp_path), "http://other"):
         pass
+
+
+def test_a_writer_leaves_nothing_behind(tmp_path: Path) -> None:
+    with _private_folder.only_writer(str(tmp_path), URL):
+        assert len(list(tmp_path.iterdir())) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_next_writer_comes_when_the_first_is_done(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui impo
     _client,
     _data,
     _in_image,
+    _private_folder,
     _server,
     _tree,
 )
@@ -264,6 +265,30 @@ def test_a_changed_environment_is_a_restart_of_the_same_container(older: World) 
     for line in ("A='b c'", "B=true", "C='{\"d\": 1}'", "D=2"):
         assert f"\n{line}\n" in text
     assert "b c" not in json.dumps(result)
+
+
+def test_what_a_killed_run_was_writing_goes_with_the_next_one(world: World) -> None:
+    world.run()
+    drafts = [world.config / ".secret_key.new", world.config / "container" / ".env.new"]
+    for draft in drafts:
+        draft.write_text("half of a secr")
+    assert world.run()["changed"] is False
+    assert not any(draft.exists() for draft in drafts)
+
+
+def test_a_removal_ends_the_sessions(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.run()
+    sessions = tmp_path / "sessions"
+    sessions.mkdir(mode=0o700)
+    (sessions / "a.session").write_text("{}")
+    monkeypatch.setattr(_private_folder, "private_folder", lambda: str(sessions))
+    for check in (True, False):
+        server = _server.Server(world.params(), t.cast("t.Any", world), check)
+        server.remove()
+        assert server.result["changed"] is True
+        assert sessions.exists() == check
+    assert world.there == {}
+    assert world.schema() == "2"
 
 
 def test_an_environment_of_the_future_restarts_once_and_not_at_every_run(world: World) -> None:
