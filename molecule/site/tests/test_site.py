@@ -368,8 +368,16 @@ def test_a_server_that_leaves_the_fleet_leaves_open_webui(tmp_path: Path) -> Non
 
 def test_removal_takes_what_the_collection_made_and_nothing_else() -> None:
     fleet.on(GPU_B, "docker", "run", "--detach", "--name", "bystander", "--entrypoint", "sleep", _image(GPU_B), "600")
+    before = fleet.containers()
+    asked = fleet.run(fleet.REMOVE, "--check")
+    assert asked.returncode == 0, asked.text[-4000:]
+    assert fleet.containers() == before
     outcome = fleet.run(fleet.REMOVE)
     assert outcome.returncode == 0, outcome.text[-4000:]
+    servers = {(host, "private_llm.fleet.vllm_server : Remove the declared vLLM servers") for host in (GPU_A, GPU_B)}
+    removed = {*servers, (WEB, "private_llm.fleet.open_webui : Remove the container")}
+    assert removed <= asked.changed()
+    assert removed <= outcome.changed()
     assert {name for _host, name in fleet.containers()} == {"bystander"}
     for host in fleet.HOSTS:
         assert fleet.on(host, "sh", "-c", "ls -d /opt/private_llm 2>/dev/null; true") == ""
