@@ -18,6 +18,7 @@ import time
 import typing as t
 
 from . import _ports
+from ._endpoint import Endpoint
 
 # How long a service that should be up may take to be reached, before this looks for the reason; and between two looks.
 PATIENCE = 15.0
@@ -62,8 +63,7 @@ class Place(t.NamedTuple):
     tls: bool = False
 
     def url(self, address: str, port: int) -> str:
-        host = f"[{address}]" if ":" in address else address
-        return f"http{'s' if self.tls else ''}://{host}:{port}{self.path}"
+        return Endpoint("https" if self.tls else "http", address, port, self.path).url
 
 
 class Verdict(t.NamedTuple):

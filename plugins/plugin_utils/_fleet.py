@@ -12,13 +12,13 @@ import collections
 import typing as t
 
 from ..module_utils import _units
-from ..module_utils._printable import printable
-from ..module_utils._vllm.declaration._endpoint import (
+from ..module_utils._endpoint import (
     Endpoint,
     EndpointError,
     listening,
     parse,
 )
+from ..module_utils._printable import printable
 from ..module_utils._vllm.declaration._instances import key_problem
 from ._host_vars import (
     ANY,
@@ -55,7 +55,7 @@ ENDPOINT = {
     "ready": READY,
 }
 FAILURE = {"stage": LINE, "message": TEXT}
-WEB = {"bind!": LINE, "port!": WHOLE, "admin_email": LINE, "password_file": LINE}
+WEB = {"bind!": LINE, "port!": WHOLE, "public_url": LINE, "admin_email": LINE, "password_file": LINE}
 ANSWERS = {"answers": [{"model!": LINE, "seconds": NUMBER, "answer": TEXT}]}
 
 
@@ -416,6 +416,8 @@ def _web(host: HostVars) -> dict[str, t.Any]:
 
 def web_url(web: Mapping, host: HostVars) -> str:
     """Return the URL of Open WebUI for a person's browser, from what its host told in open_webui_endpoint."""
+    if web["public_url"]:
+        return parse(str(web["public_url"])).url
     bind = str(web["bind"])
     fallback = bind if _is_loopback(bind) else str(host.read("ansible_host", LINE) or host.name)
     return listening("http", bind, int(web["port"]), fallback).url

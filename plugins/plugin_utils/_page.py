@@ -14,8 +14,8 @@ import html
 import typing as t
 
 from ..module_utils import _units
+from ..module_utils._endpoint import EndpointError, scheme_of
 from ..module_utils._printable import printable
-from ..module_utils._vllm.declaration._endpoint import EndpointError, scheme_of
 from ._fleet import (
     FAILURE,
     GROUPS,

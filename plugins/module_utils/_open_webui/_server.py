@@ -20,6 +20,7 @@ import socket
 import time
 import typing as t
 
+from .. import _endpoint
 from .._engine import _lock
 from .._engine._api import EngineAbsent, EngineError
 from .._engine._driver import Container, Driver
@@ -168,8 +169,7 @@ class Server(Hooks):
         self._manifest: _archive.Manifest | None = None
         self._backs_up = self._was_backed_up = False
         self._old_image = ""
-        address = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(params["bind"], params["bind"])  # noqa: S104
-        self._url = f"http://{f'[{address}]' if ':' in address else address}:{params['port']}"
+        self._url = _endpoint.here("http", str(params["bind"]), int(params["port"])).url
         self.warnings: list[str] = []
         self.result: dict[str, t.Any] = {
             "changed": False,

@@ -15,6 +15,7 @@ import posixpath
 import re
 import typing as t
 
+from ..._endpoint import EndpointError, parse, scheme_of
 from ..._printable import printable
 from ..options._argv import (
     argument_problem,
@@ -30,7 +31,6 @@ from ..options._suggestions import (
     value_problem,
     whole_number,
 )
-from ._endpoint import EndpointError, parse, scheme_of
 
 VARIABLE = "vllm_server_instances"
 SECRETS_ROOT = "/etc/private_llm/vllm_server"

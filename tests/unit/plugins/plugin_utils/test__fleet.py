@@ -263,6 +263,17 @@ def test_a_key_file_that_cannot_be_read_is_named() -> None:
     assert "could not be read: timed out; Open WebUI keeps the key" in problem
 
 
+@pytest.mark.parametrize(
+    ("public_url", "shown"),
+    [("https://chat.example.com/", "https://chat.example.com"), ("", "http://192.0.2.21:3000"), (None, None)],
+)
+def test_people_are_told_the_public_url_of_open_webui(public_url: str | None, shown: str | None) -> None:
+    told = {"bind": "0.0.0.0", "port": 3000, "admin_email": "a@b", "password_file": "/p", "public_url": public_url}
+    hosts = {"web": {"ansible_host": "192.0.2.21", "open_webui_endpoint": told}}
+    lines = _fleet.report({"gpu_hosts": [], "webui_hosts": ["web"]}, hosts)["lines"]
+    assert any((shown or "http://192.0.2.21:3000") + "  sign in as" in line for line in lines)
+
+
 def test_the_report_shows_servers_web_and_answers_and_names_who_failed() -> None:
     ready = {"kv_cache_tokens": 123456, "max_concurrency": 3.77, "seconds": 41.2}
     hostvars = {

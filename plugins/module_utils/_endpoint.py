@@ -61,11 +61,22 @@ def parse(url: str) -> Endpoint:
 
 def listening(scheme: str, bind: str, port: int, fallback: str) -> Endpoint:
     """Return the endpoint of what listens on ``bind``: there, or at ``fallback`` when it listens on all addresses."""
+    address = _address(bind)
+    return Endpoint(scheme, fallback if address.is_unspecified or address.is_loopback else str(address), port)
+
+
+def here(scheme: str, bind: str, port: int) -> Endpoint:
+    """Return the endpoint by which a host itself reaches what listens on ``bind``."""
+    address = _address(bind)
+    own = "127.0.0.1" if address.version == 4 else "::1"
+    return Endpoint(scheme, own if address.is_unspecified else str(address), port)
+
+
+def _address(bind: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     try:
-        address = ipaddress.ip_address(bind)
+        return ipaddress.ip_address(bind)
     except ValueError as error:
         raise EndpointError(f"bind {bind!r} is not an IP address") from error
-    return Endpoint(scheme, fallback if address.is_unspecified or address.is_loopback else str(address), port)
 
 
 def scheme_of(engine: t.Mapping[str, t.Any]) -> str:
