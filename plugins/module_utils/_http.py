@@ -18,6 +18,8 @@ import time
 import typing as t
 import urllib.request
 
+from . import _units
+
 JSON_LIMIT = 64 * 1024 * 1024  # bytes of an answer that is kept in memory
 PIECE = 64 * 1024
 
@@ -144,5 +146,5 @@ def read_limited(response: t.Any, limit: int = JSON_LIMIT) -> bytes:
     for piece in read_pieces(response):
         body += piece
         if len(body) > limit:
-            raise AnswerTooLarge(f"the answer is larger than {limit} bytes")
+            raise AnswerTooLarge(f"the answer is larger than {_units.size(limit)}")
     return bytes(body)
