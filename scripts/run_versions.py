@@ -49,7 +49,7 @@ HOST_PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 # In _hub a test of one file of the code is named test__FILE, one of several together, such as of crashes, test_WHAT.
 # The latter are of the file system and of processes more than of Python's version, and take minutes.
-LONG_TESTS = ("_hub/test_[!_]*.py",)
+LONG_TESTS = ("_hub/test_[!_]*.py", "_hub/_spread/test_[!_]*.py")
 
 # Tests that start servers of the lab, which is written for the Python of the tools. The run on the newest ansible-core
 # has them; here they would take most of the time to try the same few lines again.

@@ -4,9 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 
+from ansible.module_utils.parsing.convert_bool import boolean
+
 from ..module_utils._hub._files import HubError
+from ..plugin_utils._answers import Answers, question_of, run_token
 from ..plugin_utils._carrying import Carrying
 from ..plugin_utils._progress import ProgressAction
 
@@ -21,7 +25,7 @@ class ActionModule(ProgressAction):
         """Run the module; before that, bring what the host lacks of an archive on the controller."""
         arguments, archive = self._task.args, self._task.args.get("archive")
         if arguments.get("archive_on", "host") != "controller" or not archive:
-            return super().run(tmp, task_vars)
+            return self._run_knowing(tmp, task_vars or {})
         carrying = Carrying(self, self._loader.path_dwim(str(archive)), task_vars or {})
         try:
             if not self._task.check_mode:
@@ -35,3 +39,49 @@ class ActionModule(ProgressAction):
         finally:
             self._task.args = arguments
         return carrying.named_as_here(result)
+
+    def _run_knowing(self, tmp: str | None, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Run the module with the token of the run, and with what another host of it was told by the hub."""
+        arguments = self._task.args
+        once = boolean(arguments.get("ask_once") or False, strict=False)
+        if not once and not arguments.get("peers"):
+            return super().run(tmp, task_vars)
+        given = {**arguments, "peer_token": arguments.get("peer_token") or run_token()}
+        question = question_of(arguments) if once and not arguments.get("listed") else None
+        try:
+            self._task.args = given
+            if question is None:
+                return super().run(tmp, task_vars)
+            answers = Answers(question)
+            with contextlib.nullcontext() if answers.read() else answers.turn():
+                known = answers.read()
+                if known is None:
+                    looked = self._look(tmp, task_vars)
+                    answers.keep(looked)
+                    if self._task.check_mode:
+                        return looked
+            return self._run_told(known or answers.read() or {}, tmp, task_vars)
+        finally:
+            self._task.args = arguments
+
+    def _look(self, tmp: str | None, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return what the module would do."""
+        before = self._task.check_mode
+        self._task.check_mode = True
+        try:
+            return super().run(tmp, task_vars)
+        finally:
+            self._task.check_mode = before
+
+    def _run_told(self, known: t.Mapping[str, t.Any], tmp: str | None, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Run the module with what is known; the list of files is no news where its result is shown."""
+        config = known.get("config") if boolean(self._task.args.get("config") or False, strict=False) else None
+        if known.get("listed"):
+            self._task.args = {**self._task.args, "listed": known["listed"]}
+        if config is not None:
+            self._task.args = {**self._task.args, "config": False}
+        result = super().run(tmp, task_vars)
+        if config is not None and not result.get("failed"):
+            result["config"] = config
+        result.get("invocation", {}).get("module_args", {}).pop("listed", None)
+        return result

@@ -48,6 +48,8 @@ _value:
   description:
     - C(servers) are the rows of P(private_llm.fleet.vllm_plan#filter) with their C(host), C(problems) all problems
       sorted by host, C(notes) what does not stop anything, and C(lines) the table.
+    - C(models) are the releases that several hosts want, each with C(repo), C(digest), the hosts that C(have) it, those
+      that C(lack) it in the order in which they get it, and C(bytes_from_hub).
   type: dict
 """
 

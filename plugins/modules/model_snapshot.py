@@ -218,6 +218,69 @@ options:
         sound. A hub that answers and has no such repository or revision, or refuses the token, is an error in any case.
     type: bool
     default: false
+  ask_once:
+    description:
+      - Whether hosts that want the same revision in one run ask the hub once, and all take that answer. All of them
+        then have the same release, also when a branch moves meanwhile, and only one of them has to reach the hub.
+      - The first host to ask speaks for the others, so they trust it with the list of files and sums.
+      - The controller does this, see O(listed). Not with archives.
+    type: bool
+    default: false
+  listed:
+    description: What another host of the run was told by the hub, with which nothing is asked. See O(ask_once), which
+      sets it.
+    type: dict
+    suboptions:
+      source:
+        description: The source that answered.
+        type: str
+        required: true
+      endpoint:
+        description: Its base URL.
+        type: str
+        required: true
+      revision:
+        description: The revision.
+        type: str
+        required: true
+      commit:
+        description: The commit that it is.
+        type: str
+      digest:
+        description: The name of the release.
+        type: str
+        required: true
+      files:
+        description: Its files.
+        type: list
+        elements: dict
+        required: true
+        suboptions:
+          path:
+            description: The path below the release.
+            type: str
+            required: true
+          size:
+            description: The size in bytes.
+            type: int
+            required: true
+          sha256:
+            description: The SHA-256 of the content.
+            type: str
+            required: true
+  peers:
+    description:
+      - Addresses of hosts that serve the same release by M(private_llm.fleet.model_peer), the nearest first, as
+        V(http://192.0.2.10:8790). They are asked before any hub, without a proxy.
+      - A host that is dead, ends, stands still for O(timeout) seconds, is slow or sends other contents is left out, and
+        the next one goes on at the byte where it ended; after the last one the hub does. A host is slow that has more
+        to give and gives less than 256 KiB a second.
+    type: list
+    elements: str
+    default: []
+  peer_token:
+    description: What these hosts know each other by. Without it the controller makes one up for the run.
+    type: str
   release:
     description: With O(state=absent), the digest of the one release to remove in place of the whole model.
     type: str
@@ -317,6 +380,12 @@ EXAMPLES = r"""
     archive: archives/qwen3-8b.tar
     archive_on: controller
 
+- name: Take it from another host of the play, which serves it
+  private_llm.fleet.model_snapshot:
+    repo: Qwen/Qwen3-8B
+    ask_once: true
+    peers: [http://192.0.2.10:8790]
+
 - name: Read every byte again
   private_llm.fleet.model_snapshot:
     repo: Qwen/Qwen3-8B
@@ -401,7 +470,12 @@ bytes_needed:
   type: int
   returned: always
 bytes_downloaded:
-  description: The bytes of files that came from the hub in this run, less what an interrupted run had left.
+  description: The bytes of files that came from the hub in this run, less what an interrupted run had left. What came
+    from O(peers) is not counted.
+  type: int
+  returned: always
+bytes_from_peers:
+  description: The bytes of files that came from O(peers) in this run.
   type: int
   returned: always
 source:
@@ -455,6 +529,7 @@ settled:
   returned: always
 """
 
+import contextlib
 import dataclasses
 import os
 import re
@@ -467,6 +542,7 @@ from ..module_utils import _units
 from ..module_utils._hub._apply import apply_plan, needed_bytes
 from ..module_utils._hub._candidates import Candidate, Fetcher
 from ..module_utils._hub._files import (
+    Entry,
     HubError,
     HubUnavailable,
     Selection,
@@ -499,6 +575,9 @@ from ..module_utils._hub._source import (
 from ..module_utils._hub._store import HEAD, ModelStore
 from ..module_utils._progress import Progress
 from ..module_utils._secret import header_secret
+
+if t.TYPE_CHECKING:
+    from ..module_utils._hub._spread._source import Peers
 
 # What only some runs need is imported where it is needed: importing is most of what a run costs that changes nothing.
 SOURCES = ["modelscope", "huggingface", "git_lfs", "archive"]
@@ -572,6 +651,7 @@ class ModelSnapshot:
             "bytes_missing": 0,
             "bytes_needed": 0,
             "bytes_downloaded": 0,
+            "bytes_from_peers": 0,
             "source": None,
             "endpoint": None,
             "file_system": self.store.file_system(),
@@ -659,7 +739,8 @@ class ModelSnapshot:
             self.store.check_free_space(needed_bytes(self.store, target, plan.missing, plan.copied))
             self._describe(chosen, target, plan)
             return
-        fetcher = Fetcher(chosen, self.candidates, self.selection)
+        peers = self._peers(target)
+        fetcher = Fetcher(chosen, self.candidates, self.selection, peers)
         while True:
             with self._locked():
                 plan = self._plan(target)
@@ -667,15 +748,43 @@ class ModelSnapshot:
                 # What is on the host may turn out to be damaged, so any broken file may have to be fetched.
                 if prepared or not plan.broken:
                     self._describe(chosen, target, plan)
-                    self.result["bytes_downloaded"] = apply_plan(
-                        self.store, fetcher, target, plan, self.progress.update, self.module.warn
-                    )
+                    with self._told_to_peers(target):
+                        came = apply_plan(self.store, fetcher, target, plan, self.progress.update, self.module.warn)
+                    brought = peers.brought if peers else 0
+                    self.result.update(bytes_downloaded=max(0, came - brought), bytes_from_peers=brought)
                     self.result["releases"] = self._digests()
                     self._export(target.digest)
                     return
             # Not under the lock: the module may start again in another interpreter, which takes the lock itself.
             self._prepare()
             prepared = True
+
+    def _peers(self, target: Target) -> Peers | None:
+        """Return the source that asks the hosts which serve the release."""
+        options = self.options
+        if not options["peers"]:
+            return None
+        from ..module_utils._hub._spread._source import Peers
+
+        if not options["peer_token"]:
+            raise HubError("peers needs peer_token, which the hosts that serve know this one by")
+        return Peers(
+            options["peers"],
+            options["peer_token"],
+            target.digest,
+            target.entries,
+            options["workers"],
+            options["timeout"],
+            self.throttle,
+        )
+
+    def _told_to_peers(self, target: Target) -> t.ContextManager[None]:
+        """Let the server of this run know that the release is being fetched, so that nobody waits for it in vain."""
+        if not self.options["peer_token"]:
+            return contextlib.nullcontext()
+        from ..module_utils._hub._spread._run import RunFolder
+
+        return RunFolder(self.options["peer_token"]).fetching(target.digest)
 
     def _refuse_unchecked(self, plan: Plan) -> None:
         """Tell that the revision could not be checked; raise when the hub is needed for more than that."""
@@ -766,6 +875,8 @@ class ModelSnapshot:
 
     def _choose(self) -> tuple[Candidate, Target]:
         """Return the first candidate that says what is wanted: at once from what is on the host, else by asking."""
+        if self.options["listed"]:
+            return self._told(self.options["listed"])
         for candidate in self.candidates:
             pinned = candidate.pin()
             known = pinned and self._known(candidate, pinned)
@@ -785,6 +896,21 @@ class ModelSnapshot:
         if len(reasons) == 1 or isinstance(reasons[0], _Unlisted):
             raise reasons[0]
         raise HubError("no source has it: " + "; then ".join(map(str, reasons)))
+
+    def _told(self, listed: t.Mapping[str, t.Any]) -> tuple[Candidate, Target]:
+        """Return the target as another host of this run was told it, and the candidate that said so."""
+        where = f"listed, {self.store.repo}"
+        files = (Entry(file["path"], file["size"], file["sha256"]) for file in listed["files"])
+        entries = tuple(check_entries(files, where))
+        if digest_of(entries) != listed["digest"]:
+            raise HubError(f"{where}: the files are not those of the release {listed['digest']!r}")
+        said = (listed["source"], listed["endpoint"])
+        candidate = next((one for one in self.candidates if (one.source.name, one.endpoint) == said), None)
+        if candidate is None:
+            raise HubError(f"{where}: {said[0]} at {said[1]} is none of the sources of this host")
+        resolution = Resolution(check_revision(listed["revision"]) or "", listed["commit"])
+        origin = self._origin(candidate, resolution)
+        return candidate, Target(resolution, origin, listed["digest"], entries, alias=self._alias(candidate, origin))
 
     def _held(self, candidate: Candidate) -> Target | None:
         """Return the target, when a release on the host was what is asked for when its hub answered last."""
@@ -989,6 +1115,29 @@ def main() -> None:
             "proxy": {"type": "str", "no_log": True},
             "no_proxy": {"type": "list", "elements": "str", "default": []},
             "require_hub": {"type": "bool", "default": False},
+            "ask_once": {"type": "bool", "default": False},
+            "listed": {
+                "type": "dict",
+                "options": {
+                    "source": {"type": "str", "required": True},
+                    "endpoint": {"type": "str", "required": True},
+                    "revision": {"type": "str", "required": True},
+                    "commit": {"type": "str"},
+                    "digest": {"type": "str", "required": True},
+                    "files": {
+                        "type": "list",
+                        "elements": "dict",
+                        "required": True,
+                        "options": {
+                            "path": {"type": "str", "required": True},
+                            "size": {"type": "int", "required": True},
+                            "sha256": {"type": "str", "required": True},
+                        },
+                    },
+                },
+            },
+            "peers": {"type": "list", "elements": "str", "default": []},
+            "peer_token": {"type": "str", "no_log": True},
             "release": {"type": "str"},
             "ca_path": {"type": "path"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

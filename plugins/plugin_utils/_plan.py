@@ -19,6 +19,7 @@ from ..module_utils._vllm.declaration._instances import VARIABLE, gpu_count
 from ..module_utils._vllm.options._release import repository_of
 from ..module_utils._vllm.options._suggestions import whole_number
 from . import _plan_fit, _plan_gpus
+from ._chain import lines_of, offers_of, releases_of
 from ._fleet import (
     grouped,
     listed,
@@ -406,11 +407,13 @@ def fleet_plan(hosts: t.Any, hostvars: t.Any, found: t.Any = (), web_hosts: t.An
     told = grouped(notes)
     for row in rows:
         del row["question"]
+    releases = releases_of(offers_of(hosts, hostvars))
     return {
         "servers": rows,
+        "models": [release.as_result() for release in releases],
         "problems": [problem.sentence for problem in sorted(problems, key=by_host)],
         "notes": told,
-        "lines": _lines(rows) + [f"note: {note}" for note in told],
+        "lines": _lines(rows) + lines_of(releases) + [f"note: {note}" for note in told],
     }
 
 

@@ -57,7 +57,7 @@ class ArrivingFile:
         """Return the number of bytes that have arrived."""
         return self._size
 
-    def write(self, block: bytes) -> int:
+    def write(self, block: bytes | memoryview) -> int:
         """Append; more than was listed is refused."""
         if self._size + len(block) > self._entry.size:
             raise WrongContent(f"{self._entry.path} is longer than the {self._entry.size} bytes it is listed with")

@@ -45,17 +45,39 @@ class Candidate:
         return f"{self.repo} at {self.endpoint}, revision {resolution.revision}"
 
 
+class Nearer(t.Protocol):
+    """Whoever brings the very files of a list from nearby, or says why not."""
+
+    @property
+    def verifies(self) -> bool:
+        """Whether it compares every file with its SHA-256 as it arrives."""
+
+    def fetch(
+        self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
+    ) -> int:
+        """Fetch files; returns the bytes that came."""
+
+
 class Fetcher:
     """Fetches from the candidate whose list of files is to be had, and what that one cannot bring from the others.
+
+    Where there is something nearer than all of them, that is asked first.
 
     A file is its size and SHA-256, wherever it comes from; another candidate is asked only for files that it lists so.
     """
 
-    def __init__(self, chosen: Candidate, candidates: t.Sequence[Candidate], selection: Selection) -> None:
+    def __init__(
+        self,
+        chosen: Candidate,
+        candidates: t.Sequence[Candidate],
+        selection: Selection,
+        nearer: Nearer | None = None,
+    ) -> None:
         self._chosen = chosen
+        self._nearer = nearer
         self._others = [candidate for candidate in candidates if candidate is not chosen]
         self._selection = selection
-        self._used: list[Source] = []
+        self._used: list[Source | Nearer] = []
 
     @property
     def verifies(self) -> bool:
@@ -67,7 +89,16 @@ class Fetcher:
     ) -> int:
         """Fetch files into a folder. Returns how many bytes came; raises FetchError when some did not come at all."""
         fetched, passing, reasons = 0, False, []
+        if self._nearer is not None:
+            self._used.append(self._nearer)
+            try:
+                fetched = self._nearer.fetch(resolution, entries, folder, seen)
+            except FetchError as error:
+                fetched = error.fetched
+                reasons.append(str(error))
         for candidate in (self._chosen, *self._others):
+            if not absent_from(folder, entries):
+                return fetched
             wanted = absent_from(folder, entries)
             try:
                 if candidate is not self._chosen:
@@ -81,8 +112,8 @@ class Fetcher:
                 reasons.append(str(error))
             except HubError as error:
                 reasons.append(str(error))
-            if not absent_from(folder, entries):
-                return fetched
+        if not absent_from(folder, entries):
+            return fetched
         if not reasons:
             raise HubError(f"{self._chosen.where(resolution)} did not bring all files, without saying why")
         raise FetchError("; then ".join(reasons), passing, fetched)

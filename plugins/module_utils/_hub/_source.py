@@ -37,7 +37,7 @@ class Throttle:
         clock: t.Callable[[], float] = time.monotonic,
         sleep: t.Callable[[float], None] = time.sleep,
     ) -> None:
-        self._rate = rate
+        self.rate = rate
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -45,12 +45,12 @@ class Throttle:
 
     def __call__(self, count: int) -> None:
         """Wait until so many bytes more may have come."""
-        if not self._rate or count <= 0:
+        if not self.rate or count <= 0:
             return
         with self._lock:
             now = self._clock()
             # Time in which nothing came is lost, so that a pause is not made up for by a burst.
-            self._free_at = max(self._free_at, now) + count / self._rate
+            self._free_at = max(self._free_at, now) + count / self.rate
             pause = self._free_at - now
         self._sleep(pause)
 

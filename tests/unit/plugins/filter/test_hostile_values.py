@@ -195,6 +195,19 @@ PLAN = {
     "notes": [{"where": "a", "kind": "b", "text": "c"}],
     "gpus": {"name": "NVIDIA L4", "memory": 2**34, "compute_capability": 8.9, "count": 1},
 }
+# Of a model, what a look said, and what its host tells the others of that.
+SNAPSHOT = {
+    "item": {"repo": "o/m"},
+    "digest": "d" * 64,
+    "files": [{"path": "a.bin", "size": 5, "sha256": "0" * 64}],
+    "bytes_missing": 5,
+    "bytes_total": 5,
+}
+OFFER = {
+    "url": "http://10.0.0.1:8790",
+    "rack": "",
+    "models": [{"repo": "o/m", "digest": "d" * 64, "bytes_missing": 5, "bytes_total": 5}],
+}
 BAD = {
     "ansible_host": "10.0.0.1",
     "ansible_port": 22,
@@ -203,6 +216,7 @@ BAD = {
     "fleet_gpu": GPU,
     "fleet_found": {"servers": [FOUND]},
     "fleet_keys_unread": ["a"],
+    "model_download_offer": OFFER,
     "fleet_web_found": {"status": "ready", "webui_version": "0.6", "message": ""},
     "open_webui_answers": {"answers": [{"model": "alpha", "seconds": 0.5, "answer": "Hello"}]},
     "open_webui_endpoint": {
@@ -255,6 +269,8 @@ CALLS: dict[str, list[t.Any]] = {
     "instance_models": [[INSTANCE]],
     "local_url": ["0.0.0.0", 3000],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
+    "model_chain": [HOSTS, HOSTVARS, "bad-host", [SNAPSHOT]],
+    "model_offer": [[SNAPSHOT], "http://10.0.0.1:8790", ""],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
     "vllm_fit": [
@@ -273,7 +289,7 @@ CALLS: dict[str, list[t.Any]] = {
     "with_keys": [[SERVER], [SLURPED], False],
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
-HANDS_ON = {"vllm_instances", "vllm_server_options", "instance_models", "vllm_endpoints"}
+HANDS_ON = {"model_chain", "vllm_instances", "vllm_server_options", "instance_models", "vllm_endpoints"}
 # Filters over a whole fleet: what one host says must leave the others in the result.
 WHOLE_FLEET = {"fleet_connections", "fleet_page", "fleet_plan", "fleet_report"}
 
