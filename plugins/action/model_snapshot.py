@@ -27,10 +27,18 @@ class ActionModule(ProgressAction):
         if arguments.get("archive_on", "host") != "controller" or not archive:
             return self._run_knowing(tmp, task_vars or {})
         carrying = Carrying(self, self._loader.path_dwim(str(archive)), task_vars or {})
+        given = self._with_token(arguments)
         try:
+            if arguments.get("peers") and not self._task.check_mode:
+                # The manifest alone says what is wanted. What the other hosts do not bring is carried after all.
+                self._task.args = {**given, "archive": carrying.bring_manifest()}
+                result = super().run(tmp, task_vars)
+                if not result.get("failed"):
+                    return carrying.named_as_here(result)
+            self._task.args = given
             if not self._task.check_mode:
                 carrying.carry()
-            self._task.args = {**arguments, "archive": carrying.bring_manifest()}
+            self._task.args = {**given, "archive": carrying.bring_manifest()}
             result = super().run(tmp, task_vars)
         except HubError as error:
             return {"failed": True, "msg": str(error)}
@@ -40,16 +48,20 @@ class ActionModule(ProgressAction):
             self._task.args = arguments
         return carrying.named_as_here(result)
 
+    @staticmethod
+    def _with_token(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Return the arguments with the token of the run, where the module has to do with other hosts of it."""
+        if not arguments.get("peers") and not boolean(arguments.get("ask_once") or False, strict=False):
+            return arguments
+        return {**arguments, "peer_token": arguments.get("peer_token") or run_token()}
+
     def _run_knowing(self, tmp: str | None, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module with the token of the run, and with what another host of it was told by the hub."""
         arguments = self._task.args
         once = boolean(arguments.get("ask_once") or False, strict=False)
-        if not once and not arguments.get("peers"):
-            return super().run(tmp, task_vars)
-        given = {**arguments, "peer_token": arguments.get("peer_token") or run_token()}
         question = question_of(arguments) if once and not arguments.get("listed") else None
         try:
-            self._task.args = given
+            self._task.args = self._with_token(arguments)
             if question is None:
                 return super().run(tmp, task_vars)
             answers = Answers(question)

@@ -24,7 +24,14 @@ OFFER = {
     "rack": LINE,
     "models": [{"repo!": LINE, "digest!": LINE, "bytes_missing!": WHOLE, "bytes_total!": WHOLE}],
 }
-RESULT = {"digest!": LINE, "files": [ANY], "bytes_missing!": WHOLE, "bytes_total": WHOLE, "item": {"repo!": LINE}}
+RESULT = {
+    "digest!": LINE,
+    "files": [ANY],
+    "bytes_missing!": WHOLE,
+    "bytes_total": WHOLE,
+    "source": LINE,
+    "item": {"repo!": LINE, "archive_on": LINE},
+}
 
 
 class Release(t.NamedTuple):
@@ -57,8 +64,16 @@ class Release(t.NamedTuple):
 
 
 def _told(looked: t.Any) -> list[dict[str, t.Any]]:
-    """Return the results that say which release of which model it is."""
-    return [result for result in conform(looked, [RESULT], "looked", silent) if result["item"].get("repo")]
+    """Return the results that say which release of which model it is, and of which one copy crosses a line.
+
+    A host that has an archive beside it reads that.
+    """
+    return [
+        result
+        for result in conform(looked, [RESULT], "looked", silent)
+        if result["item"].get("repo")
+        and (result["source"] != "archive" or result["item"]["archive_on"] == "controller")
+    ]
 
 
 def offer_of(looked: t.Any, url: str, rack: str) -> dict[str, t.Any]:

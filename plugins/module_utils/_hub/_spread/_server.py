@@ -105,6 +105,8 @@ class PeerServer:
         self._pace = pace
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
         self._seen = time.monotonic()
+        # When a file was asked for; a sign of life of another host is none to hand on, or the run would never end.
+        self._asked = 0.0
 
     def run(self, lock: int) -> None:
         """Serve until the file of the server is gone, or nobody has shown a sign of life for long."""
@@ -112,9 +114,9 @@ class PeerServer:
         pinged = 0.0
         while self._folder.is_wanted(lock):
             now = time.monotonic()
-            if now - pinged > PING_INTERVAL:
+            if now - pinged >= PING_INTERVAL:
                 pinged = now
-                if self._folder.is_busy():
+                if self._folder.is_busy() or now - self._asked < PING_INTERVAL:
                     self._seen = now
                     threading.Thread(target=self._ping, daemon=True).start()
             if now - self._seen > IDLE_LIMIT:
@@ -173,6 +175,7 @@ class PeerServer:
         if shelf is None or number >= len(shelf.entries):
             _say(connection, 404)
             return
+        self._asked = time.monotonic()
         start = _RANGE.fullmatch(headers.get(b"range", b"bytes=0-"))
         position = int(start.group(1)) if start else 0
         linger = 0.0 if headers.get(b"prefer") == b"wait=0" else LINGER

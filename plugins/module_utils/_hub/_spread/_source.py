@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from .._arriving import ArrivingFile, WrongContent
 from .._files import Entry, HubError
-from .._source import PART, FetchError, Resolution, Throttle, is_full_disk, size_of
+from .._source import FETCH_LIMIT, PART, FetchError, Resolution, Throttle, is_full_disk, size_of
 
 # Seconds to reach a host, and for each piece of its answer. It answers at least every few seconds.
 CONNECT_LIMIT = 5.0
@@ -38,7 +38,7 @@ MARGIN = 16 * 1024 * 1024
 # How often a file may come with wrong contents before the other hosts are not asked for it any more.
 WRONG_LIMIT = 3
 # Seconds without one byte from anybody after which nobody is waited for, although somebody says that more will come.
-LONGEST_WAIT = 3600.0
+LONGEST_WAIT = float(FETCH_LIMIT)
 
 
 class _LeftOut(HubError):

@@ -103,6 +103,13 @@ def test_what_is_not_known_is_not_spread(result: t.Any) -> None:
     assert offer_of([result], "http://a:8790", "")["models"] == []
 
 
+def test_an_archive_beside_the_host_is_read_there_and_one_on_the_controller_is_carried_once() -> None:
+    beside = {**looked(), "source": "archive"}
+    assert offer_of([beside], "http://a:8790", "")["models"] == []
+    carried = {**beside, "item": {"repo": "acme/tiny", "archive_on": "controller"}}
+    assert [model["repo"] for model in offer_of([carried], "http://a:8790", "")["models"]] == ["acme/tiny"]
+
+
 def test_a_host_that_takes_no_part_stands_alone() -> None:
     hostvars = {**fleet(a=100), "b": {"model_download_offer": {}}, "c": {}}
     assert chain_of(["a", "b", "c"], hostvars, "b", [looked()]) == {"peers": {}, "serve": [], "members": []}
