@@ -41,6 +41,8 @@ STORES = {
         {
             "private-llm-lab/tiny-alpha": (EVERYTHING, "Hello from the alpha model."),
             "private-llm-lab/tiny-beta": (SOME, "Hello from the beta model."),
+            # From an archive on the controller.
+            "acme/carried": (EVERYTHING, "Hello from the alpha model."),
         },
     ),
     "from-peer": Store(
@@ -48,6 +50,8 @@ STORES = {
         {
             "private-llm-lab/tiny-alpha": (EVERYTHING, "Hello from the alpha model."),
             "private-llm-lab/tiny-beta": (SOME, "Hello from the beta model."),
+            # From an archive on the controller.
+            "acme/carried": (EVERYTHING, "Hello from the alpha model."),
         },
     ),
     "from-git": Store(
@@ -76,14 +80,14 @@ def only_on(host: t.Any, name: str) -> None:
         pytest.skip(f"tried on {name}")
 
 
-def played(host: t.Any, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the scenario's playbook on the host once more, as a user would."""
+def played(host: t.Any, *arguments: str, limit: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the scenario's playbook once more, as a user would, on the host or on those that are named."""
     argv = [
         str(Path(sys.executable).with_name("ansible-playbook")),
         "-i",
         str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent),
         "--limit",
-        name_of(host),
+        limit or name_of(host),
         str(Path(__file__).parents[1] / "converge.yml"),
         *arguments,
     ]
@@ -155,6 +159,20 @@ def test_other_host_got_everything_without_asking_the_hub(host: t.Any, store: St
     # Hosts of another scenario may use the same hub meanwhile.
     address = host.ansible.get_variables()["lab_ip"]
     assert [entry["path"] for entry in hub_log(host) if entry["client"] == address] == []
+
+
+def test_what_another_host_has_is_fetched_from_there(host: t.Any, store: Store) -> None:
+    only_on(host, "from-peer")
+    hub_log(host, clear=True)
+    host.check_output(f"rm -r {store.root}/acme {store.root}/private-llm-lab/tiny-beta")
+    done = played(host, limit="from-hub,from-peer")
+    assert done.returncode == 0, done.stdout
+    # Neither from the controller nor from the hub.
+    assert "carrying" not in done.stdout
+    address = host.ansible.get_variables()["lab_ip"]
+    assert [entry["path"] for entry in hub_log(host) if entry["client"] == address] == []
+    assert host.file(f"{store.root}/acme/carried/current/model.safetensors").exists
+    assert host.file(f"{store.root}/private-llm-lab/tiny-beta/current/model.safetensors").exists
 
 
 def test_nothing_serves_after_the_run(host: t.Any) -> None:
