@@ -42,6 +42,11 @@ options:
     type: list
     elements: str
     default: []
+  tried:
+    description: The C(servers) that M(private_llm.fleet.vllm_dry_fit) returned, where it was asked.
+    type: list
+    elements: dict
+    default: []
 """
 
 EXAMPLES = r"""
@@ -59,6 +64,7 @@ _value:
     - C(servers) has a row for each server. C(actions) and C(changes) say what will be done and which option causes it,
       C(bytes_to_fetch) what comes from the hub, C(verdict), C(kv_tokens), C(max_concurrency) and C(max_model_len) what
       it will hold, C(estimated) whether that rests on an estimate, C(measured) what it measured when nothing changes,
+      C(dry_fit) what a start with made-up weights came to,
       C(nearest) what would fit where it does not, and C(outage_seconds) how long it will not answer.
     - C(problems) have C(where), the variable, C(kind), C(text) and all of it as a C(sentence). C(notes) are such as do
       not stop anything; what a host told in a form that cannot be read is one.
@@ -75,10 +81,16 @@ from ..plugin_utils._plan import host_plan
 
 
 def vllm_plan(
-    instances: t.Any, looked: t.Any, host: t.Any, models: t.Any = None, archive: t.Any = "", refused: t.Any = ()
+    instances: t.Any,
+    looked: t.Any,
+    host: t.Any,
+    models: t.Any = None,
+    archive: t.Any = "",
+    refused: t.Any = (),
+    tried: t.Any = (),
 ) -> dict[str, t.Any]:
     """Return the plan of one host; only what people declare is refused, what hosts tell is noted."""
-    return host_plan(normal_form(instances), looked, host, models, demand(archive, LINE, "archive"), refused)
+    return host_plan(normal_form(instances), looked, host, models, demand(archive, LINE, "archive"), refused, tried)
 
 
 class FilterModule:

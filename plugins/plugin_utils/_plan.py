@@ -91,6 +91,14 @@ RESULT = {
     "changes": [CHANGE],
     "container": {"status": LINE, "config_hash": LINE, "image": LINE, "engine": SHOWN},
 }
+TRIED = {
+    "name!": LINE,
+    "verdict!": LINE,
+    "why": TEXT,
+    "kv_cache_tokens": WHOLE,
+    "max_concurrency": NUMBER,
+    "max_model_len": WHOLE,
+}
 MODEL = {
     "config": SHOWN,
     "bytes_missing": WHOLE,
@@ -124,12 +132,14 @@ def host_plan(
     models: t.Any,
     archive: str = "",
     refused: t.Any = (),
+    tried: t.Any = (),
 ) -> dict[str, t.Any]:
     """Return the plan of a host: ``servers``, a row for each, ``problems`` that stop it, ``notes`` that do not.
 
     ``instances`` are in their normal form, ``looked`` holds the results of vllm_server in check mode, ``host`` is what
     vllm_host_info returned, ``models`` what model_snapshot said of each repository in check mode, and ``refused`` why
-    vllm_server refused. What the host told in another form than it should is a note, and counts as not told.
+    vllm_server refused. ``tried`` is what vllm_dry_fit
+    found out. What the host told in another form than it should is a note, and counts as not told.
     """
     notes: list[Problem] = []
 
@@ -141,6 +151,7 @@ def host_plan(
     repos = [name for one in declared for name in (str(one["model_repo"]), _plan_fit.draft_of(one)) if name]
     models = conform(models, dict.fromkeys(repos, MODEL), "models", note)
     results = conform(looked, [RESULT], "vllm_server", note)
+    dry = {one["name"]: one for one in conform(tried, [TRIED], "vllm_dry_fit", note)}
     seen = {str(result["name"] or result["item"].get("name") or ""): result for result in results}
     gpu = host.get("gpu") or {"gpus": [], "processes": [], "topology": [], "driver_version": None}
     started = [one for one in declared if one["state"] == "started" and one["gpus"]]
@@ -163,6 +174,8 @@ def host_plan(
             request = _plan_fit.request_of(server, model, mine, _draft(server, host, models))
             request = _plan_fit.calibrated(request, server, seen.get(server["name"], {}), host)
             _predict(row, request)
+            if server["name"] in dry:
+                problems += _tried(row, dry[server["name"]], notes)
             if _plan_fit.device_of(server) == "cuda":
                 uuids = given.get(server["name"], [])
                 problems += _plan_gpus.strangers(server, uuids, gpu, host.get("containers") or [], label)
@@ -268,6 +281,7 @@ def _row(server: Mapping, looked: Mapping, model: Mapping, host: Mapping) -> dic
         "max_model_len_that_fits": None,
         "kv_bytes_per_token": None,
         "estimated": False,
+        "dry_fit": None,
         "nearest": [],
         "question": None,
     }
@@ -303,6 +317,23 @@ def _predict(row: dict[str, t.Any], request: _verdict.Request | None) -> None:
             max_concurrency=measured["max_concurrency"],
             max_model_len=measured["max_model_len"],
         )
+
+
+def _tried(row: dict[str, t.Any], tried: Mapping, notes: list[Problem]) -> list[Problem]:
+    """Fill in what a start with made-up weights measured; return the problem where it failed."""
+    row["dry_fit"] = tried["verdict"]
+    where, why = row["where"], tried["why"]
+    if tried["verdict"] == "does_not_start":
+        row.update(kv_tokens=None, max_concurrency=None, max_model_len=None)
+        row.update(verdict=_verdict.CANNOT_PREDICT, reasons=[])
+        return [Problem("", where, "dry_fit", f"{row['name']} does not start with made-up weights: {why}")]
+    if tried["verdict"] != "starts":
+        notes.append(Problem("", where, "dry_fit", f"{row['name']} was not tried with made-up weights: {why}"))
+        return []
+    row.update(verdict=_verdict.FITS, reasons=[], estimated=False)
+    row.update(kv_tokens=tried["kv_cache_tokens"], max_concurrency=tried["max_concurrency"])
+    row["max_model_len"] = tried["max_model_len"] or row["max_model_len"]
+    return []
 
 
 def _idle(server: Mapping, count: int) -> list[Problem]:
@@ -375,6 +406,7 @@ ROW = {
     "max_model_len_that_fits": WHOLE,
     "kv_bytes_per_token": NUMBER,
     "estimated": FLAG,
+    "dry_fit": LINE,
     "nearest": [{"engine": SHOWN, "kv_tokens": WHOLE, "max_concurrency": NUMBER}],
     "question": _plan_fit.QUESTION,
 }
@@ -466,7 +498,8 @@ def _cells(row: Mapping) -> dict[str, str]:
 def _tokens(row: Mapping) -> str:
     if row["kv_tokens"] is None:
         return "?" if row["verdict"] == _verdict.CANNOT_PREDICT else ""
-    return f"{'about ' if row['estimated'] else ''}{row['kv_tokens']:,}"
+    tried = " (tried)" if row["dry_fit"] == "starts" else ""
+    return f"{'about ' if row['estimated'] else ''}{row['kv_tokens']:,}{tried}"
 
 
 def _outage(row: Mapping) -> str:

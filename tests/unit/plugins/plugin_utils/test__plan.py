@@ -480,3 +480,28 @@ def test_an_odd_value_of_one_host_is_a_note_with_its_name() -> None:
         "gpu-02: vllm_server_plan.servers[0]: is a string, not a mapping; it is left out",
         "gpu-03: vllm_server_plan: is a string, not a mapping",
     ]
+
+
+def tried(name: str, verdict: str, why: str = "", tokens: int | None = None) -> dict[str, t.Any]:
+    """A result of vllm_dry_fit."""
+    return {"name": name, "verdict": verdict, "why": why, "kv_cache_tokens": tokens, "max_concurrency": 2.5}
+
+
+def test_what_a_start_with_made_up_weights_measured_takes_the_place_of_the_estimate() -> None:
+    made = plan([server()], host(gpu(0), gpu(1)), tried=[tried("big", "starts", tokens=123456)])
+    row = made["servers"][0]
+    assert (row["dry_fit"], row["verdict"], row["kv_tokens"], row["estimated"]) == ("starts", "fits", 123456, False)
+    assert row["max_concurrency"] == 2.5
+    assert "123,456 (tried)" in "\n".join(fleet_plan(["gpu-01"], {"gpu-01": {"vllm_server_plan": made}})["lines"])
+
+
+def test_a_start_with_made_up_weights_that_fails_is_a_problem() -> None:
+    made = plan([server()], host(gpu(0), gpu(1)), tried=[tried("big", "does_not_start", "the context is too long")])
+    assert made["servers"][0]["kv_tokens"] is None
+    assert [text for text in made["problems"] if "big does not start with made-up weights: the context" in text]
+
+
+def test_what_could_not_be_tried_is_a_note() -> None:
+    made = plan([server()], host(gpu(0), gpu(1)), tried=[tried("big", "unclear", "the image is not on this host yet")])
+    assert made["problems"] == plan([server()], host(gpu(0), gpu(1)))["problems"]
+    assert [text for text in made["notes"] if "was not tried with made-up weights: the image is not" in text]
