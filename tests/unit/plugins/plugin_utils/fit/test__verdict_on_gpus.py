@@ -80,7 +80,7 @@ def test_many_requests_at_once_need_room_for_their_logits() -> None:
     )
     assert few is not None
     assert many is not None
-    # 4096 requests times 151,936 words in float32, 2.5 times those of 3072 requests more, in place of a step's activations.
+    # 4096 requests times 151,936 words in float32, 2.5 times those of the last 3072, in place of the activations.
     assert many - few == pytest.approx(6.04 * GIB, rel=0.05)
 
 
