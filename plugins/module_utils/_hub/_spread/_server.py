@@ -8,7 +8,7 @@ GET /<digest>/<number of the file>  with ``Authorization: Bearer <token>`` and `
 and ``Prefer: wait=0`` of whoever only wants to know
 
 206  what is there from that byte on; the answer goes on while the file grows, and ends when it has not for a while
-204  nothing from that byte on now, but the file is to come: ask again
+204  nothing from that byte on now, but the file is to come: ask again; with ``Busy`` while this host fetches anything
 410  the file is not to come: whoever fetched it has ended, or another file than was begun lies there now
 404  this run does not serve such a file; 401 the token is another one; 503 too many connections
 
@@ -30,7 +30,7 @@ import typing as t
 from .._files import Entry
 from .._source import PART
 from .._store import ModelStore, open_below
-from ._run import ENDED, RunFolder
+from ._run import ENDED, PENDING, RunFolder
 
 # Connections at a time; a successor opens one for each file that it fetches.
 CONNECTIONS = 64
@@ -63,6 +63,10 @@ class Shelf(t.NamedTuple):
     store: ModelStore
     digest: str
     entries: tuple[Entry, ...]
+
+    def is_published(self) -> bool:
+        """Return whether the release is complete, as far as its host knows."""
+        return os.path.isdir(self.store.release_path(self.digest))
 
     def has(self, entry: Entry) -> bool:
         """Return whether a file is there as a whole."""
@@ -200,14 +204,16 @@ class PeerServer:
                     position += count
                     grew = self._seen = time.monotonic()
                     continue
-                ended = self._folder.state(shelf.digest) == ENDED
+                state = self._folder.state(shelf.digest)
+                # A release that was published is not fetched again, but perhaps repaired.
+                ended = state == ENDED or (state == PENDING and shelf.is_published())
                 if time.monotonic() - grew > (LINGER if begun else linger) or (begun and ended):
                     break
                 if ended and not shelf.has(entry):
                     raise Gone
                 time.sleep(POLL)
             if not begun:
-                _say(connection, 204)
+                _say(connection, 204, busy=self._folder.is_busy())
         except Gone:
             if not begun:
                 _say(connection, 410)
@@ -257,8 +263,8 @@ def _held(stream: t.BinaryIO | None, entry: Entry) -> int:
     return min(found.st_size, entry.size)
 
 
-def _say(connection: socket.socket, status: int, held: int | None = None) -> None:
+def _say(connection: socket.socket, status: int, held: int | None = None, busy: bool = False) -> None:
     reason = http.client.responses[status]
-    extra = f"Held: {held}\r\n" if held is not None else ""
+    extra = f"Held: {held}\r\n" if held is not None else "Busy: 1\r\n" if busy else ""
     length = "" if status in (204, 206) else "Content-Length: 0\r\n"
     connection.sendall(f"HTTP/1.1 {status} {reason}\r\n{length}{extra}Connection: close\r\n\r\n".encode("ascii"))

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 
 from .._arriving import ArrivingFile, WrongContent
 from .._files import Entry, HubError
-from .._source import FETCH_LIMIT, PART, FetchError, Resolution, Throttle, is_full_disk, size_of
+from .._source import PART, FetchError, Resolution, Throttle, is_full_disk, size_of
 
 # Seconds to reach a host, and for each piece of its answer. It answers at least every few seconds.
 CONNECT_LIMIT = 5.0
@@ -37,8 +37,9 @@ FLOOR = 256 * 1024
 MARGIN = 16 * 1024 * 1024
 # How often a file may come with wrong contents before the other hosts are not asked for it any more.
 WRONG_LIMIT = 3
-# Seconds without one byte from anybody after which nobody is waited for, although somebody says that more will come.
-LONGEST_WAIT = float(FETCH_LIMIT)
+# Seconds without one byte, and without work on the nearest host, after which nobody is waited for any more. That host
+# says that the file will come, and its part of the run may have ended in a way that it cannot know.
+LONGEST_WAIT = 3600.0
 
 
 class _LeftOut(HubError):
@@ -56,6 +57,8 @@ class _Peer:
     host: str
     port: int
     failures: int = 0
+    # It had nothing to give when it was asked last, and is fetching something itself.
+    busy: bool = False
     # Why it is not asked any more.
     reason: str = ""
 
@@ -157,7 +160,10 @@ class Peers:
             nearest, *others = peers
             if self._came(nearest, entry, file, asked):
                 moved = looked = time.monotonic()
-            elif not nearest.reason and time.monotonic() - looked > self._patience:
+                continue
+            if nearest.busy:
+                moved = time.monotonic()
+            if not nearest.reason and time.monotonic() - looked > self._patience:
                 # It lives and brings nothing. Perhaps there is nothing, perhaps one further up has more.
                 if any(self._came(peer, entry, file, asked, wait=False) for peer in others):
                     nearest.reason = f"stood still for {self._patience:.0f} s"
@@ -197,6 +203,7 @@ class Peers:
             connection.request("GET", f"/{self._digest}/{self._numbers[entry.path]}", headers=headers)
             response = connection.getresponse()
             status, held = response.status, _number(response.headers.get("Held"))
+            peer.busy = response.headers.get("Busy") == "1"
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             raise _Failed(f"does not answer: {error}") from error

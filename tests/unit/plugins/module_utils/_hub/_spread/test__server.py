@@ -16,7 +16,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, digest_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import FetchError, Resolution, Throttle
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub._spread import _server
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub._spread import _server, _source
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._spread._run import RunFolder
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._spread._server import PeerServer, Shelf, listen
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._spread._source import Peers, address_of
@@ -96,6 +96,33 @@ def test_a_file_that_is_not_to_come(served: Served) -> None:
     with served.folder.fetching(DIGEST):
         pass
     assert served.ask(f"/{DIGEST}/0", Range="bytes=5000-") == (410, b"")
+
+
+def test_a_published_release_that_lacks_a_file_is_not_waited_for(served: Served) -> None:
+    os.makedirs(served.store.release_path(DIGEST))
+    assert served.ask(f"/{DIGEST}/0") == (410, b"")
+
+
+def test_nobody_waits_for_ever_for_a_host_that_does_nothing(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_source, "LONGEST_WAIT", 1.0)
+    with served.folder.fetching("f" * 64):
+        waiting = threading.Thread(target=lambda: fetched.append(fetch_failure(served, tmp_path)), daemon=True)
+        fetched: list[str] = []
+        waiting.start()
+        waiting.join(3)
+        assert waiting.is_alive(), "it is busy with another release"
+    waiting.join(10)
+    assert fetched == ["other hosts of this run did not bring 2 of its files: nobody is left who has a.bin"]
+
+
+def fetch_failure(served: Served, tmp_path: Path) -> str:
+    try:
+        peers(served).fetch(Resolution("main", None), ENTRIES, str(tmp_path / "new"), lambda size: None)
+    except FetchError as error:
+        return str(error)
+    return ""
 
 
 @pytest.mark.parametrize("token", ["", "wrong", TOKEN[:-1], TOKEN + "0", TOKEN.upper()])
