@@ -24,6 +24,7 @@ import typing as t
 
 DIRECTORY = "/run/private_llm/locks"
 POLL = 0.5  # seconds
+ATTEMPTS = 100  # to open a folder that a removal takes away at the same moment
 NOTE_LIMIT = 4096  # bytes that are read of a holder's note
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
@@ -31,6 +32,10 @@ _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 class LockError(ValueError):
     """The folder of the locks is not root's alone, or cannot be made."""
+
+
+class _FolderGone(Exception):
+    """The folder was removed while it was opened."""
 
 
 class Holder(t.NamedTuple):
@@ -79,18 +84,15 @@ def hold(
 
     Whoever needs several takes them with `hold_all`, so that no two runs wait for each other.
     """
-    folder = _open_folder(directory)
+    file_name = _file_name(kind, name)
+    folder, descriptor = _enter(directory, file_name, waiting, sleep)
     try:
-        file_name = _file_name(kind, name)
-        descriptor = _take(folder, file_name, waiting, sleep)
-        try:
-            yield Lock(descriptor, doing)
-        finally:
-            # Whoever opened the file meanwhile sees that it has gone from the folder, and opens the next one.
-            with contextlib.suppress(OSError):
-                os.unlink(file_name, dir_fd=folder)
-            os.close(descriptor)
+        yield Lock(descriptor, doing)
     finally:
+        # Whoever opened the file meanwhile sees that it has gone from the folder, and opens the next one.
+        with contextlib.suppress(OSError):
+            os.unlink(file_name, dir_fd=folder)
+        os.close(descriptor)
         os.close(folder)
 
 
@@ -136,6 +138,21 @@ def holder_of(kind: str, name: str, directory: str = DIRECTORY) -> Holder | None
     finally:
         os.close(descriptor)
     return None
+
+
+def _enter(
+    directory: str, name: str, waiting: t.Callable[[Holder], None], sleep: t.Callable[[float], None]
+) -> tuple[int, int]:
+    """Open the folder and take the lock in it; a removal may take the folder away in between, for it is empty."""
+    for _attempt in range(ATTEMPTS):
+        with contextlib.suppress(_FolderGone):
+            folder = _open_folder(directory)
+            try:
+                return folder, _take(folder, name, waiting, sleep)
+            except BaseException:
+                os.close(folder)
+                raise
+    raise LockError(f"the folder of the locks, {directory}, is removed again and again; find out by whom")
 
 
 def _take(folder: int, name: str, waiting: t.Callable[[Holder], None], sleep: t.Callable[[float], None]) -> int:
@@ -186,6 +203,8 @@ def _file_name(kind: str, name: str) -> str:
 def _open_file(folder: int, name: str) -> int:
     try:
         return os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600, dir_fd=folder)
+    except FileNotFoundError as error:
+        raise _FolderGone from error
     except OSError as error:
         raise LockError(f"the lock {name} cannot be taken: {error.strerror}; look at {DIRECTORY}") from error
 
@@ -208,6 +227,8 @@ def _open_folder(directory: str) -> int:
             folder = _step(inner, name, 0o700)
         finally:
             os.close(inner)
+    except FileNotFoundError as error:
+        raise _FolderGone from error
     except OSError as error:
         raise LockError(
             f"the folder of the locks, {directory}, cannot be used: {error.strerror or error}; it must "

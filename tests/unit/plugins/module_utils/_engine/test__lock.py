@@ -16,6 +16,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lock
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._lock import (
     Holder,
     LockError,
@@ -175,3 +176,35 @@ def test_a_note_that_makes_no_sense_is_borne(folder: str) -> None:
         holder = holder_of("server", "alpha", folder)
         assert holder == Holder(0, 0.0, "")
         assert str(holder) == "another run on this host (its process is not known)"
+
+
+@pytest.mark.parametrize("where", ["_open_file", "_step"])
+def test_a_removal_that_takes_the_folder_away_meanwhile_is_no_fault(
+    folder: str, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """A removal deletes the folders that are empty, and another run may be about to take a lock in one of them."""
+    real, times = getattr(_lock, where), iter(range(9))
+
+    def removed_first(opened: int, *rest: t.Any) -> t.Any:
+        if next(times) == 1:
+            for gone in (pathlib.Path(folder), pathlib.Path(folder).parent):
+                if gone.exists():
+                    gone.rmdir()
+        return real(opened, *rest)
+
+    with hold("server", "alpha", directory=folder):
+        pass
+    monkeypatch.setattr(_lock, where, removed_first)
+    for _time in (1, 2):
+        with hold("server", "alpha", directory=folder):
+            assert len(list(pathlib.Path(folder).iterdir())) == 1
+    assert next(times) > 2
+
+
+def test_a_folder_that_always_goes_is_told(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_arguments: t.Any) -> t.NoReturn:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(_lock, "_step", gone)
+    with pytest.raises(LockError, match="is removed again and again"), hold("server", "alpha", directory=folder):
+        pass
