@@ -114,79 +114,60 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._open_webui import _access, _client, _module, _people
 
 
-class GroupManager(_module.WebUiModule):
-    """Reads, plans, writes what differs, reads back."""
+class GroupManager(_module.ObjectModule[_people.Group]):
+    """One group, known by its name."""
 
-    RESULT: t.ClassVar[dict[str, t.Any]] = {"group": {}, "action": "unchanged", "diff": _module.difference({}, {})}
+    NAME = "group"
 
-    def run(self) -> None:
+    def check(self) -> None:
         params = self.params
-        wanted = _people.WantedGroup(
+        self._wanted = _people.WantedGroup(
             name=params["name"],
             description=params["description"],
             members=None if params["members"] is None else tuple(params["members"]),
             append=params["append"],
             state=params["state"],
         )
-        if not wanted.name.strip():
+        if not self._wanted.name.strip():
             raise _people.PeopleError("name is empty: give the group one")
-        client = self.connect()
-        before = self._read(client)
-        users = client.read("/api/v1/users/all", _access.addressed_users)
-        directory = _access.Directory(users=users, foresight=self.module.check_mode)
-        taken_on_trust = directory.unknown((), wanted.members or ())
-        if taken_on_trust and self.module.check_mode:
-            self.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
-        after = _people.plan_group(before, wanted, directory)
-        self._fill(before, after, directory)
-        if self.result["changed"] and not self.module.check_mode:
-            self._write(client, before, after, directory)
 
-    def _read(self, client: _client.Client) -> _people.Group | None:
-        name = self.params["name"]
-        found = client.read("/api/v1/groups/", lambda groups: _people.find_group(groups, name))
+    def called(self) -> str:
+        return f"the group {self._wanted.name!r}"
+
+    def read(self, client: _client.Client) -> _people.Group | None:
+        found = client.read("/api/v1/groups/", lambda groups: _people.find_group(groups, self._wanted.name))
         if found is None:
             return None
         return client.read(f"/api/v1/groups/id/{_client.in_path(found['id'])}/export", _people.group_from_api)
 
-    def _fill(self, before: _people.Group | None, after: _people.Group | None, directory: _access.Directory) -> None:
-        result = self.result
-        result["action"] = _module.action(before, after, before != after)
-        result["changed"] = result["action"] != "unchanged"
-        result["group"] = _people.describe_group(after, directory)
-        result["diff"] = _module.difference(
-            _people.describe_group(before, directory), _people.describe_group(after, directory)
-        )
+    def plan(self, client: _client.Client, before: _people.Group | None) -> _people.Group | None:
+        users = client.read("/api/v1/users/all", _access.addressed_users)
+        self._directory = _access.Directory(users=users, foresight=self.module.check_mode)
+        taken_on_trust = self._directory.unknown((), self._wanted.members or ())
+        if taken_on_trust and self.module.check_mode:
+            self.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
+        return _people.plan_group(before, self._wanted, self._directory)
 
-    def _write(
-        self,
-        client: _client.Client,
-        before: _people.Group | None,
-        after: _people.Group | None,
-        directory: _access.Directory,
-    ) -> None:
-        if before is not None and after is None:
-            client.delete(f"/api/v1/groups/id/{_client.in_path(before.id)}/delete")
-        elif after is not None:
-            look = {"name": after.name, "description": after.description}
-            if before is None:
-                made = client.understand(
-                    "POST /api/v1/groups/create", client.post("/api/v1/groups/create", look), _people.id_of_group
-                )
-                before = _people.Group(after.name, after.description, frozenset(), made)
-            path = f"/api/v1/groups/id/{_client.in_path(before.id)}"
-            if before.description != after.description:
-                client.post(f"{path}/update", look)
-            for verb, ids in (("add", after.members - before.members), ("remove", before.members - after.members)):
-                if ids:
-                    client.post(f"{path}/users/{verb}", {"user_ids": sorted(ids)})
-        kept = _people.describe_group(self._read(client), directory)
-        asked = _people.describe_group(after, directory)
-        if kept != asked:
-            raise _client.OpenWebUiError(
-                f"Open WebUI at {client.url} took the group {self.params['name']!r} but did not keep it: "
-                f"it is {kept or 'not there'} instead of {asked or 'not there'}"
+    def describe(self, found: _people.Group | None) -> dict[str, t.Any]:
+        return _people.describe_group(found, self._directory)
+
+    def send(self, client: _client.Client, before: _people.Group | None, after: _people.Group | None) -> None:
+        if after is None:
+            if before is not None:
+                client.delete(f"/api/v1/groups/id/{_client.in_path(before.id)}/delete")
+            return
+        look = {"name": after.name, "description": after.description}
+        if before is None:
+            made = client.understand(
+                "POST /api/v1/groups/create", client.post("/api/v1/groups/create", look), _people.id_of_group
             )
+            before = _people.Group(after.name, after.description, frozenset(), made)
+        path = f"/api/v1/groups/id/{_client.in_path(before.id)}"
+        if before.description != after.description:
+            client.post(f"{path}/update", look)
+        for verb, ids in (("add", after.members - before.members), ("remove", before.members - after.members)):
+            if ids:
+                client.post(f"{path}/users/{verb}", {"user_ids": sorted(ids)})
 
 
 def main() -> None:

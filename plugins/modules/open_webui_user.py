@@ -132,84 +132,68 @@ from ..module_utils._open_webui import _client, _module, _people
 USERS = "/api/v1/users/all"
 
 
-class UserManager(_module.WebUiModule):
-    """Reads, plans, writes what differs, reads back."""
+class UserManager(_module.ObjectModule[_people.User]):
+    """One account, known by its e-mail address."""
 
-    RESULT: t.ClassVar[dict[str, t.Any]] = {"user": {}, "action": "unchanged", "diff": _module.difference({}, {})}
+    NAME = "user"
 
-    def run(self) -> None:
+    def check(self) -> None:
         params = self.params
-        wanted = _people.WantedUser(
+        self._wanted = _people.WantedUser(
             email=params["email"].strip(),
             name=params["name"],
             role=params["role"],
             password=params["password"],
             state=params["state"],
         )
-        _people.check_user(wanted)
-        client = self.connect()
-        before = self._read(client, wanted.email)
-        after = _people.plan_user(before, wanted)
-        fields = _people.changed_fields(before, after) if before and after else {}
-        if before and before.role == "admin" and (after is None or "role" in fields) and self._is_first(client, before):
-            _people.refuse_primary(before, after)
-        new_password = self._wants_password(client, before, after)
-        self._fill(before, after, fields, new_password)
-        if self.result["changed"] and not self.module.check_mode:
-            self._write(client, before, after, fields, new_password)
+        self._new_password = False
+        _people.check_user(self._wanted)
 
-    def _read(self, client: _client.Client, email: str) -> _people.User | None:
-        return client.read(USERS, lambda users: _people.find_user(users, email))
+    def called(self) -> str:
+        return f"the account {self._wanted.email}"
+
+    def read(self, client: _client.Client) -> _people.User | None:
+        return client.read(USERS, lambda users: _people.find_user(users, self._wanted.email))
+
+    def plan(self, client: _client.Client, before: _people.User | None) -> _people.User | None:
+        after = _people.plan_user(before, self._wanted)
+        demoted = before is not None and before.role == "admin" and (after is None or after.role != "admin")
+        if before is not None and demoted and self._is_first(client, before):
+            _people.refuse_primary(before, after)
+        return after
 
     def _is_first(self, client: _client.Client, user: _people.User) -> bool:
         oldest_first = "/api/v1/users/?order_by=created_at&direction=asc&page=1"
         return client.read(oldest_first, _people.first_account) == user.id
 
-    def _wants_password(self, client: _client.Client, before: _people.User | None, after: _people.User | None) -> bool:
-        """Say whether the password has to be sent. Only a sign-in tells whether it is the one in use."""
-        password = self.params["password"]
+    def hides_change(self, client: _client.Client, before: _people.User | None, after: _people.User | None) -> bool:
+        """Return whether the password has to be sent. Only a sign-in tells whether it is the one in use."""
+        password = self._wanted.password
         if after is None or password is None:
             return False
-        if before is None:
-            return True
         keep = self.params["update_password"] != "always"  # noqa: S105 - a choice, no password
-        return not keep and not client.accepts(before.email, password)
+        self._new_password = before is None or (not keep and not client.accepts(before.email, password))
+        return self._new_password
 
-    def _fill(
-        self, before: _people.User | None, after: _people.User | None, fields: dict[str, str], new_password: bool
-    ) -> None:
-        result = self.result
-        result["action"] = _module.action(before, after, bool(fields) or new_password)
-        result["changed"] = result["action"] != "unchanged"
-        result["user"] = _people.describe_user(after)
-        result["diff"] = _people.user_difference(before, after, new_password)
+    def describe(self, found: _people.User | None) -> dict[str, t.Any]:
+        return _people.describe_user(found)
 
-    def _write(
-        self,
-        client: _client.Client,
-        before: _people.User | None,
-        after: _people.User | None,
-        fields: dict[str, str],
-        new_password: bool,
-    ) -> None:
-        password = {"password": self.params["password"]} if new_password else {}
+    def differ(self, before: _people.User | None, after: _people.User | None) -> dict[str, t.Any]:
+        return _people.user_difference(before, after, self._new_password)
+
+    def send(self, client: _client.Client, before: _people.User | None, after: _people.User | None) -> None:
+        password = {"password": self._wanted.password} if self._new_password else {}
         if before is not None and after is None:
             client.delete(f"/api/v1/users/{_client.in_path(before.id)}")
         elif before is None and after is not None:
             body = {"email": after.email, "name": after.name, "role": after.role, **password}
             client.post("/api/v1/auths/add", body)
-        elif before is not None:
+        elif before is not None and after is not None:
+            fields = _people.changed_fields(before, after)
             client.post(f"/api/v1/users/{_client.in_path(before.id)}/update", {**fields, **password})
             if password and before.email.lower() == str(self.params["webui_email"]).strip().lower():
                 # Our own sessions ended with the old password.
-                client.sign_in(before.email, self.params["password"])
-        kept = self._read(client, self.params["email"].strip())
-        if _people.describe_user(kept) != _people.describe_user(after):
-            raise _client.OpenWebUiError(
-                f"Open WebUI at {client.url} took the account {self.params['email']} but did not keep it: "
-                f"it is {_people.describe_user(kept) or 'not there'} instead of "
-                f"{_people.describe_user(after) or 'not there'}"
-            )
+                client.sign_in(before.email, str(self._wanted.password))
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from .._printable import printable
 from .._replace import ReplaceError, read_file
 from . import _client
 
+Found = t.TypeVar("Found")
+
 LONGEST_PASSWORD = 4096  # bytes; Open WebUI itself takes 72
 
 
@@ -99,6 +101,72 @@ class WebUiModule:
         self.module.no_log_values.update(
             {one.strip() for one in self.module.no_log_values if isinstance(one, str) and one.strip()}
         )
+
+
+class ObjectModule(WebUiModule, t.Generic[Found]):
+    """A module of one object: reads it, plans it, sends what differs, reads it back.
+
+    A subclass says how. None stands for an object that is not there.
+    """
+
+    NAME = ""  # of the object in the result
+
+    def __init__(self, module: Module) -> None:
+        super().__init__(module)
+        self.result.update({self.NAME: {}, "action": "unchanged", "diff": difference({}, {})})
+
+    def check(self) -> None:
+        """Turn away what cannot be asked for, before anything is read."""
+
+    def called(self) -> str:
+        """Return what messages call the object, such as: the group 'staff'."""
+        raise NotImplementedError
+
+    def read(self, client: _client.Client) -> Found | None:
+        """Return the object as Open WebUI has it."""
+        raise NotImplementedError
+
+    def plan(self, client: _client.Client, before: Found | None) -> Found | None:
+        """Return the object as it shall be."""
+        raise NotImplementedError
+
+    def hides_change(self, client: _client.Client, before: Found | None, after: Found | None) -> bool:
+        """Return whether something differs that cannot be read back, such as a password."""
+        return False
+
+    def describe(self, found: Found | None) -> dict[str, t.Any]:
+        """Return the object as the result shows it; empty when it is not there."""
+        raise NotImplementedError
+
+    def differ(self, before: Found | None, after: Found | None) -> dict[str, t.Any]:
+        """Return the change as a diff shows it."""
+        return difference(self.describe(before), self.describe(after))
+
+    def send(self, client: _client.Client, before: Found | None, after: Found | None) -> None:
+        """Bring Open WebUI from the one to the other."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        self.check()
+        client = self.connect()
+        before = self.read(client)
+        after = self.plan(client, before)
+        hidden = self.hides_change(client, before, after)
+        self.result["action"] = action(before, after, before != after or hidden)
+        self.result["changed"] = self.result["action"] != "unchanged"
+        self.result[self.NAME] = self.describe(after)
+        self.result["diff"] = self.differ(before, after)
+        if self.result["changed"] and not self.module.check_mode:
+            self.send(client, before, after)
+            self._check_kept(client, after)
+
+    def _check_kept(self, client: _client.Client, after: Found | None) -> None:
+        kept, asked = self.describe(self.read(client)), self.describe(after)
+        if kept != asked:
+            raise _client.OpenWebUiError(
+                f"Open WebUI at {client.url} took {self.called()} but did not keep it: "
+                f"it is {kept or 'not there'} instead of {asked or 'not there'}"
+            )
 
 
 def difference(before: t.Any, after: t.Any) -> dict[str, t.Any]:

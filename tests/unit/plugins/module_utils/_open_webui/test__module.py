@@ -7,10 +7,12 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui._module import WebUiModule
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui._module import ObjectModule, WebUiModule
 
 if t.TYPE_CHECKING:
     import pathlib
+
+    from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client
 
 
 class Ended(Exception):
@@ -90,3 +92,93 @@ def test_a_folder_and_a_large_file_are_no_password_files(tmp_path: pathlib.Path)
     large.write_bytes(b"x" * 5000)
     assert "larger than 4 KiB" in ended(Looks, webui_password_file=str(large)).ended["msg"]
     assert "is not a file" in ended(Looks, webui_password_file=str(tmp_path)).ended["msg"]
+
+
+class Label(ObjectModule[str]):
+    """An object of one word, in a server that may not keep what it is sent, and a part that cannot be read back."""
+
+    NAME = "label"
+    there: t.ClassVar[str | None] = None
+    keeps = True
+    hides = False
+    sent: t.ClassVar[list[tuple[str | None, str | None]]] = []
+
+    def check(self) -> None:
+        if self.params["word"] == "":
+            raise ValueError("word is empty")
+
+    def called(self) -> str:
+        return "the label"
+
+    def connect(self, admin: bool = True) -> _client.Client:
+        return t.cast("_client.Client", type("Client", (), {"url": "http://web"}))
+
+    def read(self, client: _client.Client) -> str | None:
+        return Label.there
+
+    def plan(self, client: _client.Client, before: str | None) -> str | None:
+        return t.cast("str | None", self.params["word"])
+
+    def hides_change(self, client: _client.Client, before: str | None, after: str | None) -> bool:
+        return self.hides
+
+    def describe(self, found: str | None) -> dict[str, t.Any]:
+        return {} if found is None else {"word": found}
+
+    def send(self, client: _client.Client, before: str | None, after: str | None) -> None:
+        self.sent.append((before, after))
+        if self.keeps:
+            Label.there = after
+
+
+class Forgetful(Label):
+    keeps = False
+
+
+class Secretive(Label):
+    hides = True
+
+
+def declared(kind: type[Label], there: str | None, word: str | None, check_mode: bool = False) -> dict[str, t.Any]:
+    Label.there, Label.sent[:] = there, []
+    module = FakeModule(word=word)
+    module.check_mode = check_mode
+    with pytest.raises(Ended):
+        kind(module).main()
+    return module.ended
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+@pytest.mark.parametrize(
+    ("there", "word", "action"),
+    [
+        (None, "a", "created"),
+        ("a", "b", "updated"),
+        ("a", None, "removed"),
+        ("a", "a", "unchanged"),
+        (None, None, "unchanged"),
+    ],
+)
+def test_an_object_is_brought_to_its_state(there: str | None, word: str | None, action: str, check_mode: bool) -> None:
+    shown = {"before": {"word": there} if there else {}, "after": {"word": word} if word else {}}
+    result = declared(Label, there, word, check_mode)
+    assert (result["action"], result["changed"]) == (action, action != "unchanged")
+    assert (result["label"], result["diff"]) == (shown["after"], shown)
+    assert Label.sent == ([] if check_mode or action == "unchanged" else [(there, word)])
+
+
+def test_a_change_that_cannot_be_read_back_is_sent() -> None:
+    assert declared(Secretive, "a", "a")["action"] == "updated"
+    assert Label.sent == [("a", "a")]
+
+
+def test_what_is_not_kept_is_told() -> None:
+    result = declared(Forgetful, None, "a")
+    assert result["msg"] == (
+        "Open WebUI at http://web took the label but did not keep it: it is not there instead of {'word': 'a'}"
+    )
+    assert "is {'word': 'a'} instead of not there" in declared(Forgetful, "a", None)["msg"]
+
+
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_read() -> None:
+    assert declared(Label, "a", "")["msg"] == "word is empty"
