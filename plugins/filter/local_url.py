@@ -55,7 +55,7 @@ def local_url(bind: t.Any, port: t.Any) -> str:
     try:
         return here("http", str(demand(bind, LINE, "bind")), number).url
     except EndpointError as error:
-        raise AnsibleFilterError(str(error)) from error
+        raise AnsibleFilterError(str(error)) from None
 
 
 class FilterModule:

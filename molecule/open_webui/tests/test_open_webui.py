@@ -243,10 +243,10 @@ def test_a_password_changed_in_the_browser_is_noticed_and_taken_over(host: t.Any
 
 def test_a_start_that_fails_shows_the_log_and_is_mended_by_the_next_run(host: t.Any) -> None:
     broken = {"CORS_ALLOW_ORIGIN": "http://"}
-    outcome = run(open_webui_env=broken, open_webui_ready_timeout=15)
+    outcome = run(open_webui_env=broken, open_webui_ready_timeout=60)
     assert outcome.returncode != 0
     message = list(outcome.failures().values())[-1]
-    assert "Open WebUI on web is not ready, for which it has 15 seconds (open_webui_ready_timeout)" in message
+    assert "Open WebUI on web is not ready, for which it has 60 seconds (open_webui_ready_timeout)" in message
     assert "Invalid URL structure in CORS_ALLOW_ORIGIN" in message
     mended = run()
     assert mended.returncode == 0, mended.text
