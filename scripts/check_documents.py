@@ -267,7 +267,8 @@ def check_variables(value: Any, roles: dict[str, Role]) -> Iterator[str]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             role = next((one for one in roles.values() if str(key).startswith(f"{one.name}_")), None)
-            if role is None or f"{COLLECTION}." in str(key):
+            # An inventory's group is no variable.
+            if role is None or f"{COLLECTION}." in str(key) or key == f"{role.name}_hosts":
                 yield from check_variables(inner, roles)
             elif key not in role.declared | role.results:
                 yield f"role {role.name} has no variable {key}"

@@ -212,7 +212,8 @@ def names_used(text: str, roles: dict[str, Role]) -> Iterator[tuple[Role, str]]:
     """Find the public variables of any role in a text."""
     for role in roles.values():
         for found in variable(role.name).finditer(text):
-            yield role, found[0]
+            if found[0] != f"{role.name}_hosts":  # a group of the inventory
+                yield role, found[0]
 
 
 def texts_of(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -81,6 +81,7 @@ mmdebstrap mmdebstrap
 docker-registry docker-registry
 git git
 git-lfs git-lfs
+haproxy haproxy
 gpg gnupg
 ssh openssh-client
 dpkg-scanpackages dpkg-dev

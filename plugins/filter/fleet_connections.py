@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ..plugin_utils._fleet import connections
+from ..plugin_utils.gateway._derive import fleet_connections
 
 DOCUMENTATION = r"""
 name: fleet_connections
@@ -19,7 +19,7 @@ description:
   - A server on Open WebUI's own host is reached through the gateway to the host.
   - Servers that serve the same model name are told apart by a prefix, the host's name. What is declared for all hosts
     decides that, so that a run with C(--limit), or one without a host that is down, gives no model another name.
-positional: hostvars, web_host
+positional: hostvars, web_host, gateway_hosts
 options:
   _input:
     description: Names of the hosts with servers. One that has no C(vllm_server_endpoints) gets no connection.
@@ -34,6 +34,11 @@ options:
     description: Inventory name of the host that Open WebUI runs on.
     type: str
     required: true
+  gateway_hosts:
+    description: Names of the hosts with a gateway. Where there are any, the one connection is to the first of them.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -57,4 +62,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
         """Return the functions by name."""
-        return {"fleet_connections": connections}
+        return {"fleet_connections": fleet_connections}

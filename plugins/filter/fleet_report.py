@@ -19,7 +19,7 @@ description:
 positional: hostvars
 options:
   _input:
-    description: The names of the hosts in C(gpu_hosts) and in C(webui_hosts).
+    description: The names of the hosts in C(gpu_hosts), C(webui_hosts) and C(gateway_hosts).
     type: dict
     required: true
   hostvars:

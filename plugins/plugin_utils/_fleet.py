@@ -311,23 +311,31 @@ def listed(names: t.Iterable[str], most: int = 4) -> str:
 
 # --- the end of a run -------------------------------------------------------------------------------------------------
 
-GROUPS = {"gpu_hosts": [LINE], "webui_hosts": [LINE]}
+GROUPS = {"gpu_hosts": [LINE], "webui_hosts": [LINE], "gateway_hosts": [LINE]}
+# What the role gateway tells in gateway_endpoint.
+GATEWAY = {"url!": LINE, "users": [LINE], "keys": LINE}
 
 
 def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
     """Return the end of a run: ``lines`` to read, and in ``failed`` one for each host that did not come to its state.
 
-    ``groups`` holds the names in gpu_hosts and webui_hosts. What hosts told is in their variables: fleet_failure,
-    vllm_server_endpoints, open_webui_endpoint and open_webui_answers. A host that --limit leaves out has not failed.
+    ``groups`` holds the names in gpu_hosts, webui_hosts and gateway_hosts. What hosts told is in their variables:
+    fleet_failure, vllm_server_endpoints, open_webui_endpoint, open_webui_answers and gateway_endpoint. A host that
+    --limit leaves out has not failed.
     """
     members = conform(groups, GROUPS, "groups", silent)
     gpu_hosts, web_hosts = members.get("gpu_hosts") or [], members.get("webui_hosts") or []
-    hosts = of_hosts(list(dict.fromkeys([*gpu_hosts, *web_hosts])), hostvars)
+    gateway_hosts = members.get("gateway_hosts") or []
+    hosts = of_hosts(list(dict.fromkeys([*gpu_hosts, *web_hosts, *gateway_hosts])), hostvars)
     failed = []
     for name, host in hosts.items():
         expected = [
             key
-            for key, group in (("vllm_server_endpoints", gpu_hosts), ("open_webui_endpoint", web_hosts))
+            for key, group in (
+                ("vllm_server_endpoints", gpu_hosts),
+                ("open_webui_endpoint", web_hosts),
+                ("gateway_endpoint", gateway_hosts),
+            )
             if name in group
         ]
         if host.has("fleet_failure"):
@@ -345,6 +353,11 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
     servers = [(name, server) for name in gpu_hosts for server in told_servers(hosts[name])]
     lines = table([_row(name, server) for name, server in servers], REPORT_COLUMNS) if servers else []
     webs = {name: _web(hosts[name]) for name in web_hosts}
+    gateways = {name: hosts[name].read("gateway_endpoint", GATEWAY) for name in gateway_hosts}
+    for name, gateway in gateways.items():
+        if gateway:
+            users = f"keys of {', '.join(gateway['users'])} in {gateway['keys']} on {name}" if gateway["users"] else ""
+            lines.append(f"Gateway: {gateway['url']}/v1  {users}".rstrip())
     for name in web_hosts:
         lines += _web_lines(hosts[name], webs[name])
     if not any(host.has("vllm_server_endpoints") for host in hosts.values()):
@@ -352,7 +365,8 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
             hosts[name].instances()
     notes = [f"note: {note}" for note in grouped(note for host in hosts.values() for note in host.notes)]
     lines += notes
-    lines += _next_lines(servers, [web for web in webs.values() if web], bool(failed))
+    told = [gateway for gateway in gateways.values() if gateway]
+    lines += _next_lines(servers, [web for web in webs.values() if web], told, bool(failed))
     return {
         "lines": lines or ["nothing is declared: no server in gpu_hosts, no host in webui_hosts"],
         "failed": [problem.sentence for problem in failed],
@@ -364,13 +378,18 @@ def _left_out(host: HostVars) -> bool:
     return bool(host.read("ansible_limit", LINE)) and not host.has("fleet_reached")
 
 
-def _next_lines(servers: t.Sequence[tuple[str, Mapping]], webs: t.Sequence[Mapping], failed: bool) -> list[str]:
+def _next_lines(
+    servers: t.Sequence[tuple[str, Mapping]], webs: t.Sequence[Mapping], gateways: t.Sequence[Mapping], failed: bool
+) -> list[str]:
     """Return lines on what the reader can do next."""
     lines = []
     if webs:
         lines.append(f"  chat: open {webs[0]['url']} and choose a model")
     ready = next(((host, server) for host, server in servers if server["status"] == "ready"), None)
-    if ready:
+    if ready and gateways:
+        name = ready[1]["served_model_names"][0]
+        lines.append(f"  call: base URL {gateways[0]['url']}/v1, model {name}, the key of a user of the gateway")
+    elif ready:
         host, one = ready
         key = f"a key from {one['key_file']} on {host}" if one["key_file"] else "no key"
         url = server_url(one, host, "")

@@ -1,0 +1,168 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The converged fleet, as its users find it and while its servers change; the tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import typing as t
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import yaml
+from tests.support import playbooks
+
+INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
+CONTAINER = "private-llm-lab-gateway-"
+GATEWAYS = ("gw-01", "gw-02")
+BOB = "sk-canary-bob-41e7"
+SERVERS = "playbooks/servers.yml"
+GATEWAY = "playbooks/gateway.yml"
+SAYS = "Hello from the lab."
+
+
+def on(host: str, *argv: str) -> str:
+    """Run a command on a lab host and return what it printed."""
+    done = subprocess.run(
+        ["docker", "exec", CONTAINER + host, *argv], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{argv} on {host}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def url(gateway: str) -> str:
+    """Return the address of a gateway."""
+    done = subprocess.run(
+        [str(playbooks.ANSIBLE_PLAYBOOK.with_name("ansible-inventory")), "-i", INVENTORY, "--host", gateway],
+        cwd=playbooks.ROOT,
+        env=playbooks.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return f"http://{json.loads(done.stdout)['lab_ip']}:8000"
+
+
+def key_of(user: str, gateway: str = "gw-01") -> str:
+    return on(gateway, "cat", f"/etc/private_llm/gateway/keys/{user}").split()[0]
+
+
+def ask(gateway: str, key: str, model: str = "", path: str = "/v1/chat/completions") -> tuple[int, t.Any]:
+    """Return the status of one request, and its answer."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]}).encode() if model else None
+    request = urllib.request.Request(
+        url(gateway) + path, body, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def declare(folder: Path, **changes: t.Any) -> str:
+    """Return a further inventory, in which the engine of servers has other options."""
+    servers = [
+        {"name": "one", "model": "lab/tiny", "gpus": [], "port": 18005, "served_model_names": ["tiny"]},
+        {"name": "two", "model": "lab/tiny", "gpus": [], "port": 18006, "served_model_names": ["tiny"]},
+        {"name": "lone", "model": "lab/tiny", "gpus": [], "port": 18007},
+    ]
+    for server in servers:
+        server["engine"] = changes.get(str(server["name"]), {})
+    (folder / "host_vars").mkdir()
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {}}))
+    (folder / "host_vars" / "gpu-01.yml").write_text(yaml.safe_dump({"vllm_server_instances": servers}))
+    return str(folder)
+
+
+def under_load(tmp_path: Path, model: str, declared: str) -> tuple[playbooks.Outcome, dict[str, t.Any]]:
+    """Run the servers' playbook while eight clients ask, and return what it did and what they saw."""
+    key, stop = tmp_path / "key", tmp_path / "stop"
+    key.write_text(key_of("ann"))
+    command = [sys.executable, str(playbooks.ROOT / "scripts" / "lab" / "load.py"), url("gw-01")]
+    command += ["--key-file", str(key), "--model", model, "--until", str(stop)]
+    load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    outcome = playbooks.run(SERVERS, [INVENTORY, declared])
+    stop.touch()
+    told = json.loads(load.communicate(timeout=300)[0])
+    print(json.dumps({"changed": model, **told}))
+    return outcome, told
+
+
+def test_every_gateway_serves_every_model_to_those_who_may(tmp_path: Path) -> None:
+    assert key_of("ann", "gw-01") == key_of("ann", "gw-02")
+    for gateway in GATEWAYS:
+        status, answer = ask(gateway, key_of("ann"), "tiny")
+        assert (status, answer["choices"][0]["message"]["content"]) == (200, SAYS)
+        assert [one["id"] for one in ask(gateway, key_of("ann"), path="/v1/models")[1]["data"]] == ["lone", "tiny"]
+        assert [one["id"] for one in ask(gateway, BOB, path="/v1/models")[1]["data"]] == ["lone"]
+        assert ask(gateway, "wrong", "tiny")[0] == 401
+        assert ask(gateway, BOB, "tiny")[1]["error"]["code"] == "model_not_allowed"
+        assert ask(gateway, key_of("ann"), "none")[1]["error"]["code"] == "model_not_found"
+        assert ask(gateway, key_of("ann"), path="/metrics")[0] == 404
+
+
+def test_a_user_is_limited() -> None:
+    asked = [ask("gw-01", BOB, "lone")[0] for _request in range(5)]
+    assert asked.count(200) <= 3
+    assert asked[-1] == 429
+
+
+def test_secrets_are_for_root_alone_and_in_no_log() -> None:
+    for gateway in GATEWAYS:
+        loose = on(gateway, "find", "/etc/private_llm/gateway", "-type", "f", "-perm", "/077")
+        assert loose == ""
+        assert on(gateway, "stat", "-c", "%a %U", "/run/private_llm_gateway/admin.sock").split() == ["600", "root"]
+        log = on(gateway, "journalctl", "--no-pager", "--unit", "private-llm-gateway", "--output", "cat")
+        assert '"user":"ann","model":"tiny"' in log
+        for secret in (BOB, key_of("ann"), "Hello"):
+            assert secret not in log
+            assert secret not in on(gateway, "ps", "-eo", "args")
+
+
+def test_two_replicas_change_under_load_and_nobody_notices(tmp_path: Path) -> None:
+    declared = declare(tmp_path, one={"max_model_len": 480}, two={"max_model_len": 480})
+    outcome, told = under_load(tmp_path, "tiny", declared)
+    assert outcome.returncode == 0, outcome.text[-3000:]
+    assert (told["failed"], told["cut"]) == (0, 0), told
+    assert told["requests"] >= 100
+
+
+def test_the_only_replica_changes_under_load_and_its_requests_wait(tmp_path: Path) -> None:
+    engine = {"max_model_len": 480}
+    outcome, told = under_load(tmp_path, "lone", declare(tmp_path, one=engine, two=engine, lone=engine))
+    assert outcome.returncode == 0, outcome.text[-3000:]
+    assert (told["failed"], told["cut"]) == (0, 0), told
+    assert told["longest_wait_s"] > 5
+
+
+def test_a_replica_that_fails_ends_the_roll_and_is_back(tmp_path: Path) -> None:
+    wrong = {"max_model_len": 1_000_000}
+    outcome, told = under_load(tmp_path, "tiny", declare(tmp_path, one=wrong, two=wrong, lone={"max_model_len": 480}))
+    assert outcome.returncode != 0
+    assert (told["failed"], told["cut"]) == (0, 0), told
+    assert len(on("gpu-01", "docker", "ps", "--quiet").split()) == 3
+
+
+def test_the_next_run_brings_back_what_a_killed_one_left_away(tmp_path: Path) -> None:
+    told = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/private_llm_gateway/admin.sock'); "
+    told += "s.sendall(b'set server model:tiny/gpu-01:one state maint\\n'); print(s.recv(100))"
+    on("gw-01", "python3", "-c", told)
+    engine = {"max_model_len": 480}
+    outcome = playbooks.run(GATEWAY, [INVENTORY, declare(tmp_path, one=engine, two=engine, lone=engine)])
+    assert outcome.returncode == 0, outcome.text[-3000:]
+    assert ("gw-01", "private_llm.fleet.gateway : Bring every server back that was taken away") in outcome.changed()
+
+
+def test_it_goes_without_a_trace() -> None:
+    outcome = playbooks.run(GATEWAY, [INVENTORY], "-e", "gateway_state=absent")
+    assert outcome.returncode == 0, outcome.text[-3000:]
+    for gateway in GATEWAYS:
+        assert on(gateway, "find", "/etc/private_llm", "-path", "*gateway*") == ""
+        assert "private-llm-gateway" not in on(gateway, "systemctl", "list-units", "--all", "--plain", "--no-legend")

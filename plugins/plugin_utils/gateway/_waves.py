@@ -1,0 +1,68 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""In which order servers are changed, so that never more replicas of a model are away than may be. Pure.
+
+Two servers are replicas when they serve a name in common.
+"""
+
+from __future__ import annotations
+
+import collections
+import typing as t
+
+from .._host_vars import LINE, WHOLE, conform, of_hosts, silent
+from ._derive import declared
+
+CHANGING = "fleet_changing"  # what a host told: the names of its servers that a run would change
+
+
+def batches(hosts: t.Any, hostvars: t.Any, most: t.Any) -> list[int]:
+    """Return the sizes of the batches in which hosts are gone through, in their order.
+
+    Ansible's ``serial`` takes them. Hosts whose servers do not change cost no batch.
+    """
+    limit = max(1, conform(most, WHOLE, "fleet_unavailable", silent) or 1)
+    sizes: list[int] = []
+    away: collections.Counter[str] = collections.Counter()
+    for host in of_hosts(hosts, hostvars).values():
+        if not host.has(CHANGING):
+            continue  # no part of this run
+        changing = conform(host.read(CHANGING, [LINE]), [LINE], CHANGING, silent)
+        # Servers of one host are changed in rounds of their own, of which each takes as many away as may be.
+        models = collections.Counter(
+            name
+            for server in declared(host)
+            if server["name"] in changing
+            for name in set(server["served_model_names"])
+        )
+        mine = collections.Counter({name: min(count, limit) for name, count in models.items()})
+        if not sizes or any(away[name] + count > limit for name, count in mine.items()):
+            sizes.append(0)
+            away = collections.Counter()
+        sizes[-1] += 1
+        away += mine
+    return sizes or [1]
+
+
+def rounds(instances: t.Any, changing: t.Any, most: t.Any) -> list[list[str]]:
+    """Return the servers of one host in rounds: first those that do not change, then as many as may be away at once."""
+    limit = max(1, conform(most, WHOLE, "fleet_unavailable", silent) or 1)
+    moving = set(conform(changing, [LINE], CHANGING, silent))
+    found: list[tuple[list[str], collections.Counter[str]]] = []
+    names = {}
+    for instance in instances if isinstance(instances, (list, tuple)) else ():
+        if isinstance(instance, t.Mapping) and isinstance(instance.get("name"), str):
+            served = conform(instance.get("served_model_names"), [LINE], "served_model_names", silent)
+            names[instance["name"]] = collections.Counter(set(served or [instance["name"]]))
+    for name in [one for one in names if one in moving]:
+        for chosen, away in found:
+            if all(away[model] < limit for model in names[name]):
+                chosen.append(name)
+                away.update(names[name])
+                break
+        else:
+            found.append(([name], collections.Counter(names[name])))
+    still = [name for name in names if name not in moving]
+    return ([still] if still else []) + [chosen for chosen, _away in found]

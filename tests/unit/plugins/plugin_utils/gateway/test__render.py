@@ -1,0 +1,278 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The files of a gateway, each judged by the real HAProxy, and asked as people ask."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import getpass
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _errors, _model, _render
+from ansible_collections.private_llm.fleet.tests.support import proxies
+
+pytestmark = pytest.mark.skipif(
+    proxies.HAPROXY is None, reason="needs haproxy; `make machine` installs it on Debian and Ubuntu"
+)
+
+USERS = [
+    {"name": "ann", "models": ["*"]},
+    {"name": "bob", "models": ["small"], "requests_per_minute": 3},
+    {"name": "cid", "models": ["small"], "concurrent_requests": 1},
+]
+
+
+class Gateway(t.NamedTuple):
+    proxy: proxies.Proxy
+    one: proxies.Backend
+    two: proxies.Backend
+    small: proxies.Backend
+
+
+def put(directory: Path, servers: t.Any, users: t.Any, keys: dict[str, str], **settings: t.Any) -> _render.Settings:
+    """Write a gateway's files, with the two that hold secrets; the key of a user is `key-` and the name."""
+    (directory / "models").mkdir(exist_ok=True)
+    # The path of a socket holds 107 bytes, and a test's folder is deep.
+    run = Path(tempfile.mkdtemp(prefix="gw-", dir="/tmp"))
+    (directory / "run").symlink_to(run)
+    chosen = _render.Settings(
+        bind="127.0.0.1",
+        directory=str(directory),
+        run_directory=str(run),
+        account=getpass.getuser(),
+        **settings,
+    )
+    for name, content in _render.files(
+        _model.fleet_of([{**one, "key": keys.get(one["name"])} for one in servers], users), chosen
+    ).items():
+        (directory / name).write_text(content)
+    sums = [(hashlib.sha256(f"key-{user['name']}".encode()).hexdigest(), user["name"]) for user in users]
+    (directory / _render.USERS_MAP).write_text("".join(f"{key} {name}\n" for key, name in sums))
+    (directory / _render.SERVER_KEYS_MAP).write_text("".join(f"{name} {key}\n" for name, key in keys.items()))
+    return chosen
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> t.Iterator[Gateway]:
+    one, two = proxies.Backend("one", "sk-one"), proxies.Backend("two", "sk-two")
+    small = proxies.Backend("small", "sk-small")
+    servers = [
+        {"name": "gpu-01:big", "url": f"http://127.0.0.1:{one.port}", "models": ["big", "org/big"]},
+        {"name": "gpu-02:big", "url": f"http://127.0.0.1:{two.port}", "models": ["big", "org/big"]},
+        {"name": "gpu-01:small", "url": f"http://127.0.0.1:{small.port}", "models": ["small"], "start_seconds": 1},
+    ]
+    port = proxies.free_port()
+    keys = {"gpu-01:big": "sk-one", "gpu-02:big": "sk-two", "gpu-01:small": "sk-small"}
+    put(tmp_path, servers, USERS, keys, port=port, max_body_bytes=1_000_000, buffer_bytes=65536)
+    assert proxies.refusal(tmp_path) == ""
+    proxy = proxies.Proxy(tmp_path, port)
+    yield Gateway(proxy, one, two, small)
+    proxy.stop()
+    for backend in (one, two, small):
+        backend.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_folder_is_left(tmp_path: Path) -> t.Iterator[None]:
+    yield
+    if (tmp_path / "run").is_symlink():
+        shutil.rmtree((tmp_path / "run").readlink())
+
+
+def chat(model: str, content: str = "hello") -> dict[str, t.Any]:
+    return {"model": model, "messages": [{"role": "user", "content": content}]}
+
+
+def test_a_request_reaches_a_server_of_its_model_with_that_servers_key(gateway: Gateway) -> None:
+    assert gateway.proxy.ask("key-ann", chat("small")) == (200, {"server": "small"})
+    seen = {gateway.proxy.ask("key-ann", chat("org/big", f"talk {number}"))[1]["server"] for number in range(20)}
+    assert seen == {"one", "two"}
+    asked = gateway.one.seen + gateway.two.seen + gateway.small.seen
+    assert all("key-ann" not in json.dumps(one["headers"]) for one in asked)
+
+
+def test_the_same_beginning_goes_to_the_same_replica(gateway: Gateway) -> None:
+    for talk in range(4):
+        asked = []
+        for _turn in range(5):
+            asked.append(gateway.proxy.ask("key-ann", chat("big", f"talk {talk}"))[1]["server"])
+            time.sleep(0.05)  # one at a time: of two at once, the second goes to whoever has less to do
+        assert len(set(asked)) == 1
+
+
+def test_models_are_listed_for_the_asking_user_whatever_is_down(gateway: Gateway) -> None:
+    gateway.small.stop()
+    for key, models in (("key-ann", ["big", "org/big", "small"]), ("key-bob", ["small"])):
+        status, answer = gateway.proxy.ask(key, path="/v1/models", method="GET")
+        assert (status, [one["id"] for one in answer["data"]]) == (200, models)
+
+
+@pytest.mark.parametrize(
+    ("key", "body", "path", "method", "expected"),
+    [
+        ("", chat("small"), "/v1/chat/completions", "POST", _errors.NO_KEY),
+        ("wrong", chat("small"), "/v1/chat/completions", "POST", _errors.NO_KEY),
+        ("", None, "/v1/models", "GET", _errors.NO_KEY),
+        ("key-ann", chat("nothing"), "/v1/chat/completions", "POST", _errors.UNKNOWN_MODEL),
+        ("key-bob", chat("big"), "/v1/chat/completions", "POST", _errors.NOT_YOUR_MODEL),
+        ("key-ann", {"messages": []}, "/v1/chat/completions", "POST", _errors.NO_MODEL),
+        (
+            "key-ann",
+            b'{"messages": [{"content": "\\"model\\": \\"small\\""}]}',
+            "/v1/completions",
+            "POST",
+            _errors.NO_MODEL,
+        ),
+        ("key-ann", b"no JSON", "/v1/completions", "POST", _errors.NO_MODEL),
+        ("key-ann", b"", "/v1/completions", "POST", _errors.NO_MODEL),
+        ("key-ann", None, "/v1/chat/completions", "GET", _errors.WRONG_METHOD),
+        ("key-ann", chat("small"), "/v1/models", "POST", _errors.WRONG_METHOD),
+        ("key-ann", chat("small"), "/tokenize", "POST", _errors.NOT_HERE),
+        ("key-ann", chat("small"), "/v1/load_lora_adapter", "POST", _errors.NOT_HERE),
+        ("key-ann", None, "/metrics", "GET", _errors.NOT_HERE),
+        ("key-ann", None, "/v1/../metrics", "GET", _errors.NOT_HERE),
+        ("key-ann", {"model": "small", "x": "y" * 1_000_001}, "/v1/completions", "POST", _errors.TOO_LARGE),
+        ("key-ann", {"x": "y" * 100_000, "model": "small"}, "/v1/completions", "POST", _errors.MODEL_TOO_LATE),
+    ],
+)
+def test_a_refusal_has_openais_form_and_says_what_to_do(
+    gateway: Gateway, key: str, body: t.Any, path: str, method: str, expected: _errors.Refusal
+) -> None:
+    status, answer = gateway.proxy.ask(key, body, path, method)
+    assert (status, answer) == (expected.status, json.loads(expected.body))
+    assert set(answer["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_large_body_passes_when_its_model_comes_first(gateway: Gateway) -> None:
+    assert gateway.proxy.ask("key-ann", {"model": "small", "x": "y" * 900_000})[0] == 200
+    assert len(gateway.small.seen[-1]["body"]) > 900_000
+
+
+def test_requests_a_minute_are_counted_for_each_user(gateway: Gateway) -> None:
+    assert [gateway.proxy.ask("key-bob", chat("small"))[0] for _request in range(5)] == [200, 200, 200, 429, 429]
+    assert gateway.proxy.ask("key-ann", chat("small"))[0] == 200
+
+
+def test_requests_at_once_are_counted_for_each_user(gateway: Gateway) -> None:
+    gateway.small.wait.clear()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        first = pool.submit(gateway.proxy.ask, "key-cid", chat("small"))
+        until(lambda: gateway.small.seen)
+        assert gateway.proxy.ask("key-cid", chat("small"))[1] == json.loads(_errors.TOO_MANY_AT_ONCE.body)
+        gateway.small.wait.set()
+        assert first.result()[0] == 200
+    assert gateway.proxy.ask("key-cid", chat("small"))[0] == 200
+
+
+def test_a_replica_that_went_is_passed_over_before_anybody_notices(gateway: Gateway) -> None:
+    gateway.one.stop()
+    assert {gateway.proxy.ask("key-ann", chat("big", f"talk {number}"))[1]["server"] for number in range(12)} == {"two"}
+
+
+def test_a_model_without_a_server_is_refused_at_once(gateway: Gateway) -> None:
+    gateway.small.stop()
+    until(lambda: gateway.proxy.ask("key-ann", chat("small"))[0] == 503)
+    began = time.monotonic()
+    status, answer = gateway.proxy.ask("key-ann", chat("small"))
+    assert (status, answer["error"]["code"]) == (503, "model_unavailable")
+    assert time.monotonic() - began < 5
+    assert gateway.proxy.ask("key-ann", chat("big"))[0] == 200
+
+
+def test_the_log_says_who_asked_what_and_never_a_prompt_or_a_key(gateway: Gateway) -> None:
+    asked = [
+        ("key-ann", chat("org/big", "a prompt of canary-5c1")),
+        ("key-ann", chat('nothing"canary-5c1')),
+        ("canary-5c1", chat("small")),
+    ]
+    for number, (key, body) in enumerate(asked, start=1):
+        gateway.proxy.ask(key, body)
+        until(lambda: len(gateway.proxy.lines()) == number)  # noqa: B023 - it is called before the next one
+    good, unknown, stranger = gateway.proxy.lines()
+    assert (good["user"], good["model"], good["status"]) == ("ann", "org/big", 200)
+    assert good["server"] in ("gpu-01:big", "gpu-02:big")
+    assert (unknown["user"], unknown["model"], unknown["status"]) == ("ann", "-", 404)
+    assert (stranger["user"], stranger["status"]) == ("-", 401)
+    log = gateway.proxy.log.read_text()
+    assert all(secret not in log for secret in ("canary-5c1", "key-ann", "sk-one", "sk-two", "sk-small"))
+
+
+def test_a_reload_loses_no_request(gateway: Gateway) -> None:
+    def ask(number: int) -> int:
+        return gateway.proxy.ask("key-ann", chat("big", f"talk {number}"))[0]
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(ask, number) for number in range(100)]
+        gateway.proxy.reload()
+        asked += [pool.submit(ask, number) for number in range(100)]
+        assert [one.result() for one in asked] == [200] * 200
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://192.0.2.1:18005",
+        "http://[2001:db8::1]:18005",
+        "https://localhost/alpha",
+        "https://192.0.2.1:18005",
+    ],
+)
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("keyed", [True, False])
+def test_every_kind_of_server_is_accepted(tmp_path: Path, url: str, replicas: int, keyed: bool) -> None:
+    servers = [{"name": f"gpu-{number}:alpha", "url": url, "models": ["a"]} for number in range(replicas)]
+    put(tmp_path, servers, USERS[:1], {"gpu-0:alpha": "k"} if keyed else {})
+    assert proxies.refusal(tmp_path) == ""
+
+
+@pytest.mark.parametrize("name", ["a'b", 'a"b', "模型", "a%[x]b", "a\\b", "$HOME", "a{b}", "a" * 200])
+def test_every_name_of_a_model_is_accepted(tmp_path: Path, name: str) -> None:
+    put(tmp_path, [{"name": f"h:{name}", "url": "http://192.0.2.1:1", "models": [name]}], USERS[:1], {f"h:{name}": "k"})
+    assert proxies.refusal(tmp_path) == ""
+
+
+def test_a_server_whose_name_is_unknown_stops_no_other(tmp_path: Path) -> None:
+    servers = [{"name": "gpu-1:a", "url": "http://no-such-host.invalid:18005", "models": ["a"]}]
+    put(tmp_path, servers, USERS[:1], {})
+    assert "could not resolve address 'no-such-host.invalid', disabling server" in proxies.refusal(tmp_path)
+    assert "[ALERT]" not in proxies.refusal(tmp_path)
+
+
+def test_no_server_at_all_is_accepted(tmp_path: Path) -> None:
+    put(tmp_path, [], USERS[:1], {})
+    assert proxies.refusal(tmp_path) == ""
+
+
+def test_a_large_fleet_is_read_in_two_seconds(tmp_path: Path) -> None:
+    servers = [
+        {
+            "name": f"gpu-{number:03}:m",
+            "url": f"http://192.0.2.{number % 250}:18005",
+            "models": [f"model-{number // 2}"],
+        }
+        for number in range(1000)
+    ]
+    users = [{"name": f"user-{number}", "models": [f"model-{number}"]} for number in range(200)]
+    put(tmp_path, servers, users, {server["name"]: "k" for server in servers})
+    began = time.monotonic()
+    assert proxies.refusal(tmp_path) == ""
+    assert (
+        time.monotonic() - began < 10
+    )  # two seconds on a machine that does nothing else; benchmarks/gateway.py measures
+
+
+def until(true: t.Callable[[], object]) -> None:
+    end = time.monotonic() + 15
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
