@@ -6,8 +6,8 @@
 
 Every example in a document or in the documentation of a plugin is taken out: its modules, options and variables have to
 exist, and `ansible-playbook --syntax-check` has to accept it. Commands name playbooks, targets of make and variables
-that exist. Links lead to files and headings that exist. README.zh-CN.md has the headings, commands and examples of
-README.md.
+that exist. Links lead to files and headings that exist. README.zh-CN.md and docs/zh-CN have the headings, rows,
+commands, examples and code of the originals.
 """
 
 from __future__ import annotations
@@ -94,23 +94,57 @@ def without_code(text: str) -> str:
     return FENCED.sub(lambda match: "\n" * match[0].count("\n"), text)
 
 
+def translations(root: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each translation with its original: README.zh-CN.md and docs/zh-CN/NAME.md."""
+    for path in sorted(root.glob("README.*.md")):
+        yield path, root / "README.md"
+    for path in sorted(root.glob("docs/[a-z][a-z]-[A-Z][A-Z]/*.md")):
+        yield path, root / "docs" / path.name
+
+
 def check_translations(root: Path) -> Iterator[str]:
     """Hold each translation of a document against the original."""
-    for path in sorted(root.glob("README.*.md")):
-        original = (root / "README.md").read_text(encoding="utf-8")
-        text = path.read_text(encoding="utf-8")
-        levels, theirs = ([len(found[1]) for found in HEADING.finditer(without_code(one))] for one in (original, text))
-        if levels != theirs:
-            yield (
-                f"{path.name}: its headings are not those of README.md: levels {theirs} against {levels}; "
-                "translate the section that is new, or remove the one that is gone"
-            )
-        for kind, of in (("commands", commands_of), ("examples", examples_of), ("tables", firsts_of)):
-            ours, its = of(original), of(text)
-            missing = [one for one in ours if one not in its]
-            extra = [one for one in its if one not in ours]
-            yield from (f"{path.name}: has not the {kind} of README.md: {one!r}" for one in missing)
-            yield from (f"{path.name}: has {kind} that README.md has not: {one!r}" for one in extra)
+    for path, source in translations(root):
+        where, name = path.relative_to(root), source.relative_to(root)
+        if not source.is_file():
+            yield f"{where}: {name}, of which it is the translation, is not there"
+            continue
+        original, text = (one.read_text(encoding="utf-8") for one in (source, path))
+        for kind, count in (("headings", levels_of), ("rows and items", parts_of)):
+            ours, its = count(original), count(text)
+            if ours != its:
+                yield (
+                    f"{where}: its {kind} are not those of {name}: {its} against {ours}; "
+                    "translate the part that is new, or remove the one that is gone"
+                )
+        compared = (("commands", commands_of), ("examples", examples_of), ("tables", firsts_of), ("code", named_in))
+        for kind, of in compared:
+            wanted, found = of(original), of(text)
+            missing = [one for one in wanted if one not in found]
+            extra = [one for one in found if one not in wanted]
+            yield from (f"{where}: has not the {kind} of {name}: {one!r}" for one in missing)
+            yield from (f"{where}: has {kind} that {name} has not: {one!r}" for one in extra)
+
+
+def by_hand(text: str) -> str:
+    """Blank what is generated, which is not translated, and the blocks of code."""
+    return re.sub(r"<!-- generated: .*?<!-- /generated -->", "", without_code(text), flags=re.DOTALL)
+
+
+def levels_of(text: str) -> list[int]:
+    """Give the levels of a document's headings."""
+    return [len(found[1]) for found in HEADING.finditer(by_hand(text))]
+
+
+def parts_of(text: str) -> tuple[int, int]:
+    """Count the rows of a document's tables, and the items of its lists."""
+    return len(re.findall(r"^\|", by_hand(text), re.MULTILINE)), len(re.findall(r"^- ", by_hand(text), re.MULTILINE))
+
+
+def named_in(text: str) -> list[str]:
+    """Give the names, options and messages between backticks, each once; not what is indented, which is a block."""
+    prose = re.sub(r"^ {4}.*$", "", by_hand(text), flags=re.MULTILINE)
+    return sorted(set(re.findall(r"`([^`\n]+)`", prose)))
 
 
 def commands_of(text: str) -> list[str]:
@@ -125,8 +159,7 @@ def examples_of(text: str) -> list[str]:
 
 def firsts_of(text: str) -> list[str]:
     """Give what the tables of roles and playbooks list: the code at the start of their rows, but not of modules."""
-    own = re.sub(r"<!-- generated: .*?<!-- /generated -->", "", without_code(text), flags=re.DOTALL)
-    return re.findall(r"^\| \[?`(\w+)`", own, re.MULTILINE)
+    return re.findall(r"^\| \[?`(\w+)`", by_hand(text), re.MULTILINE)
 
 
 def check_links(root: Path) -> Iterator[str]:

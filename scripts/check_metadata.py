@@ -6,12 +6,14 @@
 
 A module that says it supports check mode, diff mode or repeated runs has an integration test that tries just that. The
 example inventories pass the roles' argument specifications, as Ansible itself reads both. The execution environment's
-requirements are those of the tests. Every file says under which licence it is.
+requirements are those of the tests. Every file says under which licence it is. A function's docstring
+begins with a verb.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import json
 import os
 import re
@@ -36,6 +38,14 @@ SHOWN = re.compile(r"\.diff\b|['\"]diff['\"]")
 # REUSE-IgnoreStart
 SPDX = "SPDX-License-Identifier: GPL-3.0-or-later"
 # REUSE-IgnoreEnd
+
+# Where functions say what they do, and first words that name a thing or ask a question. Ruff's D401 knows other words.
+DESCRIBED = ("plugins/", "scripts/", "benchmarks/", "tests/support/")
+NO_VERB = re.compile(
+    r"(an?|all|any(thing)?|both|bytes|each|every(thing)?|how|its|names|no(ne|thing)?|of|one|only|seconds|several|"
+    r"th(at|e|ese|is|ose)|true|two|wh(at|en|ere|ether|ich|o|ose|y))\b",
+    re.IGNORECASE,
+)
 
 # Which roles take their variables from which group of an inventory.
 ROLES_OF_GROUP = {
@@ -191,12 +201,25 @@ def check_licences(root: Path, names: list[str]) -> Iterator[str]:
             yield f"{name}: says no licence; put {SPDX} at its head"
 
 
+def check_docstrings(root: Path, names: list[str]) -> Iterator[str]:
+    """Report docstrings of functions that do not begin with what the function does."""
+    for name in names:
+        if not name.startswith(DESCRIBED) or not name.endswith(".py") or not (root / name).is_file():
+            continue
+        for node in ast.walk(ast.parse((root / name).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                found = NO_VERB.match(ast.get_docstring(node) or "")
+                if found:
+                    yield f"{name}:{node.lineno}: the docstring of {node.name} begins with {found[0]!r}, not a verb"
+
+
 def check(root: Path) -> list[str]:
     """Check everything below a checkout's root; give one line for each problem."""
     return [
         *check_attributes(root),
         *check_environment(root),
         *check_licences(root, tracked_files()),
+        *check_docstrings(root, tracked_files()),
         *check_inventories(root),
     ]
 

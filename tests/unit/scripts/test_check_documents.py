@@ -27,6 +27,13 @@ port: 1   # where it listens
 | Role | |
 |---|---|
 | [`cache`](roles/cache/README.md) | keeps things |
+
+- `state` says what it holds.
+
+<!-- generated: modules -->
+## Generated
+| `thing` | of `code` |
+<!-- /generated -->
 """
 
 CHINESE = ENGLISH.replace("Start", "开始").replace("on this machine", "在本机").replace("where it listens", "端口")
@@ -57,10 +64,37 @@ def test_a_translation_in_step_passes(tmp_path: Path) -> None:
         ("make demo", "make demonstration", "has commands that README.md has not: 'make demonstration'"),
         ("port: 1", "port: 2", "has not the examples of README.md: 'port: 1'"),
         ("`cache`", "`store`", "has not the tables of README.md: 'cache'"),
+        (
+            "| keeps things |\n",
+            "| keeps things |\n| | more |\n",
+            "its rows and items are not those of README.md: (4, 1) against (3, 1)",
+        ),
+        ("- `state`", "`state`", "its rows and items are not those of README.md: (3, 0) against (3, 1)"),
+        ("- `state` says", "- It says", "has not the code of README.md: 'state'"),
     ],
 )
 def test_a_translation_out_of_step_is_told(tmp_path: Path, old: str, new: str, problem: str) -> None:
     assert any(problem in found for found in translated(tmp_path, CHINESE.replace(old, new)))
+
+
+def test_what_is_generated_is_not_translated(tmp_path: Path) -> None:
+    assert translated(tmp_path, CHINESE[: CHINESE.index("<!-- generated")]) == []
+
+
+def test_translated_guides_are_held_too(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        **{
+            "docs/start.md": "# Start\n\n    make demo\n",
+            "docs/zh-CN/start.md": "# 开始\n\n    make test\n",
+            "docs/zh-CN/gone.md": "# 没有\n",
+        },
+    )
+    assert list(check_documents.check_translations(tmp_path)) == [
+        "docs/zh-CN/gone.md: docs/gone.md, of which it is the translation, is not there",
+        "docs/zh-CN/start.md: has not the commands of docs/start.md: 'make demo'",
+        "docs/zh-CN/start.md: has commands that docs/start.md has not: 'make test'",
+    ]
 
 
 def test_links_lead_somewhere(tmp_path: Path) -> None:

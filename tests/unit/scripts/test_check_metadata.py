@@ -120,3 +120,27 @@ def test_program_text_says_its_licence(tmp_path: Path) -> None:
     (tmp_path / "__init__.py").write_text("", encoding="utf-8")
     found = list(check_metadata.check_licences(tmp_path, ["a.py", "b.py", "__init__.py", "README.md", "gone.py"]))
     assert found == [f"b.py: says no licence; put {check_metadata.SPDX} at its head"]
+
+
+def test_a_docstring_begins_with_a_verb(tmp_path: Path) -> None:
+    (tmp_path / "scripts").mkdir()
+    text = '''class Thing:
+    """A thing."""
+
+    def there(self):
+        """Whether it is there."""
+
+    def _bytes(self):
+        """Return its bytes.
+
+        The order is that of the wire.
+        """
+
+    def plain(self):
+        return 1
+'''
+    (tmp_path / "scripts" / "a.py").write_text(text, encoding="utf-8")
+    (tmp_path / "b.py").write_text(text, encoding="utf-8")
+    assert list(
+        check_metadata.check_docstrings(tmp_path, ["scripts/a.py", "b.py", "scripts/gone.py", "scripts/a.sh"])
+    ) == ["scripts/a.py:4: the docstring of there begins with 'Whether', not a verb"]
