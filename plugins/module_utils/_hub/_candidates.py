@@ -50,7 +50,7 @@ class Nearer(t.Protocol):
 
     @property
     def verifies(self) -> bool:
-        """Whether it compares every file with its SHA-256 as it arrives."""
+        """Say whether it compares every file with its SHA-256 as it arrives."""
 
     def fetch(
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
