@@ -24,7 +24,7 @@ class Refusal(t.NamedTuple):
 
     @property
     def body(self) -> str:
-        """The answer's body, as OpenAI's clients read it."""
+        """Return the answer's body, as OpenAI's clients read it."""
         error = {"message": self.message, "type": self.kind, "param": None, "code": self.code}
         return json.dumps({"error": error}, separators=(",", ":"))
 

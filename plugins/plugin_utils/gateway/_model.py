@@ -59,7 +59,7 @@ class Replica(t.NamedTuple):
 
     @property
     def label(self) -> str:
-        """The server's name as the proxy writes it."""
+        """Return the server's name as the proxy writes it."""
         return label(self.name)
 
 
@@ -71,12 +71,12 @@ class Pool(t.NamedTuple):
 
     @property
     def label(self) -> str:
-        """The pool's name as the proxy writes it."""
+        """Return the pool's name as the proxy writes it."""
         return f"model:{label(self.names[0])}"
 
     @property
     def hold_seconds(self) -> int:
-        """How long requests are held while every server is being changed."""
+        """Return the seconds for which requests are held while every server is being changed."""
         return max(replica.hold_seconds for replica in self.replicas)
 
 
