@@ -18,7 +18,7 @@ from ..module_utils._vllm.container._spec import with_parallel_size
 from ..module_utils._vllm.declaration._instances import VARIABLE, gpu_count
 from ..module_utils._vllm.options._release import repository_of
 from ..module_utils._vllm.options._suggestions import whole_number
-from . import _plan_fit, _plan_gpus
+from . import _plan_fit, _plan_gpus, _plan_model
 from ._chain import lines_of, offers_of, releases_of
 from ._fleet import (
     grouped,
@@ -174,6 +174,7 @@ def host_plan(
             request = _plan_fit.request_of(server, model, mine, _draft(server, host, models))
             request = _plan_fit.calibrated(request, server, seen.get(server["name"], {}), host)
             _predict(row, request)
+            problems += _plan_model.problems_of(server, model)
             if server["name"] in dry:
                 problems += _tried(row, dry[server["name"]], notes)
             if _plan_fit.device_of(server) == "cuda":

@@ -28,7 +28,11 @@ CONFIG = {
     "vocab_size": 151936,
 }
 WEIGHTS = 65_527_752_704
-FILES = [{"path": "config.json", "size": 728}, {"path": "model-00001-of-00001.safetensors", "size": WEIGHTS}]
+FILES = [
+    {"path": "config.json", "size": 728},
+    {"path": "tokenizer.json", "size": 11_422_654},
+    {"path": "model-00001-of-00001.safetensors", "size": WEIGHTS},
+]
 MODELS = {"Qwen/Qwen3-32B": {"config": CONFIG, "files": FILES, "bytes_missing": WEIGHTS}}
 
 
@@ -181,7 +185,7 @@ WITH_STATES = {
 
 
 def test_a_limit_that_is_no_memory_is_told_with_what_works() -> None:
-    files = [{"path": "model.safetensors", "size": 31 * 10**9}]
+    files = [{"path": "model.safetensors", "size": 31 * 10**9}, {"path": "tokenizer.json", "size": 1}]
     models = {"Qwen/Qwen3.6-27B": {"config": WITH_STATES, "files": files, "bytes_missing": 0}}
     wanted = server(model="Qwen/Qwen3.6-27B", gpus=[0], engine={"max_num_seqs": 4096})
     found = plan([wanted], host(gpu(0)), models=models)
