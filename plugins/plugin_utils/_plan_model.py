@@ -92,7 +92,7 @@ def _method(config: Mapping) -> str:
     return str(stated.get("quant_method") or "") if isinstance(stated, t.Mapping) else ""
 
 
-def _quantization(engine: Mapping, config: Mapping, files: t.Collection[str]) -> str:
+def _quantization(engine: Mapping, config: Mapping, files: t.AbstractSet[str]) -> str:
     wanted = _FAMILIES.get(str(engine.get("quantization") or ""))
     if wanted is None:
         return ""
@@ -123,14 +123,14 @@ def _parser(engine: Mapping) -> str:
     return "must be set where engine.enable_auto_tool_choice is true; the model's card names it"
 
 
-def _tokenizer(engine: Mapping, files: t.Collection[str]) -> str:
+def _tokenizer(engine: Mapping, files: t.AbstractSet[str]) -> str:
     own = any(name in _TOKENIZER_FILES or name.endswith(_TOKENIZERS) for name in files)
     if not files or own or engine.get("tokenizer") or engine.get("skip_tokenizer_init"):
         return ""
     return "must name a folder with a tokenizer, for the model has none"
 
 
-def _mistral(engine: Mapping, files: t.Collection[str]) -> str:
+def _mistral(engine: Mapping, files: t.AbstractSet[str]) -> str:
     if engine.get("config_format") != "mistral" or not files or "params.json" in files:
         return ""
     return "is mistral, and the model has no params.json; leave it out"
