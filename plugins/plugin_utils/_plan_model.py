@@ -104,7 +104,7 @@ def _quantization(engine: Mapping, config: Mapping, files: t.AbstractSet[str]) -
         or config.get("compression_config")
         or text_config(config).get("quantization_config")
     )
-    if how or not files or files.intersection(_TELL_HOW):
+    if how or not files or any(name in files for name in _TELL_HOW):
         return ""
     return f"is {engine['quantization']}, and the model is not quantized; leave it out, or use a model that is"
 
