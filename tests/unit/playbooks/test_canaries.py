@@ -34,6 +34,7 @@ NO_SECRETS = {
     "role open_webui: open_webui_users.update_password": "public, or the same secret as in another row",
     "role vllm_server: vllm_server_env": "the row for a server's environment has it, which this is merged into",
     "module nvidia_runtime: set_as_default": "a switch",
+    "module nvidia_toolkit_info: repository.key": "the path of a public key",
 }
 LOOKS_SECRET = re.compile(
     r"(^|_)(passwords?|token|tokens|secrets?|api_keys?|key|proxy|env|index_url|database_url|credentials?)$"
