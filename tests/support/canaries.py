@@ -75,7 +75,25 @@ def _declared(**others: str) -> dict[str, str]:
     return {**dict.fromkeys(("argv", "output", "facts", "diff", "result", "files", "page", "plan"), HERE), **others}
 
 
+GATEWAY = (
+    f"{TARGETS}/gateway/tasks/main.yml::"
+    "A configuration is put in place once, by the same prediction, and nobody else can read it"
+)
+_PROXY = nothing("the gateway's process is started with the path of a file alone")
+
 SECRETS: dict[str, Secret] = {
+    "keys of a gateway": Secret(
+        "canary-gateway-key-71c",
+        ("module gateway_config: user_keys", "module gateway_config: server_keys"),
+        {
+            **dict.fromkeys(("output", "facts", "diff", "result", "files"), GATEWAY),
+            "argv": _PROXY,
+            "inspect": NO_CONTAINER,
+            "page": NOT_PLANNED,
+            "plan": NOT_PLANNED,
+            "async": NO_JOB,
+        },
+    ),
     "API key of a vLLM server": Secret(
         "canary-vllm-api-key-5e1",
         (
