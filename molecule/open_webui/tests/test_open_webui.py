@@ -216,7 +216,7 @@ def test_check_mode_predicts_another_container_and_makes_none(host: t.Any) -> No
     before = identity(host)
     outcome = run("--check", open_webui_port=3001, open_webui_memory="1600m")
     assert outcome.returncode == 0, outcome.text
-    assert changed(outcome) == {"Run Open WebUI", "Declare the connections", "Declare it all"}
+    assert changed(outcome) == {"Run Open WebUI", "Declare the connections", "Predict what would be declared"}
     assert identity(host) == before
 
 

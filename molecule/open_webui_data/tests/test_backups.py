@@ -151,7 +151,7 @@ def archive(host: t.Any, ann: str, tmp_path_factory: pytest.TempPathFactory) -> 
         writer.done.set()
         writer.join()
     assert outcome.returncode == 0, outcome.text
-    assert changed(outcome) == {"Back up Open WebUI", "Bring the backup to the controller"}
+    assert changed(outcome) == {"Back up Open WebUI", "Fetch the backup to the controller"}
     assert len(backups(host)) == 2
     fetched = sorted((folder / "web").iterdir())
     assert [path.name for path in fetched] == backups(host)[-1:]
@@ -230,7 +230,7 @@ def test_a_restore_is_refused_before_anything_stops(
     outcome = refusals[case]
     assert outcome.returncode != 0
     assert REFUSED[case][1] in "\n".join(outcome.failures().values())
-    assert not changed(outcome) - {"Bring the backup from the controller"}
+    assert not changed(outcome) - {"Copy the backup from the controller"}
     assert other.check_output("ls -A /srv | grep refused | while read name; do ls -A /srv/$name; done") == ""
     assert call(other, "/api/v1/auths/", ann, url=RESTORED_URL)[0] == 200
     assert json.dumps(REFUSED[case][0].get("open_webui_secret_key", "no secret")) not in outcome.text

@@ -67,10 +67,10 @@ def test_a_second_run_changes_nothing_and_restarts_nothing() -> None:
     assert outcome.returncode == 0, outcome.text[-4000:]
     assert outcome.changes() == 0, outcome.changed()
     assert fleet.containers() == before
-    report = "\n".join(outcome.result("localhost", "The fleet")["msg"])
+    report = "\n".join(outcome.result("localhost", "Report the fleet")["msg"])
     assert f'"{ALPHA_SAYS}"' in report
     assert f'"{BETA_SAYS}"' in report
-    planned = outcome.result("localhost", "What will change, and what it will hold")["msg"]
+    planned = outcome.result("localhost", "Report what will change, and what it will hold")["msg"]
     assert [line.split()[:3] for line in planned[1:3]] == [[GPU_A, "alpha", "nothing"], [GPU_B, "beta", "nothing"]]
 
 
@@ -178,8 +178,8 @@ def test_check_mode_predicts_exactly_what_one_option_changes(tmp_path: Path) -> 
     assert before[GPU_A, "alpha"][0] != after[GPU_A, "alpha"][0]
 
     # The plan said what caused it, and how many tokens vLLM would then report.
-    planned = _row(checked.result("localhost", "What will change, and what it will hold")["msg"])
-    reported = _row(real.result("localhost", "The fleet")["msg"])
+    planned = _row(checked.result("localhost", "Report what will change, and what it will hold")["msg"])
+    reported = _row(real.result("localhost", "Report the fleet")["msg"])
     assert "max_model_len" in planned
     tokens = [cell for cell in reported if re.fullmatch(r"[\d,]+,\d{3}", cell)]
     assert len(tokens) == 1, reported
@@ -267,7 +267,7 @@ def test_hosts_that_fail_or_cannot_be_reached_do_not_stop_the_others(tmp_path: P
     failures = {host: counts["failures"] for host, counts in outcome.stats.items()}
     assert failures == {GPU_A: 0, GPU_B: 1, "gpu-gone": 1, WEB: 0, "localhost": 0}
     assert _connected(outcome) == {GPU_A, GPU_B} | ELSEWHERE  # what failed today is not forgotten
-    report = "\n".join(outcome.result("localhost", "The fleet")["msg"])
+    report = "\n".join(outcome.result("localhost", "Report the fleet")["msg"])
     assert f'"{ALPHA_SAYS}"' in report
     # beta was put back and answers as before.
     assert {key: value[0] for key, value in fleet.containers().items()} == {
@@ -319,7 +319,7 @@ def test_every_bad_input_is_named_before_anything_is_changed(tmp_path: Path) -> 
         fleet.on(GPU_B, "cp", "/root/daemon.json", "/etc/docker/daemon.json")
         fleet.on(GPU_A, "systemctl", "stop", "squatter")
     assert outcome.returncode != 0
-    problems = outcome.failures()["localhost", "List every problem, by host"]
+    problems = outcome.failures()["localhost", "Stop on the problems of the fleet"]
     for host, text in (
         (GPU_A, "no GPU with index 7"),
         (GPU_A, "/srv/not-a-model"),
@@ -347,7 +347,7 @@ def test_a_revision_that_does_not_exist_is_named_before_anything_is_changed(tmp_
     # With --limit the list on localhost is left out; the hosts themselves stop the run then.
     outcome = fleet.run(fleet.SITE, "--limit", GPU_A, declared=declared)
     assert outcome.returncode != 0
-    assert "v99" in outcome.failures()[GPU_A, "Tell what stands in the way"]
+    assert "v99" in outcome.failures()[GPU_A, "Stop on the problems of this host"]
     assert outcome.changes() == 0
     assert fleet.containers() == before
 
