@@ -57,6 +57,7 @@ class _Peer:
     host: str
     port: int
     failures: int = 0
+    failed_at: float = 0.0
     # It had nothing to give when it was asked last, and is fetching something itself.
     busy: bool = False
     # Why it is not asked any more.
@@ -172,11 +173,11 @@ class Peers:
 
     def _came(self, peer: _Peer, entry: Entry, file: ArrivingFile, asked: set[str], wait: bool = True) -> bool:
         """Ask a host; return whether it brought anything."""
-        before = file.tell()
+        before, began = file.tell(), time.monotonic()
         try:
             self._ask(peer, entry, file, wait)
         except _Failed as error:
-            self._note_failure(peer, str(error))
+            self._note_failure(peer, str(error), began)
         finally:
             if file.tell() > before:
                 asked.add(peer.name)
@@ -184,11 +185,14 @@ class Peers:
             peer.failures = 0
         return file.tell() > before
 
-    def _note_failure(self, peer: _Peer, reason: str) -> None:
-        peer.failures += 1
-        if peer.failures >= FAILURES:
-            peer.reason = reason
-        else:
+    def _note_failure(self, peer: _Peer, reason: str, began: float) -> None:
+        """Count a failure. What several files met at the same time, on a busy host, is one."""
+        with self._lock:
+            if began >= peer.failed_at:
+                peer.failures, peer.failed_at = peer.failures + 1, time.monotonic()
+            if peer.failures >= FAILURES:
+                peer.reason = reason
+        if not peer.reason:
             self._sleep(FAILURE_PAUSE)
 
     def _ask(self, peer: _Peer, entry: Entry, file: ArrivingFile, wait: bool) -> None:

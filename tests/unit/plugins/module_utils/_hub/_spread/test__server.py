@@ -242,6 +242,17 @@ def test_a_host_that_is_not_there_is_passed(served: Served, tmp_path: Path) -> N
     assert source.fetch(Resolution("main", None), ENTRIES[:1], str(tmp_path), lambda size: None) == len(CONTENT)
 
 
+def test_what_several_files_met_at_the_same_time_is_one_failure(served: Served) -> None:
+    source = peers(served)
+    peer = source._peers[0]
+    for _file in range(_source.FAILURES):
+        source._note_failure(peer, "timed out", began=100.0)
+    assert (peer.failures, peer.reason) == (1, "")
+    for _round in range(_source.FAILURES - 1):
+        source._note_failure(peer, "timed out", began=peer.failed_at)
+    assert peer.reason == "timed out"
+
+
 def test_when_nobody_brings_it_all_reasons_are_told(served: Served, tmp_path: Path) -> None:
     with pytest.raises(FetchError) as raised:
         peers(served, token="f" * 32).fetch(Resolution("main", None), ENTRIES, str(tmp_path), lambda size: None)
