@@ -79,6 +79,7 @@ GATEWAY = (
     f"{TARGETS}/gateway/tasks/main.yml::"
     "A configuration is put in place once, by the same prediction, and nobody else can read it"
 )
+PEER = f"{TARGETS}/model_peer/tasks/main.yml::The token is nowhere"
 _PROXY = nothing("the gateway's process is started with the path of a file alone")
 
 SECRETS: dict[str, Secret] = {
@@ -94,11 +95,25 @@ SECRETS: dict[str, Secret] = {
             "async": NO_JOB,
         },
     ),
+    "token of the hosts that spread a model": Secret(
+        "canarypeertoken8f20123456789abcdef",
+        ("module model_peer: token", "module model_snapshot: peer_token"),
+        {
+            **dict.fromkeys(("argv", "facts", "result", "files"), PEER),
+            "output": nothing("its options hide their values, and what they return is looked at in the cell result"),
+            "diff": nothing("neither module shows a diff of what it serves or fetches from"),
+            "inspect": NO_CONTAINER,
+            "page": NOT_PLANNED,
+            "plan": NOT_PLANNED,
+            "async": nothing("it is an option of the job, whose file has the result alone"),
+        },
+    ),
     "API key of a vLLM server": Secret(
         "canary-vllm-api-key-5e1",
         (
             "module vllm_server: api_keys",
             "module vllm_servers: servers.api_keys",
+            "module vllm_dry_fit: servers.api_keys",
             "role vllm_server: vllm_server_instances.api_keys",
         ),
         {
@@ -110,7 +125,12 @@ SECRETS: dict[str, Secret] = {
     ),
     "environment of a vLLM server": Secret(
         "canary-hf-token-in-env-9b2",
-        ("module vllm_server: env", "module vllm_servers: servers.env", "role vllm_server: vllm_server_instances.env"),
+        (
+            "module vllm_server: env",
+            "module vllm_servers: servers.env",
+            "module vllm_dry_fit: servers.env",
+            "role vllm_server: vllm_server_instances.env",
+        ),
         {
             **_declared(),
             "inspect": nothing(

@@ -371,7 +371,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     shown["plan"] = (folder / "plan.json").read_text(encoding="utf-8")
     shown["page"] = (folder / "page.html").read_text(encoding="utf-8")
     assert "http://box:1" in shown["page"]
-    assert "TASK [Write the plan]" in shown["output"]
+    assert "TASK [Write the plan to fleet_plan_file]" in shown["output"]
     assert not (folder / "plan.json").stat().st_mode & 0o077
     return Evidence(shown)
 
