@@ -164,7 +164,7 @@ def main() -> None:
             apply(module, path, result)
     except (_release.ReleaseError, OSError) as error:
         reason = str(error) if isinstance(error, _release.ReleaseError) else f"{path}: {error.strerror or error}"
-        module.fail_json(msg=f"{reason}; the gateway's configuration was left as it is", **dict(result, changed=False))
+        module.fail_json(msg=f"{reason}; the gateway's configuration was left as it is", **{**result, "changed": False})
     module.exit_json(**result)
 
 

@@ -113,7 +113,7 @@ def main() -> None:
         before = named(runtime, names)
         turn = bring(runtime, names, params["state"], params["timeout"], dry=module.check_mode)
     except NotRunning:
-        module.exit_json(**dict(result, running=False))
+        module.exit_json(**{**result, "running": False})
     except RuntimeSocketError as error:
         module.fail_json(msg=f"{error}; the servers may be in different states, run again to bring them back", **result)
     result.update(changed=turn.changed, requests=turn.requests, servers=[server._asdict() for server in turn.servers])

@@ -34,7 +34,9 @@ def known_schema() -> str:
 
 def open_database() -> None:
     """Make the database with its first person, unless it is there."""
-    with contextlib.closing(sqlite3.connect(DATABASE)) as database, database:
+    with contextlib.ExitStack() as stack:
+        database = stack.enter_context(contextlib.closing(sqlite3.connect(DATABASE)))
+        stack.enter_context(database)
         if database.execute("SELECT name FROM sqlite_master WHERE name = 'user'").fetchone() is None:
             database.execute("CREATE TABLE user (id TEXT)")
             database.execute("INSERT INTO user VALUES (?)", [str(uuid.uuid4())])
