@@ -58,6 +58,7 @@ LAB_TESTS = (
     "_hub/test__*_source.py",
     "_hub/test__transport.py",
     "../modules/test_model_snapshot.py",
+    "../modules/test_open_webui_hostile.py",
 )
 
 # Tests of ansible-test that ask Python, or files of ours, and nothing of ansible-core.
