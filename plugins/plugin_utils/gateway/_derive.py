@@ -77,8 +77,9 @@ def with_keys(derived: t.Any, read: t.Any) -> list[dict[str, t.Any]]:
     """
     keys = keys_in(read).found
     return [
-        {**server, "keyed": bool(server["key_file"]), "key": keys.get((server["host"], server["server"]))}
+        {**server, "keyed": bool(server.get("key_file")), "key": keys.get((server["host"], server["server"]))}
         for server in conform(derived, [MAPPING], "servers", silent)
+        if isinstance(server.get("host"), str) and isinstance(server.get("server"), str)
     ]
 
 

@@ -35,7 +35,7 @@ def batches(hosts: t.Any, hostvars: t.Any, most: t.Any) -> list[int]:
             name
             for server in declared(host)
             if server["name"] in changing
-            for name in set(server["served_model_names"])
+            for name in set(conform(server["served_model_names"], [LINE], "served_model_names", silent))
         )
         mine = collections.Counter({name: min(count, limit) for name, count in models.items()})
         if not sizes or any(away[name] + count > limit for name, count in mine.items()):

@@ -212,6 +212,7 @@ BAD = {
     "ansible_host": "10.0.0.1",
     "ansible_port": 22,
     "ansible_limit": "all",
+    "fleet_changing": ["alpha"],
     "fleet_failure": {"stage": "servers", "message": "no room"},
     "fleet_gpu": GPU,
     "fleet_found": {"servers": [FOUND]},
@@ -255,6 +256,23 @@ SERVER = {
 SLURPED = {"item": SERVER, "content": "c2stMDEyMzQ1Njc4OQ==", "failed": False, "msg": ""}
 FAILED = {"failed": True, "msg": "no", "results": [{"failed": True, "msg": "no", "module_stderr": ""}]}
 
+BEHIND = {
+    "name": "bad-host:alpha",
+    "host": "bad-host",
+    "server": "alpha",
+    "url": "http://10.0.0.1:18005",
+    "models": ["alpha"],
+    "model": "o/m",
+    "key_file": "/k",
+    "max_concurrency": 2.5,
+    "start_seconds": 3.5,
+    "key": "sk-0123456789",
+    "keyed": True,
+    "unreachable": "",
+}
+USER = {"name": "ann", "models": ["*"], "requests_per_minute": 60, "concurrent_requests": 2, "keys": ["k" * 40]}
+GATEWAY = {"bind": "0.0.0.0", "port": 8000, "tls": False, "max_body_bytes": 10**7, "queue_seconds": 60}
+
 # The arguments of each filter, as they should be.
 CALLS: dict[str, list[t.Any]] = {
     "failure_messages": [FAILED],
@@ -266,6 +284,11 @@ CALLS: dict[str, list[t.Any]] = {
     "fleet_problems": [FAILED, "bad-host", "docker_engine", [PROBLEM]],
     "fleet_report": [GROUPS, HOSTVARS],
     "fleet_table": [[{"a": "b"}], ["a"]],
+    "gateway_batches": [HOSTS, HOSTVARS, 1],
+    "gateway_options": [[BEHIND], [USER], GATEWAY],
+    "gateway_problems": [[BEHIND], [USER]],
+    "gateway_rounds": [[INSTANCE], ["alpha"], 1],
+    "gateway_servers": [HOSTS, HOSTVARS, "gw-01"],
     "instance_models": [[INSTANCE]],
     "local_url": ["0.0.0.0", 3000],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
@@ -286,10 +309,18 @@ CALLS: dict[str, list[t.Any]] = {
     "vllm_plan": [NORMAL, [LOOKED], HOST, LISTED, "", ["refused"]],
     "vllm_server_options": [NORMAL, {"timeout": 5, "allow_unauthenticated": ["alpha"]}],
     "wants_gpus": [[INSTANCE]],
+    "with_gateway_keys": [[BEHIND], [SLURPED]],
     "with_keys": [[SERVER], [SLURPED], False],
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
-HANDS_ON = {"model_chain", "vllm_instances", "vllm_server_options", "instance_models", "vllm_endpoints"}
+HANDS_ON = {
+    "model_chain",
+    "with_gateway_keys",
+    "vllm_instances",
+    "vllm_server_options",
+    "instance_models",
+    "vllm_endpoints",
+}
 # Filters over a whole fleet: what one host says must leave the others in the result.
 WHOLE_FLEET = {"fleet_connections", "fleet_page", "fleet_plan", "fleet_report"}
 
