@@ -314,12 +314,12 @@ CALLS: dict[str, list[t.Any]] = {
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
 HANDS_ON = {
+    "instance_models",
     "model_chain",
-    "with_gateway_keys",
+    "vllm_endpoints",
     "vllm_instances",
     "vllm_server_options",
-    "instance_models",
-    "vllm_endpoints",
+    "with_gateway_keys",
 }
 # Filters over a whole fleet: what one host says must leave the others in the result.
 WHOLE_FLEET = {"fleet_connections", "fleet_page", "fleet_plan", "fleet_report"}
