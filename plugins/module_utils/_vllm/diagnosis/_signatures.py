@@ -1254,10 +1254,10 @@ SIGNATURES = (
         r"(?P<process>[^\n]+?) was ended by (?:SIGILL|an unknown signal)[^\n]*amx_tile, no GPU",
         "{process} died of an instruction that it was not allowed: the processor has AMX, and Linux kills who uses it "
         "without asking first",
-        "set engine.block_size: 16, which takes attention without AMX; or use a newer image",
+        "set engine.dtype: float32, which calculates without AMX; or use a newer image",
         LIKELY,
-        variable="engine.block_size",
-        value=16,
+        variable="engine.dtype",
+        value="float32",
     ),
     _signature(
         "illegal_instruction",
