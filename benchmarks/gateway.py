@@ -2,7 +2,7 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a gateway costs, against a direct connection to the same server, side by side in one run.
+"""Measure the costs of a gateway against a direct connection to the same server, side by side in one run.
 
 The server answers at once, so that all one sees is the gateway. The last line is JSON: added_ms (time of one request of
 2 kB more than without, median), cpu_us (HAProxy's processor time for such a request), and for 1,000 servers and 200

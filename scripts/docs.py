@@ -124,7 +124,7 @@ def sections_of(source: str) -> dict[str, str]:
 
 def diagnoses_of(root: Path) -> str:
     """Give the tables of the known failures, by section."""
-    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._signatures import (  # noqa: PLC0415
+    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._signatures import (  # noqa: PLC0415 - needs the collection
         SIGNATURES,
     )
 

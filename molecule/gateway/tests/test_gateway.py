@@ -153,7 +153,7 @@ def test_a_replica_that_fails_ends_the_roll_and_is_back(tmp_path: Path) -> None:
 def test_the_next_run_brings_back_what_a_killed_one_left_away(tmp_path: Path) -> None:
     engine = {"max_model_len": 480}
     declared = declare(tmp_path, one=engine, two=engine, lone=engine)
-    # What the changed servers measured is in its configuration then, and a run after that has nothing else to do.
+    # The gateway takes up first what the changed servers measured, so that the run after it has nothing else to do.
     assert playbooks.run(GATEWAY, [INVENTORY, declared]).returncode == 0
     told = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/private_llm_gateway/admin.sock'); "
     told += "s.sendall(b'set server model:tiny/gpu-01:one state maint\\n'); print(s.recv(100))"

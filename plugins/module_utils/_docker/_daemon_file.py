@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the modules for daemon.json have in common: read it, plan, check, and write it in one step."""
+"""Read daemon.json, plan a change, check it, and write it in one step, for all modules of that file."""
 
 from __future__ import annotations
 

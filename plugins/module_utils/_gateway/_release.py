@@ -166,7 +166,7 @@ def free_folder(directory: str, name: str) -> str:
     """Return a folder for a new configuration, which nobody uses."""
     used = current(directory)
     folder = os.path.join(directory, name)
-    # What is in use under this name was changed by somebody.
+    # Somebody changed the files of this name that are in use.
     return f"{folder}-again" if folder == used else folder
 
 

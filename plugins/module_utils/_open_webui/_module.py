@@ -10,6 +10,7 @@ a terminal obeys it.
 
 from __future__ import annotations
 
+import abc
 import typing as t
 
 from .._printable import printable
@@ -35,7 +36,7 @@ class Module(t.Protocol):
     def exit_json(self, **kwargs: t.Any) -> t.NoReturn: ...
 
 
-class WebUiModule:
+class WebUiModule(abc.ABC):
     """A module of Open WebUI's API. A subclass says what its result begins as, and does its work in run."""
 
     # The keys of the result, with the values of a run that found nothing.
@@ -50,9 +51,9 @@ class WebUiModule:
         self.params = module.params
         self.result: dict[str, t.Any] = {"changed": False, "webui_version": "", **_fresh(self.RESULT)}
 
+    @abc.abstractmethod
     def run(self) -> None:
         """Do the work, and fill the result in."""
-        raise NotImplementedError
 
     def connect(self, admin: bool = True) -> _client.Client:
         """Return a client that is signed in."""
@@ -118,33 +119,33 @@ class ObjectModule(WebUiModule, t.Generic[Found]):
     def check(self) -> None:
         """Turn away what cannot be asked for, before anything is read."""
 
+    @abc.abstractmethod
     def called(self) -> str:
         """Return what messages call the object, such as: the group 'staff'."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def read(self, client: _client.Client) -> Found | None:
         """Return the object as Open WebUI has it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def plan(self, client: _client.Client, before: Found | None) -> Found | None:
         """Return the object as it shall be."""
-        raise NotImplementedError
 
     def hides_change(self, client: _client.Client, before: Found | None, after: Found | None) -> bool:
         """Return whether something differs that cannot be read back, such as a password."""
         return False
 
+    @abc.abstractmethod
     def describe(self, found: Found | None) -> dict[str, t.Any]:
         """Return the object as the result shows it; empty when it is not there."""
-        raise NotImplementedError
 
     def differ(self, before: Found | None, after: Found | None) -> dict[str, t.Any]:
         """Return the change as a diff shows it."""
         return difference(self.describe(before), self.describe(after))
 
+    @abc.abstractmethod
     def send(self, client: _client.Client, before: Found | None, after: Found | None) -> None:
         """Bring Open WebUI from the one to the other."""
-        raise NotImplementedError
 
     def run(self) -> None:
         self.check()
