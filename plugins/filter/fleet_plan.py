@@ -14,7 +14,7 @@ description:
   - Puts together what the role P(private_llm.fleet.vllm_server#role) left on each host with C(tasks_from=plan). A
     server that does not fit on its host is tried on the GPUs of the others.
   - What cannot be read of a host's variables is left out, and is a note that names the host.
-positional: hostvars, problems, web_hosts
+positional: hostvars, problems, web_hosts, gateway_hosts, unavailable
 options:
   _input:
     description: The hosts.
@@ -35,6 +35,15 @@ options:
     type: list
     elements: str
     default: []
+  gateway_hosts:
+    description: Names of the hosts with a gateway. Without one, changes cut requests, which a line says.
+    type: list
+    elements: str
+    default: []
+  unavailable:
+    description: How many replicas of a model may be away at once behind a gateway, C(fleet_unavailable).
+    type: int
+    default: 1
 """
 
 EXAMPLES = r"""
@@ -50,6 +59,9 @@ _value:
       sorted by host, C(notes) what does not stop anything, and C(lines) the table.
     - C(models) are the releases that several hosts want, each with C(repo), C(digest), the hosts that C(have) it, those
       that C(lack) it in the order in which they get it, and C(bytes_from_hub).
+    - C(steps) are the servers that change behind a gateway, in their order, each with its C(turn), C(host), C(server)
+      and C(models), how many C(replicas) of the model there are and how many C(stay), whether the server C(returns),
+      C(begins_after_seconds) and C(down_seconds); both are null where no start was measured.
   type: dict
 """
 

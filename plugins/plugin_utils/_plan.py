@@ -48,6 +48,8 @@ from ._problem import (
 )
 from .fit import _verdict
 from .fit._layers import text_config
+from .gateway._order import COLUMNS as STEP_COLUMNS
+from .gateway._order import remarks_of, steps_of
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -414,11 +416,19 @@ ROW = {
 PLAN = {"servers": [ROW], "notes": [ANY], "gpus": _plan_fit.KIND}
 
 
-def fleet_plan(hosts: t.Any, hostvars: t.Any, found: t.Any = (), web_hosts: t.Any = ()) -> dict[str, t.Any]:
+def fleet_plan(
+    hosts: t.Any,
+    hostvars: t.Any,
+    found: t.Any = (),
+    web_hosts: t.Any = (),
+    gateway_hosts: t.Any = (),
+    unavailable: t.Any = 1,
+) -> dict[str, t.Any]:
     """Return a structure for programs and a table for people, from what each host told in ``vllm_server_plan``.
 
     ``found`` are problems noted so far, as data. A server that does not fit on its host is tried on the GPUs of the
-    others: each kind of server once on each kind of GPU, however many hosts have them.
+    others: each kind of server once on each kind of GPU, however many hosts have them. Behind a gateway, never more
+    replicas of a model than ``unavailable`` are away at once.
     """
     read = of_hosts(hosts, hostvars)
     plans = {name: host.read("vllm_server_plan", PLAN) for name, host in read.items() if host.has("vllm_server_plan")}
@@ -441,12 +451,18 @@ def fleet_plan(hosts: t.Any, hostvars: t.Any, found: t.Any = (), web_hosts: t.An
     for row in rows:
         del row["question"]
     releases = releases_of(offers_of(hosts, hostvars))
+    gateway = bool(conform(gateway_hosts, [LINE], "gateway_hosts", silent))
+    steps = steps_of({name: host for name, host in read.items() if name in plans}, rows, unavailable) if gateway else []
     return {
         "servers": rows,
         "models": [release.as_result() for release in releases],
+        "steps": [step.as_result() for step in steps],
         "problems": [problem.sentence for problem in sorted(problems, key=by_host)],
         "notes": told,
-        "lines": _lines(rows) + lines_of(releases) + [f"note: {note}" for note in told],
+        "lines": _lines(rows)
+        + (table([step.cells() for step in steps], STEP_COLUMNS) if steps else [])
+        + lines_of(releases)
+        + [f"note: {note}" for note in [*remarks_of(rows, gateway), *told]],
     }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from .._host_vars import LINE, WHOLE, conform, of_hosts, silent
+from .._host_vars import LINE, WHOLE, HostVars, conform, of_hosts, silent
 from ._derive import declared
 
 CHANGING = "fleet_changing"  # what a host told: the names of its servers that a run would change
@@ -23,27 +23,32 @@ def batches(hosts: t.Any, hostvars: t.Any, most: t.Any) -> list[int]:
 
     Ansible's ``serial`` takes them. Hosts whose servers do not change cost no batch.
     """
+    read = of_hosts(hosts, hostvars)
+    # A host that told nothing is no part of this run.
+    changing = {name: host.read(CHANGING, [LINE]) for name, host in read.items() if host.has(CHANGING)}
+    return [len(batch) for batch in split(read, changing, most)] or [1]
+
+
+def split(hosts: t.Mapping[str, HostVars], changing: t.Mapping[str, t.Sequence[str]], most: t.Any) -> list[list[str]]:
+    """Return the hosts of a run in batches, from the names of the servers that change on each."""
     limit = max(1, conform(most, WHOLE, "fleet_unavailable", silent) or 1)
-    sizes: list[int] = []
+    found: list[list[str]] = []
     away: collections.Counter[str] = collections.Counter()
-    for host in of_hosts(hosts, hostvars).values():
-        if not host.has(CHANGING):
-            continue  # no part of this run
-        changing = conform(host.read(CHANGING, [LINE]), [LINE], CHANGING, silent)
+    for host, names in changing.items():
         # Servers of one host are changed in rounds of their own, of which each takes as many away as may be.
         models = collections.Counter(
             name
-            for server in declared(host)
-            if server["name"] in changing
+            for server in declared(hosts[host])
+            if server["name"] in names
             for name in set(conform(server["served_model_names"], [LINE], "served_model_names", silent))
         )
         mine = collections.Counter({name: min(count, limit) for name, count in models.items()})
-        if not sizes or any(away[name] + count > limit for name, count in mine.items()):
-            sizes.append(0)
+        if not found or any(away[name] + count > limit for name, count in mine.items()):
+            found.append([])
             away = collections.Counter()
-        sizes[-1] += 1
+        found[-1].append(host)
         away += mine
-    return sizes or [1]
+    return found
 
 
 def rounds(instances: t.Any, changing: t.Any, most: t.Any) -> list[list[str]]:

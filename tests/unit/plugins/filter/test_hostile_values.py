@@ -280,7 +280,7 @@ CALLS: dict[str, list[t.Any]] = {
     "fleet_connections": [HOSTS, HOSTVARS, "web"],
     "fleet_key_problems": [[SLURPED]],
     "fleet_page": [GROUPS, HOSTVARS, "now"],
-    "fleet_plan": [HOSTS, HOSTVARS, [PROBLEM], ["web"]],
+    "fleet_plan": [HOSTS, HOSTVARS, [PROBLEM], ["web"], ["gw"], 1],
     "fleet_problems": [FAILED, "bad-host", "docker_engine", [PROBLEM]],
     "fleet_report": [GROUPS, HOSTVARS],
     "fleet_table": [[{"a": "b"}], ["a"]],
