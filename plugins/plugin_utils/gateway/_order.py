@@ -12,7 +12,7 @@ import typing as t
 from ...module_utils import _units
 from .._host_vars import WHOLE, HostVars, conform, silent
 from ._derive import declared
-from ._waves import rounds, split
+from ._waves import rounds, served_names, split
 
 Rows = t.Sequence[t.Mapping[str, t.Any]]
 COLUMNS = ("turn", "host", "server", "models", "begins", "down for", "meanwhile")
@@ -58,7 +58,7 @@ def steps_of(hosts: t.Mapping[str, HostVars], rows: Rows, most: t.Any) -> list[S
     for row in rows:
         if row["actions"]:
             changing[row["host"]][row["name"]] = row
-    serving = {name: {one["name"]: tuple(one["served_model_names"]) for one in declared(hosts[name])} for name in hosts}
+    serving = {name: {one["name"]: served_names(one) for one in declared(hosts[name])} for name in hosts}
     replicas = collections.Counter(model for host in serving.values() for models in host.values() for model in models)
     steps: list[Step] = []
     turn, begins = 0, t.cast("float | None", 0.0)

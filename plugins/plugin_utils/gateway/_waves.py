@@ -37,10 +37,7 @@ def split(hosts: t.Mapping[str, HostVars], changing: t.Mapping[str, t.Sequence[s
     for host, names in changing.items():
         # Servers of one host are changed in rounds of their own, of which each takes as many away as may be.
         models = collections.Counter(
-            name
-            for server in declared(hosts[host])
-            if server["name"] in names
-            for name in set(conform(server["served_model_names"], [LINE], "served_model_names", silent))
+            name for server in declared(hosts[host]) if server["name"] in names for name in served_names(server)
         )
         mine = collections.Counter({name: min(count, limit) for name, count in models.items()})
         if not found or any(away[name] + count > limit for name, count in mine.items()):
@@ -51,6 +48,11 @@ def split(hosts: t.Mapping[str, HostVars], changing: t.Mapping[str, t.Sequence[s
     return found
 
 
+def served_names(server: t.Mapping[str, t.Any]) -> tuple[str, ...]:
+    """Return the names that a server serves, each once."""
+    return tuple(dict.fromkeys(conform(server.get("served_model_names"), [LINE], "served_model_names", silent)))
+
+
 def rounds(instances: t.Any, changing: t.Any, most: t.Any) -> list[list[str]]:
     """Return the servers of one host in rounds: first those that do not change, then as many as may be away at once."""
     limit = max(1, conform(most, WHOLE, "fleet_unavailable", silent) or 1)
@@ -59,8 +61,7 @@ def rounds(instances: t.Any, changing: t.Any, most: t.Any) -> list[list[str]]:
     names = {}
     for instance in instances if isinstance(instances, (list, tuple)) else ():
         if isinstance(instance, t.Mapping) and isinstance(instance.get("name"), str):
-            served = conform(instance.get("served_model_names"), [LINE], "served_model_names", silent)
-            names[instance["name"]] = collections.Counter(set(served or [instance["name"]]))
+            names[instance["name"]] = collections.Counter(served_names(instance) or [instance["name"]])
     for name in [one for one in names if one in moving]:
         for chosen, away in found:
             if all(away[model] < limit for model in names[name]):
