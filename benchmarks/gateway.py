@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _model, _render
-from ansible_collections.private_llm.fleet.tests.support import proxies
+from ansible_collections.private_llm.fleet.tests.support import ports, proxies
 
 REQUESTS = 1500
 BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * 1900}]}).encode()
@@ -121,7 +121,7 @@ def one_server(folder: Path) -> dict[str, float]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    direct, port = int(server.server_address[1]), proxies.free_port()
+    direct, port = int(server.server_address[1]), ports.free_port()
     servers = [{"name": "gpu:m", "url": f"http://127.0.0.1:{direct}", "models": ["m"], "key": "key"}]
     put(folder, servers, [{"name": "ann", "models": ["*"]}], port)
     proxy = proxies.Proxy(folder, port)
@@ -143,7 +143,7 @@ def large_fleet(folder: Path) -> dict[str, float]:
         for n in range(1000)
     ]
     users = [{"name": f"user-{n}", "models": [f"model-{n}"]} for n in range(200)]
-    port = proxies.free_port()
+    port = ports.free_port()
     put(folder, servers, users, port)
     began = time.monotonic()
     said = proxies.refusal(folder)

@@ -25,7 +25,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -41,6 +40,7 @@ sys.path.insert(0, str(ROOT / ".collections"))
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _spec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis import _log
+from ansible_collections.private_llm.fleet.tests.support import ports
 
 HOST = "127.0.0.1"
 WAYS = {
@@ -101,18 +101,12 @@ def tokens_per_second(port: int, prompts: list[list[int]], at_once: int, tokens:
     return made / seconds
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
-
-
 @contextlib.contextmanager
 def served(
     vllm: list[str], model: str, options: list[str], cache: Path, log: Path, patience: float
 ) -> Iterator[tuple[int, float]]:
     """Run a server on a free port; yield the port and the seconds to its first token, and stop it at the end."""
-    port = free_port()
+    port = ports.free_port()
     env = dict(_spec.BASE_ENV)
     here = {key: value.replace(_spec.CACHE_MOUNT, str(cache)) for key, value in env.items()}
     command = [*vllm, "serve", model, "--served-model-name", "m", "--host", HOST, "--port", str(port), *options]

@@ -20,7 +20,6 @@ import hashlib
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,10 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".collections"))
+
+from ansible_collections.private_llm.fleet.tests.support.ports import free_ports
+
 HOST = ROOT / "tests" / "support" / "spread_host.py"
 FILES = 4
 BLOCK = 1024 * 1024
@@ -48,15 +51,6 @@ def make_release(folder: Path, size: int) -> list[dict[str, Any]]:
                 left -= len(block)
         files.append({"path": f"shard-{number}.bin", "size": size // FILES, "sha256": digest.hexdigest()})
     return files
-
-
-def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _one in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Host:

@@ -33,8 +33,8 @@ options:
     default: /etc/private_llm/gateway
   files:
     description:
-      - The files without secrets, by their paths below the folder, as P(private_llm.fleet.gateway_files#filter) returns
-        them.
+      - The files without secrets, by their paths below the folder, as C(files) of what
+        P(private_llm.fleet.gateway_options#filter) returns.
     type: dict
     default: {}
   user_keys:
@@ -72,16 +72,18 @@ author:
   - private_llm.fleet contributors (@private-llm)
 seealso:
   - module: private_llm.fleet.gateway_server
-  - plugin: private_llm.fleet.gateway_files
+  - plugin: private_llm.fleet.gateway_options
     plugin_type: filter
 """
 
 EXAMPLES = r"""
 - name: Put the gateway's configuration in place
   private_llm.fleet.gateway_config:
-    files: "{{ gateway_servers | private_llm.fleet.gateway_files(gateway_users) }}"
-    user_keys: {ann: [], build: ["{{ vault_key_of_build }}"]}
-    server_keys: {gpu-01:qwen3: "{{ vault_key_of_qwen3 }}"}
+    files: "{{ options.files }}"
+    user_keys: "{{ options.user_keys }}"
+    server_keys: "{{ options.server_keys }}"
+  vars:
+    options: "{{ gateway_servers | private_llm.fleet.gateway_options([{'name': 'ann'}], {'port': 8000}) }}"
   no_log: true
 
 - name: Remove it

@@ -43,6 +43,7 @@ from __future__ import annotations
 
 import abc
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import http.server
@@ -50,6 +51,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -280,6 +282,7 @@ class LabServer(abc.ABC):
         self._lock = threading.Lock()
         self._server = _Listener((host, port), _Handler, self)
         self._thread: threading.Thread | None = None
+        self._kept: socket.socket | None = None
         self._asked_to_stop = threading.Event()
 
     @property
@@ -299,19 +302,32 @@ class LabServer(abc.ABC):
         return self.url
 
     def stop(self) -> None:
-        """Stop serving and give the port back."""
-        if self._thread is not None:
-            self._server.shutdown()
-            self._thread.join()
-            self._thread = None
+        """Stop serving: connections are refused from now on. Nobody else gets the port before `close`."""
+        if self._thread is None:
+            return
+        self._server.shutdown()
+        self._thread.join()
+        self._thread = None
         self._server.server_close()
+        self._kept = socket.socket()
+        self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Whoever was quicker has it; then nothing can be kept.
+        with contextlib.suppress(OSError):
+            self._kept.bind(self._server.server_address)
+
+    def close(self) -> None:
+        """Stop serving and give the port back."""
+        self.stop()
+        self._server.server_close()
+        if self._kept is not None:
+            self._kept.close()
 
     def __enter__(self) -> t.Self:
         self.start()
         return self
 
     def __exit__(self, *unused: object) -> None:
-        self.stop()
+        self.close()
 
     def serve(self, port_file: str | None) -> None:
         """Serve until a signal or request to stop; the port is written into a file once requests can be made."""
@@ -324,7 +340,7 @@ class LabServer(abc.ABC):
             temporary.replace(port_file)
         print(f"serving on {self.url}", flush=True)
         self._asked_to_stop.wait()
-        self.stop()
+        self.close()
 
     def ask_to_stop(self) -> None:
         """End `serve`."""

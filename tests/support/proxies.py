@@ -20,15 +20,10 @@ import typing as t
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from . import ports
+
 # Debian's /usr/sbin is on no ordinary user's PATH.
 HAPROXY = shutil.which("haproxy", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-
-
-def free_port() -> int:
-    """Return a port that nobody listened on a moment ago."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def refusal(directory: Path) -> str:
@@ -84,12 +79,21 @@ class Backend:
         self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.server.daemon_threads = True
         self.port = int(self.server.server_address[1])
+        self.kept: socket.socket | None = None
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
 
     def stop(self) -> None:
-        """Listen no more."""
-        self.server.shutdown()
-        self.server.server_close()
+        """Listen no more, and let nobody else listen there."""
+        if self.kept is None:
+            self.server.shutdown()
+            self.server.server_close()
+            self.kept = ports.refusing(self.port)
+
+    def close(self) -> None:
+        """Give the port back."""
+        self.stop()
+        if self.kept is not None:
+            self.kept.close()
 
 
 class Proxy:

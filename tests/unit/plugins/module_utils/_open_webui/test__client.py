@@ -15,6 +15,7 @@ import typing as t
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client, _private_folder, _shape
+from ansible_collections.private_llm.fleet.tests.support import ports
 
 
 class Answer(t.NamedTuple):
@@ -287,12 +288,11 @@ def test_a_gateway_that_is_not_ready_is_asked_again(
 
 
 def test_nobody_there(pauses: list[float]) -> None:
-    with socket.socket() as placeholder:
-        placeholder.bind(("127.0.0.1", 0))
+    with ports.refusing() as placeholder:
         port = placeholder.getsockname()[1]
-    client = _client.Client(f"http://127.0.0.1:{port}", timeout=5, sleep=pauses.append)
-    with pytest.raises(_client.UnreachableError) as caught:
-        client.check_version()
+        client = _client.Client(f"http://127.0.0.1:{port}", timeout=5, sleep=pauses.append)
+        with pytest.raises(_client.UnreachableError) as caught:
+            client.check_version()
     assert str(caught.value).startswith(
         f"Open WebUI at http://127.0.0.1:{port} does not answer GET /api/version: connection refused (4 attempts)."
     )

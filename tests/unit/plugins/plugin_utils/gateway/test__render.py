@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _errors, _model, _render
-from ansible_collections.private_llm.fleet.tests.support import proxies
+from ansible_collections.private_llm.fleet.tests.support import ports, proxies
 
 pytestmark = pytest.mark.skipif(
     proxies.HAPROXY is None, reason="needs haproxy; `make machine` installs it on Debian and Ubuntu"
@@ -71,7 +71,7 @@ def gateway(tmp_path: Path) -> t.Iterator[Gateway]:
         {"name": "gpu-02:big", "url": f"http://127.0.0.1:{two.port}", "models": ["big", "org/big"]},
         {"name": "gpu-01:small", "url": f"http://127.0.0.1:{small.port}", "models": ["small"], "start_seconds": 1},
     ]
-    port = proxies.free_port()
+    port = ports.free_port()
     keys = {"gpu-01:big": "sk-one", "gpu-02:big": "sk-two", "gpu-01:small": "sk-small"}
     put(tmp_path, servers, USERS, keys, port=port, max_body_bytes=1_000_000, buffer_bytes=65536)
     assert proxies.refusal(tmp_path) == ""
@@ -79,7 +79,7 @@ def gateway(tmp_path: Path) -> t.Iterator[Gateway]:
     yield Gateway(proxy, one, two, small)
     proxy.stop()
     for backend in (one, two, small):
-        backend.stop()
+        backend.close()
 
 
 @pytest.fixture(autouse=True)

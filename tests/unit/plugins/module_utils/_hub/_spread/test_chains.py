@@ -11,7 +11,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,8 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.private_llm.fleet.tests.support.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[6]
 HOST = ROOT / "tests" / "support" / "spread_host.py"
@@ -39,14 +40,6 @@ class Model(t.NamedTuple):
     @property
     def size(self) -> int:
         return sum(int(file["size"]) for file in self.files)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _one in range(count)]
-    ports = [int(one.getsockname()[1]) for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Host:
