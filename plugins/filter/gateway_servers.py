@@ -45,7 +45,7 @@ RETURN = r"""
 _value:
   description:
     - One entry for each server that is to run, with C(name), C(host), C(server), C(url), C(models), C(model),
-      C(key_file), C(max_concurrency) and C(start_seconds).
+      C(key_file), C(max_concurrency), C(start_seconds) and C(share).
   type: list
   elements: dict
 """

@@ -47,6 +47,7 @@ def servers(hosts: t.Any, hostvars: t.Any, gateway_host: t.Any) -> list[dict[str
                     "key_file": instance["key_file"],
                     "max_concurrency": ready.get("max_concurrency"),
                     "start_seconds": ready.get("seconds"),
+                    "share": instance["share"],
                     "unreachable": _unreachable(instance, name, here),
                 }
             )

@@ -12,11 +12,14 @@ import re
 import typing as t
 
 from ...module_utils._endpoint import Endpoint, EndpointError, parse
+from ...module_utils._vllm.declaration._instances import share_of
 from ...module_utils._vllm.options._suggestions import did_you_mean
 from .._host_vars import FLAG, LINE, NUMBER, WHOLE, conform, silent
 from .._problem import Problem
 
 EVERY_MODEL = "*"
+HEAVIEST = 256  # what HAProxy takes as the largest weight of a server
+SHARE_SLACK = 0.01  # three thirds may be written as 0.33
 USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.:-]")
 
@@ -41,6 +44,7 @@ SERVER = {
     "model": LINE,
     "max_concurrency": NUMBER,
     "start_seconds": NUMBER,
+    "share": NUMBER,
     "key": LINE,
     "keyed": FLAG,
     "unreachable": LINE,
@@ -56,6 +60,7 @@ class Replica(t.NamedTuple):
     keyed: bool
     most_requests: int
     hold_seconds: int
+    share: float | None = None
 
     @property
     def label(self) -> str:
@@ -78,6 +83,16 @@ class Pool(t.NamedTuple):
     def hold_seconds(self) -> int:
         """Return the seconds for which requests are held while every server is being changed."""
         return max(replica.hold_seconds for replica in self.replicas)
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """Return each server's part of the requests as the proxy weighs it; empty where no server names a share."""
+        named = [replica.share for replica in self.replicas if replica.share]
+        if not named or len(self.replicas) == 1:
+            return ()
+        rest = (1 - sum(named)) / max(1, len(self.replicas) - len(named))
+        parts = [replica.share or max(rest, 0.0) for replica in self.replicas]
+        return tuple(max(1, round(HEAVIEST * part / max(parts))) for part in parts)
 
 
 class User(t.NamedTuple):
@@ -120,6 +135,7 @@ def fleet_of(servers: t.Any, users: t.Any) -> Fleet:
             bool(server["keyed"] or server["key"]),
             most_requests(server["max_concurrency"]),
             hold_seconds(server["start_seconds"]),
+            share_of(server["share"]),
         )
         for name in server["models"]:
             serving.setdefault(name, {}).setdefault(replica.name, replica)
@@ -193,15 +209,52 @@ def _server_problems(servers: t.Any, host: str) -> list[Problem]:
         for model in server["models"]:
             if not model or model.startswith("#") or any(one.isspace() for one in model):
                 note(f"{where}.models", f"{model!r} cannot be routed: it is empty, begins with # or holds a blank")
-            if not server["model"]:
+            # A canary may be another model under the same name.
+            if not server["model"] or server["share"] is not None:
                 continue
             other, other_model = behind.setdefault(model, (name, server["model"]))
             if other_model != server["model"]:
                 note(
                     f"{where}.models",
                     f"{model} is served by {name} from {server['model']}, and by {other} from {other_model}; a request "
-                    "for it would be answered by the one or the other. Change served_model_names of one of them",
+                    "for it would be answered by the one or the other. Change served_model_names of one of them, or "
+                    "give a share to the one that is tried",
                 )
+    return found + _share_problems(servers, host)
+
+
+def _share_problems(servers: t.Any, host: str) -> list[Problem]:
+    """Find shares that are none, and served names of which the shares do not make a whole."""
+    found: list[Problem] = []
+    serving: dict[str, dict[str, float | None]] = {}
+    for index, server in enumerate(conform(servers, [SERVER], SERVERS, silent)):
+        share = share_of(server["share"])
+        if server["share"] is not None and share is None:
+            text = f"{server['name']} has the share {server['share']}; give a number above 0 and up to 1"
+            found.append(Problem(host, f"{SERVERS}[{index}].share", "gateway", text))
+        for model in server["models"]:
+            serving.setdefault(model, {})[server["name"]] = share
+    told = set()
+    for model, shares in sorted(serving.items()):
+        named = {name: share for name, share in shares.items() if share is not None}
+        total = sum(named.values())
+        others = [name for name in shares if name not in named]
+        if not named or (total < 1 if others else round(abs(total - 1), 6) <= SHARE_SLACK):
+            continue
+        said = ", ".join(f"{name} {share:g}" for name, share in named.items())
+        if said in told:
+            continue  # of an alias
+        told.add(said)
+        if others:
+            text = (
+                f"the shares of {model} leave nothing for {', '.join(others)}: {said}; lower them to less than 1 in all"
+            )
+        else:
+            text = (
+                f"the shares of {model} are {total:g} in all, and no server is there for the rest: {said}; leave out "
+                "the share (vllm_server_instances) of the server that is to have it"
+            )
+        found.append(Problem(host, f"{SERVERS}.share", "gateway", text))
     return found
 
 

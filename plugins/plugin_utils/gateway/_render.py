@@ -310,12 +310,14 @@ def _pool(pool: Pool, settings: Settings) -> list[list[str]]:
     lines.append(f"  http-check send meth GET uri {pool.replicas[0].endpoint.path if single else ''}/health")
     lines.append("  http-check expect status 200")
     sections = [lines]
+    weights = dict(zip(pool.replicas, pool.weights, strict=False))
     for replica in pool.replicas:
+        weight = f" weight {weights[replica]}" if replica in weights else ""
         if replica in hops:
-            lines.append(_server(replica, replica.label, f"unix@{_socket(replica, pool, settings)}", hop=True))
+            lines.append(_server(replica, replica.label, f"unix@{_socket(replica, pool, settings)}", hop=True) + weight)
             sections += _hop(replica, pool, settings)
         else:
-            lines.append(_server(replica, replica.label, _address(replica.endpoint)))
+            lines.append(_server(replica, replica.label, _address(replica.endpoint)) + weight)
     return sections
 
 

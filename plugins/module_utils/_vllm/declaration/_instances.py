@@ -62,6 +62,7 @@ KEYS = (
     "port",
     "bind",
     "url",
+    "share",
     "engine",
     "served_model_names",
     "api_keys",
@@ -209,6 +210,7 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     if _is_port(given.get("port")):
         result["port"] = whole_number(given["port"])
     result["url"] = str(given.get("url", ""))
+    result["share"] = share_of(given.get("share"))
     result["shm_size"] = str(result["shm_size"])
     if isinstance(result["gpus"], list):
         result["gpus"] = [str(gpu) for gpu in result["gpus"]]
@@ -219,7 +221,7 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
 
 
 # What a module for a server takes from an instance under the same name.
-_OPTIONS = tuple(key for key in KEYS if key not in ("model", "source", "revision", "url"))
+_OPTIONS = tuple(key for key in KEYS if key not in ("model", "source", "revision", "url", "share"))
 
 
 def server_options(
@@ -508,6 +510,23 @@ def _check_url(value: object) -> list[str]:
     return []
 
 
+def share_of(value: object) -> float | None:
+    """Return a share of a model's requests; None where none is given, or where this is no share."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        share = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return share if 0 < share <= 1 else None
+
+
+def _check_share(value: object) -> list[str]:
+    if share_of(value) is not None:
+        return []
+    return [f": {shown(value)} is no share of a model's requests; give a number above 0 and up to 1, such as 0.1"]
+
+
 def _check_engine(value: object) -> list[str]:
     if not isinstance(value, t.Mapping):
         return [f": must be a mapping of vLLM's option names to values, not {kind(value)}"]
@@ -631,6 +650,7 @@ _CHECKS: dict[str, t.Callable[[object], list[str]]] = {
     "port": _check_port,
     "bind": _check_bind,
     "url": _check_url,
+    "share": _check_share,
     "engine": _check_engine,
     "served_model_names": _check_names,
     "api_keys": _check_api_keys,

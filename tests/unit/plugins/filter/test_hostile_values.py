@@ -257,6 +257,7 @@ SLURPED = {"item": SERVER, "content": "c2stMDEyMzQ1Njc4OQ==", "failed": False, "
 FAILED = {"failed": True, "msg": "no", "results": [{"failed": True, "msg": "no", "module_stderr": ""}]}
 
 BEHIND = {
+    "share": 0.1,
     "name": "bad-host:alpha",
     "host": "bad-host",
     "server": "alpha",

@@ -42,6 +42,11 @@ def test_names_binds_urls_and_certificates_are_taken_from_the_declaration() -> N
     assert found[1]["key_file"] == ""
 
 
+def test_a_share_is_handed_on() -> None:
+    found = _derive.servers(["g"], {"g": host(ALPHA, {**ALPHA, "name": "beta", "port": 2, "share": "0.25"})}, "g")
+    assert [one["share"] for one in found] == [None, 0.25]
+
+
 def test_what_is_not_to_run_or_cannot_be_read_is_left_out() -> None:
     odd = [
         {**ALPHA, "state": "stopped"},

@@ -84,10 +84,45 @@ def test_sound_declarations_have_no_problem() -> None:
         ([server(models=[])], [ANN], "gateway_servers[0].models: gpu-01:qwen serves no name"),
         ([server(models=["# x"])], [ANN], "cannot be routed"),
         ([server(models=["a b"])], [ANN], "cannot be routed"),
+        ([server(), server("gpu-02:qwen", share=0)], [ANN], "gateway_servers[1].share: gpu-02:qwen has the share 0"),
+        ([server(), server("gpu-02:qwen", share=1.5)], [ANN], "gpu-02:qwen has the share 1.5; give a number above 0"),
+        ([server(), server("gpu-02:qwen", share=1)], [ANN], "the shares of qwen leave nothing for gpu-01:qwen"),
+        ([server(share=0.2)], [ANN], "the shares of qwen are 0.2 in all, and no server is there for the rest"),
+        (
+            [server(share=0.2), server("gpu-02:qwen", share=0.3)],
+            [ANN],
+            "the shares of qwen are 0.5 in all, and no server is there for the rest: gpu-01:qwen 0.2, gpu-02:qwen 0.3",
+        ),
     ],
 )
 def test_problems_name_the_variable_and_what_to_do(servers: t.Any, users: t.Any, said: str) -> None:
     assert any(said in problem.sentence for problem in _model.problems(servers, users)), _model.problems(servers, users)
+
+
+@pytest.mark.parametrize(
+    ("shares", "weights"),
+    [
+        ((None, None), ()),
+        ((0.1, None), (28, 256)),
+        ((0.1, None, None), (57, 256, 256)),
+        ((0.5, 0.25, 0.25), (256, 128, 128)),
+        ((0.33, 0.33, 0.33), (256, 256, 256)),
+        ((0.001, None), (1, 256)),
+        ((1,), ()),
+    ],
+)
+def test_shares_are_weights_and_those_without_one_divide_the_rest(
+    shares: tuple[float | None, ...], weights: tuple[int, ...]
+) -> None:
+    servers = [server(f"gpu-{number}:qwen", share=share) for number, share in enumerate(shares)]
+    assert _model.fleet_of(servers, []).pools[0].weights == weights
+    assert _model.problems(servers, [ANN]) == []
+
+
+def test_a_canary_may_be_another_model_under_the_same_name() -> None:
+    canary = server("gpu-02:next", model="Qwen/Qwen3.5-8B", share=0.1)
+    assert _model.problems([server(), canary], [ANN]) == []
+    assert _model.problems([server(), {**canary, "share": None}], [ANN])
 
 
 @pytest.mark.parametrize("odd", [None, 7, "x", {"a": 1}, [None], [7], [[]], [{"name": 1}]])

@@ -110,6 +110,30 @@ def test_the_same_beginning_goes_to_the_same_replica(gateway: Gateway) -> None:
         assert len(set(asked)) == 1
 
 
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_share_of_the_conversations_goes_to_a_canary_and_stays_there(tmp_path: Path, keyed: bool) -> None:
+    backends = {"gpu-01:big": proxies.Backend("stable"), "gpu-02:big": proxies.Backend("canary")}
+    servers = [
+        {"name": name, "url": f"http://127.0.0.1:{one.port}", "models": ["big"]} for name, one in backends.items()
+    ]
+    servers[1]["share"] = 0.1
+    port = proxies.free_port()
+    put(tmp_path, servers, USERS[:1], dict.fromkeys(backends, "k") if keyed else {}, port=port)
+    assert proxies.refusal(tmp_path) == ""
+    proxy = proxies.Proxy(tmp_path, port)
+    try:
+        first, again = (
+            [proxy.ask("key-ann", chat("big", f"talk {number}"))[1]["server"] for number in range(300)]
+            for _round in range(2)
+        )
+    finally:
+        proxy.stop()
+        for backend in backends.values():
+            backend.stop()
+    assert 15 <= first.count("canary") <= 50
+    assert first == again
+
+
 def test_models_are_listed_for_the_asking_user_whatever_is_down(gateway: Gateway) -> None:
     gateway.small.stop()
     for key, models in (("key-ann", ["big", "org/big", "small"]), ("key-bob", ["small"])):
