@@ -164,14 +164,23 @@ class Api:
 
     @contextlib.contextmanager
     def open(
-        self, method: str, path: str, body: t.Any = None, seconds: float | None = None
+        self,
+        method: str,
+        path: str,
+        body: t.Any = None,
+        seconds: float | None = None,
+        pieces: t.Iterator[bytes] | None = None,
     ) -> t.Iterator[http.client.HTTPResponse]:
-        """Give the answer to be read by the caller; EngineError when the engine refuses or the exchange breaks off."""
+        """Give the answer to be read by the caller; EngineError when the engine refuses or the exchange breaks off.
+
+        ``pieces`` are sent as a tar archive as they come, in place of ``body``.
+        """
         limit = self._seconds if seconds is None else seconds
         where = "/v{}.{}".format(*self.version) + path if self.version else path
         connection = Connection(self.address.host or "localhost", self.address.port, limit, self.address.path)
         payload = None if body is None else json.dumps(body).encode("utf-8")
-        headers = {"Host": "docker", **({"Content-Type": "application/json"} if payload is not None else {})}
+        kind = "application/x-tar" if pieces is not None else "application/json" if payload is not None else ""
+        headers = {"Host": "docker", **({"Content-Type": kind} if kind else {})}
         try:
             try:
                 connection.connect()
@@ -180,7 +189,7 @@ class Api:
                     f"no Docker Engine answers at {self.address}: {error.strerror or error or type(error).__name__}; "
                     f"start it, or name the right address in {VARIABLE}"
                 ) from error
-            connection.request(method, where, payload, headers)
+            connection.request(method, where, payload if pieces is None else pieces, headers)
             response = connection.getresponse()
             # 304 is the engine's "it is so already", for a start or a stop.
             if not 200 <= response.status < 300 and response.status != 304:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import collections
 import contextlib
 import http.client
+import json
 import secrets
 import time
 import typing as t
 
-from .._http import read_pieces
+from .._http import read_limited, read_pieces
 from . import _logs, _maker
 from ._api import (
     Address,
@@ -91,6 +92,15 @@ class Engine:
 
     def image_ids(self) -> list[str]:
         return [str(row["Id"]) for row in self._list(self._api.get(path_of("images", "json", all=True)))]
+
+    def load_image(self, archive: t.Iterator[bytes], seconds: float) -> None:
+        """Load an image from an archive in the form of docker save; EngineError when the engine refuses it."""
+        path = path_of("images", "load", quiet=True)
+        with self._api.open("POST", path, None, seconds, archive) as response:
+            for line in read_limited(response).splitlines():
+                said = json.loads(line) if line.startswith(b"{") else {}
+                if said.get("error"):
+                    raise EngineError(f"the engine does not load the image: {said['error']}", str(said["error"]))
 
     def create(self, name: str, body: t.Mapping[str, t.Any]) -> str:
         try:

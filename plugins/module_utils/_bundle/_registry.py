@@ -1,0 +1,246 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Fetch an image from a registry by the standard API; manifest and blobs are compared with their digests."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import http.client
+import json
+import re
+import time
+import typing as t
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode
+from urllib.request import Request, build_opener
+
+from .._hub._arriving import BLOCK, ArrivingFile, WrongContent
+from .._hub._files import Entry
+from ._folder import Folder, Seen, unseen
+from ._index import BundleError, Item
+
+MANIFEST_LIMIT = 8 * 1024 * 1024
+ATTEMPTS = 5
+STALLED_SECONDS = 60
+
+_LISTS = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
+_MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
+_DIGEST = re.compile("sha256:[0-9a-f]{64}")
+
+# As Docker's own client has it.
+DOCKER_HUB = "registry-1.docker.io"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """Where an image is: registry, repository, and a tag or digest."""
+
+    registry: str
+    repository: str
+    version: str
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read a reference as Docker reads it."""
+        first, slash, rest = text.partition("/")
+        has_registry = bool(slash) and ("." in first or ":" in first or first == "localhost")
+        registry, path = (first, rest) if has_registry else ("docker.io", text)
+        name, at, digest = path.partition("@")
+        repository, colon, tag = name.partition(":")
+        version = digest if at else tag if colon else "latest"
+        if not re.fullmatch(r"[a-z0-9._/-]+", repository) or not re.fullmatch(r"[\w.:+-]+", version):
+            raise BundleError(f"{text!r} is not the reference of an image, such as vllm/vllm-openai:v0.32.0")
+        if registry in ("docker.io", "index.docker.io"):
+            registry = DOCKER_HUB
+            repository = repository if "/" in repository else f"library/{repository}"
+        return cls(registry, repository, version)
+
+    def __str__(self) -> str:
+        sign = "@" if self.version.startswith("sha256:") else ":"
+        return f"{self.registry}/{self.repository}{sign}{self.version}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """An image as a registry has it for one platform: what the index of a bundle says of it, and its small files."""
+
+    item: Item
+    texts: tuple[tuple[Entry, bytes], ...]
+
+    @property
+    def layers(self) -> list[Entry]:
+        """Return the blobs that are not small."""
+        small = {entry.path for entry, _text in self.texts}
+        return [file for file in self.item.files if file.path not in small]
+
+
+class Registry:
+    """The registry of one image, asked without a password."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        plain: bool = False,
+    ) -> None:
+        self._reference = reference
+        self._base = f"{'http' if plain else 'https'}://{reference.registry}/v2/{quote(reference.repository)}"
+        self._token = ""
+
+    def find(self, name: str, architecture: str) -> Found:
+        """Ask for the image; ``name`` is what hosts call it."""
+        text = self._manifest(self._reference.version)
+        manifest = _json(text, str(self._reference))
+        if "manifests" in manifest:
+            text = self._manifest(_of_platform(manifest, architecture, str(self._reference)))
+            manifest = _json(text, str(self._reference))
+        try:
+            parts = [("config.json", manifest["config"])]
+            parts += [(f"layers/{number:03}", layer) for number, layer in enumerate(manifest["layers"])]
+            files = [Entry(path, int(part["size"]), _hex(part["digest"])) for path, part in parts]
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(
+                f"{self._reference}: the registry describes the image in a way that is not understood"
+            ) from error
+        digest = hashlib.sha256(text).hexdigest()
+        own = Entry("manifest.json", len(text), digest)
+        config = self._small(files[0])
+        about = (("config", files[0].sha256), ("manifest", digest), ("source", str(self._reference)))
+        return Found(Item("image", name, (own, *files), about), ((own, text), (files[0], config)))
+
+    def fetch(self, found: Found, folder: Folder, seen: Seen = unseen) -> None:
+        """Bring all blobs into a bundle; each goes on where an earlier attempt ended."""
+        for entry, text in found.texts:
+            folder.add_bytes(text, entry.sha256)
+        for entry in found.layers:
+            if folder.has(entry.sha256, entry.size):
+                seen(entry.size)
+            else:
+                self._layer(entry, folder, seen)
+
+    def _layer(self, entry: Entry, folder: Folder, seen: Seen) -> None:
+        with folder.arriving(entry.sha256, entry.size, seen) as blob:
+            seen(blob.tell())
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    self._stream(entry, blob)
+                    blob.finish()
+                    return
+                except WrongContent as error:
+                    blob.seek(0)
+                    blob.truncate()
+                    why: Exception = error
+                except (URLError, OSError, http.client.HTTPException) as error:
+                    why = error
+                if attempt < ATTEMPTS:
+                    time.sleep(float(2**attempt))
+            raise BundleError(f"{self._reference}: layer {entry.sha256[:12]} could not be fetched: {why}; run again")
+
+    def _stream(self, entry: Entry, blob: ArrivingFile) -> None:
+        at = blob.tell()
+        if at == entry.size:
+            return
+        with self._open(f"/blobs/sha256:{entry.sha256}", {"Range": f"bytes={at}-"} if at else {}) as answer:
+            if at and answer.status != 206:
+                blob.seek(0)
+                blob.truncate()
+            while True:
+                block = answer.read(BLOCK)
+                if not block:
+                    return
+                blob.write(block)
+
+    def _small(self, entry: Entry) -> bytes:
+        if entry.size > MANIFEST_LIMIT:
+            raise BundleError(f"{self._reference}: the image's configuration has more than {MANIFEST_LIMIT} bytes")
+        text = self._read(f"/blobs/sha256:{entry.sha256}", {})
+        if hashlib.sha256(text).hexdigest() != entry.sha256:
+            raise BundleError(f"{self._reference}: the registry sends another configuration than its manifest names")
+        return text
+
+    def _manifest(self, version: str) -> bytes:
+        text = self._read(f"/manifests/{version}", {"Accept": ", ".join((*_LISTS, *_MANIFESTS))})
+        if _DIGEST.fullmatch(version) and f"sha256:{hashlib.sha256(text).hexdigest()}" != version:
+            raise BundleError(f"{self._reference}: the registry sends another manifest than {version}")
+        return text
+
+    def _read(self, path: str, headers: t.Mapping[str, str]) -> bytes:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                with self._open(path, headers) as answer:
+                    text: bytes = answer.read(MANIFEST_LIMIT + 1)
+                if len(text) > MANIFEST_LIMIT:
+                    raise BundleError(f"{self._reference}: {path} is larger than {MANIFEST_LIMIT} bytes")
+                return text
+            except HTTPError as error:
+                error.close()
+                why: Exception = error
+                if error.code < 500 and error.code != 429:
+                    break
+            except (URLError, OSError, http.client.HTTPException) as error:
+                why = error
+            if attempt < ATTEMPTS:
+                time.sleep(float(2**attempt))
+        raise BundleError(
+            f"{self._reference} could not be asked for: {why}; check the name of the image, "
+            "and the variable that names its mirror"
+        )
+
+    def _open(self, path: str, headers: t.Mapping[str, str]) -> t.Any:
+        url = self._base + path
+        try:
+            return build_opener().open(self._request(url, headers), timeout=STALLED_SECONDS)
+        except HTTPError as error:
+            challenge = error.headers.get("WWW-Authenticate") if error.code == 401 else None
+            if not challenge:
+                raise
+            error.close()
+        self._token = self._fetch_token(challenge)
+        return build_opener().open(self._request(url, headers), timeout=STALLED_SECONDS)
+
+    def _request(self, url: str, headers: t.Mapping[str, str]) -> Request:
+        request = Request(url, headers={**headers, "User-Agent": "private_llm.fleet"})
+        if self._token:
+            # Not one that follows a redirect to where the blobs are.
+            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
+        return request
+
+    def _fetch_token(self, challenge: str) -> str:
+        given = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        realm = given.pop("realm", "")
+        if not challenge.lower().startswith("bearer") or not re.match("https?://", realm):
+            raise BundleError(
+                f"{self._reference}: the registry wants a password, which cannot be given here; use a mirror"
+            )
+        given.setdefault("scope", f"repository:{self._reference.repository}:pull")
+        query = urlencode({key: given[key] for key in ("service", "scope") if key in given})
+        with build_opener().open(Request(f"{realm}?{query}"), timeout=STALLED_SECONDS) as answer:
+            document = _json(answer.read(MANIFEST_LIMIT), realm)
+        return str(document.get("token") or document.get("access_token") or "")
+
+
+def _of_platform(listed: t.Mapping[str, t.Any], architecture: str, where: str) -> str:
+    """Return the digest of the image for Linux on an architecture."""
+    for one in listed["manifests"]:
+        platform = one.get("platform") or {}
+        if (platform.get("os"), platform.get("architecture")) == ("linux", architecture):
+            return f"sha256:{_hex(one['digest'])}"
+    raise BundleError(f"{where} is not made for linux/{architecture}")
+
+
+def _hex(digest: t.Any) -> str:
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise BundleError(f"the registry names a blob {digest!r}, and only sha256 is understood")
+    return digest[len("sha256:") :]
+
+
+def _json(text: bytes, where: str) -> dict[str, t.Any]:
+    try:
+        document = json.loads(text.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{where} answers with something that is not JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise BundleError(f"{where} answers with something that is not an object")
+    return document
