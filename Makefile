@@ -20,6 +20,9 @@ BENCHMARKS = second_run models plan spread gateway servers rolling site
 CORE ?=
 CORE_PYTHON ?=
 
+# Unit tests wait for processes and servers more than they compute.
+UNIT_WORKERS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
+
 PACKAGES = ansible_collections.private_llm.fleet.plugins
 
 .PHONY: help
@@ -74,10 +77,10 @@ lint-ansible: tools
 
 .PHONY: unit
 unit: tools  ## unit tests
-	$(BIN)/python -m pytest -q -n auto --junitxml=.cache/results/unit.xml
+	$(BIN)/python -m pytest -q -n $(UNIT_WORKERS) --junitxml=.cache/results/unit.xml
 
 .PHONY: versions
-versions: tools  ## unit tests and sanity on the newest ansible-core, unit tests on every Python of hosts, that are here
+versions: tools  ## unit tests and sanity on the newest ansible-core, unit tests on the oldest and the newest Python of hosts, that are here
 	$(BIN)/python scripts/run_versions.py $(if $(CORE),--core $(CORE)) $(if $(CORE_PYTHON),--python $(CORE_PYTHON))
 
 .PHONY: docs

@@ -4,8 +4,8 @@
 """Run the unit tests on the versions that this collection promises beside the one that the tools run on.
 
 Controllers: the newest ansible-core that a Python of this machine can run, with the tests of all plugins and with
-ansible-test sanity. Hosts: every Python from 3.8 up that is here, with the tests of what runs on hosts. What is not
-here is named as not run.
+ansible-test sanity. Hosts: the oldest and the newest Python from 3.8 up that are here, with the tests of what runs on
+hosts; on those between, `make sanity` compiles and imports it. What is not here is named as not run.
 
     run_versions.py            what is said above
     run_versions.py --core 2.20 --python 3.12    another controller than the newest
@@ -64,6 +64,9 @@ LAB_TESTS = (
 # Tests of ansible-test that ask Python, or files of ours, and nothing of ansible-core.
 SAME_EVERYWHERE = ("compile", "import", "changelog", "pep8", "yamllint")
 
+# Asks little of ansible-core, and takes longer than all others together.
+LONG_SANITY = ("pylint",)
+
 # The last pytest for Python 3.8, and what the tests import. All of it runs as pure Python on any version.
 HOST_REQUIREMENTS = ("pytest==8.3.5", "PyYAML==6.0.1", "requests==2.32.4")
 
@@ -106,6 +109,11 @@ def newest_core(pythons: Mapping[str, str], wanted: str | None = None, on: str |
             if python in pythons and wanted in (None, core) and on in (None, python):
                 return core, python
     return None
+
+
+def ends(pythons: Sequence[str]) -> list[str]:
+    """Keep the oldest and the newest: what runs on both, and compiles on those between, has never failed there."""
+    return [*pythons[:1], *pythons[1:][-1:]]
 
 
 def pip(python: str, *arguments: str) -> None:
@@ -172,6 +180,7 @@ def run_core(core: str, python: str, interpreter: str) -> tuple[int, Path]:
         "-m",
         "pytest",
         "-q",
+        "-n3",
         "-o",
         f"cache_dir={folder}/pytest",
         *left_out(LONG_TESTS),
@@ -197,8 +206,8 @@ def run_sanity(core: str, python: str, interpreter: str) -> tuple[int, Path]:
     folder = core_environment(core, python, interpreter)
     log = ARTIFACTS / "versions" / f"sanity-{core}.log"
     argv = [str(folder / "bin" / "python"), "scripts/run_sanity.py", "--name", f"sanity-{core}", "--"]
-    # `make sanity` tries these, the first two on every Python.
-    argv += [word for test in SAME_EVERYWHERE for word in ("--skip-test", test)]
+    # `make sanity` tries these, compile and import on every Python.
+    argv += [word for test in (*SAME_EVERYWHERE, *LONG_SANITY) for word in ("--skip-test", test)]
     status, _seconds = run_logged(argv, log, LIMIT_SECONDS, {}, show=False)
     return status, log
 
@@ -240,7 +249,7 @@ def main() -> int:
         runs.append((f"ansible-core {core} on Python {python}", lambda: run_core(core, python, pythons[python])))
         runs.append((f"sanity of ansible-core {core}", lambda: run_sanity(core, python, pythons[python])))
     # `make unit` runs on the Python of the tools, and the newest ansible-core has another.
-    others = [python for python in HOST_PYTHONS if python in pythons and python not in (own, (chosen or ("", ""))[1])]
+    others = ends([one for one in HOST_PYTHONS if one in pythons and one not in (own, (chosen or ("", ""))[1])])
     if others:
         folder = host_environment(pythons[others[0]])
         runs += [

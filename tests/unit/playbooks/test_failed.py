@@ -15,7 +15,7 @@ import yaml
 
 from ansible_collections.private_llm.fleet.tests.support import playbooks
 
-REFUSED = "Validation of arguments failed:\nmissing required arguments: name found in vllm_server_instances"
+REFUSED = "vllm_server_instances[0].name: is required\nvllm_server_instances[0].model: is required"
 AFTERWARDS = {
     "hosts": "other",
     "gather_facts": False,
