@@ -16,7 +16,7 @@ FLEET: dict[str, list[tuple[str, str, list[str], float | None]]] = {
 }
 
 
-def planned(gateways: list[str], fleet: t.Mapping[str, t.Any] = FLEET, most: int = 1) -> dict[str, t.Any]:
+def planned(gateways: list[str], fleet: t.Mapping[str, t.Any] | None = None, most: int = 1) -> dict[str, t.Any]:
     """Return the plan of a fleet."""
     hostvars = {
         host: {
@@ -36,7 +36,7 @@ def planned(gateways: list[str], fleet: t.Mapping[str, t.Any] = FLEET, most: int
                 ]
             },
         }
-        for host, servers in fleet.items()
+        for host, servers in (FLEET if fleet is None else fleet).items()
     }
     return fleet_plan(list(hostvars), hostvars, (), (), gateways, most)
 
