@@ -37,6 +37,7 @@ MAY_SEE: dict[str, set[str]] = {
         "module_utils/_engine",
     },
     "module_utils/_vllm/lifecycle": {"module_utils"},
+    "module_utils/_watch": {"module_utils"},
     "plugin_utils": {"module_utils"},
     "modules": {"module_utils"},
     "filter": {"module_utils", "plugin_utils"},

@@ -1,0 +1,67 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the watch is told by the role that installs it: which servers, and its limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+ROOT = "/etc/private_llm/server_watch"
+FILE = "config.json"
+METRICS = "/var/lib/private_llm/metrics"
+
+STARTED = "started"
+
+
+class Limits(t.NamedTuple):
+    """How long the watch waits, and how often it tries."""
+
+    idle: float = 20.0  # seconds in which a server without a request must generate a token
+    busy: float = 45.0  # seconds in which something must move in a server at work
+    start: float = 0.0  # seconds for a start; 0 derives them from the size of the weights
+    restarts: int = 3  # at most so many within the window
+    window: float = 3600.0
+    backoff: float = 60.0  # seconds before the second restart of a window; twice as many before each further one
+
+
+class Config(t.NamedTuple):
+    """The declared servers of this host, in their order, each with its state."""
+
+    servers: t.Mapping[str, str]
+    limits: Limits = Limits()
+    metrics: str = METRICS
+    docker_host: str = ""
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used."""
+
+
+def render(config: Config) -> str:
+    """Return the text of the file."""
+    return json.dumps({**config._asdict(), "limits": config.limits._asdict()}, indent=2) + "\n"
+
+
+def parse(text: str) -> Config:
+    """Return the configuration in a file's text; ConfigError when it holds something else."""
+    try:
+        found = json.loads(text)
+        servers = {str(name): str(state) for name, state in found["servers"].items()}
+        limits = Limits(**{key: type(getattr(Limits(), key))(value) for key, value in found["limits"].items()})
+        return Config(servers, limits, str(found["metrics"]), str(found["docker_host"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"the configuration cannot be read: {error}; apply the role server_watch again") from error
+
+
+def read(root: str = ROOT) -> Config:
+    """Return the configuration of this host; ConfigError when there is none."""
+    path = os.path.join(root, FILE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return parse(stream.read())
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}; apply the role server_watch again") from error

@@ -1,0 +1,140 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the watch remembers of each server from one pass to the next, in one file that root alone can write."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import tempfile
+import typing as t
+
+ROOT = "/var/lib/private_llm/server_watch"
+FILE = "state.json"
+
+# How a server is.
+READY = "ready"  # it generated a token
+BUSY = "busy"  # it works on other requests, and gets on
+STARTING = "starting"
+WAITING = "waiting"  # its start waits for GPUs, files, or its turn
+HUNG = "hung"
+FAILING = "failing"  # it answers with errors
+RESTARTING = "restarting"  # it ends again and again, and the engine starts it
+STOPPED = "stopped"  # declared so, or by hand
+ABSENT = "absent"
+UNREACHABLE = "unreachable"  # it is up in its container, and not reached at its port
+CHANGING = "changing"  # a run is at work on it
+UNKNOWN = "unknown"  # the engine did not answer
+
+STATES = (
+    READY,
+    BUSY,
+    STARTING,
+    WAITING,
+    HUNG,
+    FAILING,
+    RESTARTING,
+    STOPPED,
+    ABSENT,
+    UNREACHABLE,
+    CHANGING,
+    UNKNOWN,
+)
+UP = (READY, BUSY)
+
+
+@dataclasses.dataclass
+class Memory:
+    """What is known of one server. Times are seconds since the epoch; 0 is never."""
+
+    state: str = UNKNOWN
+    message: str = ""
+    container: str = ""
+    started_at: float = 0.0
+    restart_count: int = 0
+    worked: bool = False  # since this start of it
+    requests: int = 0  # when it was last asked how busy it is
+    trouble_since: float = 0.0
+    last_probe: float = 0.0
+    last_token: float = 0.0
+    attempts: t.List[float] = dataclasses.field(default_factory=list)  # noqa: UP006 - read by Python 3.8
+    restarting: bool = False  # a restart of our own was begun
+    own_start: float = 0.0  # the start that our last restart led to
+    given_up: bool = False
+    restarts_total: int = 0
+    falls_total: int = 0
+    fell: float = 0.0  # the start whose fall was noted
+    last_fall: t.Dict[str, t.Any] = dataclasses.field(default_factory=dict)  # noqa: UP006 - read by Python 3.8
+
+
+def path_of(root: str = ROOT) -> str:
+    return os.path.join(root, FILE)
+
+
+def parse(text: str) -> dict[str, Memory]:
+    """Return what is remembered, by server; what another release or a broken disk wrote is forgotten."""
+    fields = {field.name: field for field in dataclasses.fields(Memory)}
+    found: dict[str, Memory] = {}
+    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+        for name, values in json.loads(text)["servers"].items():
+            sound: dict[str, t.Any] = {
+                key: value
+                for key, value in values.items()
+                if key in fields and isinstance(value, _kind(getattr(Memory(), key)))
+            }
+            found[str(name)] = Memory(**sound)
+    return found
+
+
+def _kind(value: object) -> tuple[type, ...]:
+    return (int, float) if isinstance(value, float) else (type(value),)
+
+
+def read(root: str = ROOT) -> dict[str, Memory]:
+    """Return what is remembered; empty when there is nothing."""
+    try:
+        with open(path_of(root), encoding="utf-8") as stream:
+            return parse(stream.read())
+    except (OSError, UnicodeDecodeError):
+        return {}
+
+
+def write(memories: t.Mapping[str, Memory], root: str = ROOT) -> None:
+    """Keep it, in one step."""
+    text = json.dumps({"servers": {name: dataclasses.asdict(one) for name, one in memories.items()}}, indent=1)
+    replace(path_of(root), text + "\n", 0o644)
+
+
+def replace(path: str, text: str, mode: int) -> None:
+    """Write a file in one step, so that no reader sees half of it; its folder is made where it is missing."""
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def told(memory: Memory | None) -> dict[str, t.Any]:
+    """Return what people are told of a server that is watched; empty for one that is not."""
+    if memory is None:
+        return {}
+    return {
+        "state": memory.state,
+        "message": memory.message,
+        "last_probe": memory.last_probe or None,
+        "last_token": memory.last_token or None,
+        "restarts": memory.restarts_total,
+        "falls": memory.falls_total,
+        "given_up": memory.given_up,
+        "last_fall": memory.last_fall or None,
+    }

@@ -1,0 +1,247 @@
+#!/usr/bin/python
+
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server_watch
+short_description: Put the program that watches a host's servers in place
+version_added: "0.1.0"
+author:
+  - private_llm.fleet contributors (@private-llm)
+description:
+  - Writes a program that asks each vLLM server of this host for one token, and restarts what hangs, into
+    C(/opt/private_llm/server_watch), and what it has to know into C(/etc/private_llm/server_watch). The program is made
+    from this collection's own code and needs nothing but Python.
+  - It starts nothing by itself. The role P(private_llm.fleet.server_watch#role) adds the units of systemd that run it.
+extends_documentation_fragment:
+  - private_llm.fleet.attributes
+attributes:
+  check_mode:
+    support: full
+  diff_mode:
+    support: full
+    details: Of the program, the files are named that change; of its configuration, the lines are shown.
+  idempotent:
+    support: full
+options:
+  servers:
+    description:
+      - The servers to watch, in the order in which those that share a GPU are started, each with C(name) and C(state).
+      - Servers whose state is not V(started) are left alone.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the server and of its container.
+        type: str
+        required: true
+      state:
+        description: The declared state.
+        type: str
+        choices: [started, stopped, absent]
+        default: started
+  idle_seconds:
+    description: Seconds in which a server without a request must generate a token, or else it hangs.
+    type: int
+    default: 20
+  busy_seconds:
+    description: Seconds in which something must move in a server at work, or else it hangs.
+    type: int
+    default: 45
+  start_seconds:
+    description: Seconds that a start may take. 0 means 20 minutes, and a second for each 50 MB of weights.
+    type: int
+    default: 0
+  restarts:
+    description: How many restarts of one server are tried within O(window_seconds).
+    type: int
+    default: 3
+  window_seconds:
+    description: The time for which restarts are counted.
+    type: int
+    default: 3600
+  backoff_seconds:
+    description: Seconds before the second restart within O(window_seconds); twice as many before each further one.
+    type: int
+    default: 60
+  metrics_dir:
+    description: Folder of the file for node_exporter's textfile collector, C(server_watch.prom).
+    type: path
+    default: /var/lib/private_llm/metrics
+  state:
+    description: V(absent) removes the program, its configuration, its memory and its metrics.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: private_llm.fleet.vllm_server_info
+"""
+
+EXAMPLES = r"""
+- name: Put the program in place
+  private_llm.fleet.server_watch:
+    servers:
+      - {name: qwen3-32b}
+      - {name: qwen3-8b, state: stopped}
+
+- name: Remove it
+  private_llm.fleet.server_watch:
+    state: absent
+"""
+
+RETURN = r"""
+program:
+  description: The folder of the program, as Python runs it.
+  returned: always
+  type: str
+  sample: /opt/private_llm/server_watch
+python:
+  description: The Python that the program is to be run with.
+  returned: always
+  type: str
+  sample: /usr/bin/python3
+files:
+  description: The program's files that change, by their paths.
+  returned: always
+  type: list
+  elements: str
+"""
+
+import os
+import shutil
+import sys
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..module_utils._engine import _lock
+
+# The program is made of what is imported here; a pass loads the second only when a server fell.
+from ..module_utils._watch import _config, _falls, _main, _memory, _metrics, _program  # noqa: F401
+
+
+def wanted_config(params: t.Mapping[str, t.Any]) -> str:
+    """Return the text of the configuration."""
+    limits = _config.Limits(
+        idle=float(params["idle_seconds"]),
+        busy=float(params["busy_seconds"]),
+        start=float(params["start_seconds"]),
+        restarts=params["restarts"],
+        window=float(params["window_seconds"]),
+        backoff=float(params["backoff_seconds"]),
+    )
+    servers = {one["name"]: one["state"] for one in params["servers"] if one["state"] != "absent"}
+    return _config.render(_config.Config(servers, limits, params["metrics_dir"], os.environ.get("DOCKER_HOST", "")))
+
+
+def read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except FileNotFoundError:
+        return ""
+
+
+def present(module: AnsibleModule) -> None:
+    """Put program and configuration in place."""
+    files, there = _program.sources(), _program.installed()
+    path = os.path.join(_config.ROOT, _config.FILE)
+    text, before = wanted_config(module.params), read(path)
+    changed = sorted(name for name in set(files) | set(there) if files.get(name) != there.get(name))
+    metrics = os.path.join(_config.parse(before).metrics, _metrics.FILE) if before else ""
+    moved = metrics and metrics != os.path.join(module.params["metrics_dir"], _metrics.FILE)
+    if (changed or text != before) and not module.check_mode:
+        # No pass runs a program of which one half is new.
+        with _lock.hold("server_watch", "pass", "changing the program"):
+            _program.install(files)
+            os.makedirs(os.path.dirname(_config.ROOT), mode=0o700, exist_ok=True)
+            _memory.replace(path, text, 0o600)
+            if moved and os.path.lexists(metrics):
+                remove(metrics)
+    module.exit_json(
+        changed=bool(changed or text != before),
+        files=changed,
+        program=_program.ROOT,
+        python=sys.executable,
+        diff={
+            "before": before + "".join(f"{name}\n" for name in changed if name in there),
+            "after": text + "".join(f"{name}\n" for name in changed if name in files),
+            "before_header": path,
+            "after_header": path,
+        },
+    )
+
+
+def absent(module: AnsibleModule) -> None:
+    """Remove everything."""
+    text = read(os.path.join(_config.ROOT, _config.FILE))
+    try:
+        metrics = _config.parse(text).metrics
+    except _config.ConfigError:
+        metrics = module.params["metrics_dir"]
+    places = (_program.ROOT, _config.ROOT, _memory.ROOT, os.path.join(metrics, _metrics.FILE))
+    there = [path for path in places if os.path.lexists(path)]
+    files = sorted(_program.installed())
+    if there and not module.check_mode:
+        with _lock.hold("server_watch", "pass", "removing the program"):
+            for path in there:
+                remove(path)
+    module.exit_json(
+        changed=bool(there),
+        files=files,
+        program=_program.ROOT,
+        python=sys.executable,
+        diff={"before": "".join(f"{path}\n" for path in there), "after": ""},
+    )
+
+
+def remove(path: str) -> None:
+    """Remove a file or a folder, and the folders of this collection above it that are empty then."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+    folder = os.path.dirname(path)
+    while "private_llm" in folder.split(os.sep) and not os.listdir(folder):
+        os.rmdir(folder)
+        folder = os.path.dirname(folder)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "servers": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {
+                    "name": {"type": "str", "required": True},
+                    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
+                },
+            },
+            "idle_seconds": {"type": "int", "default": 20},
+            "busy_seconds": {"type": "int", "default": 45},
+            "start_seconds": {"type": "int", "default": 0},
+            "restarts": {"type": "int", "default": 3},
+            "window_seconds": {"type": "int", "default": 3600},
+            "backoff_seconds": {"type": "int", "default": 60},
+            "metrics_dir": {"type": "path", "default": _config.METRICS},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        if module.params["state"] == "absent":
+            absent(module)
+        present(module)
+    except (ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()
