@@ -30,7 +30,8 @@ options:
     required: true
   settings:
     description:
-      - Any of C(bind), C(port), C(tls), C(max_body_bytes), C(buffer_bytes), C(queue_seconds) and C(max_connections).
+      - Any of C(bind), C(port), C(tls), C(max_body_bytes), C(buffer_bytes), C(queue_seconds), C(max_connections) and
+        C(webs).
     type: dict
     required: true
 """

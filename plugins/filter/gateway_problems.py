@@ -16,7 +16,7 @@ author:
   - private_llm.fleet contributors (@private-llm)
 description:
   - Finds users without a model or with one that no server serves, served names of two different models, and more.
-positional: users
+positional: users, webs, open_webui
 options:
   _input:
     description: The servers, as C(gateway_servers) of P(private_llm.fleet.gateway#role).
@@ -28,6 +28,15 @@ options:
     type: list
     elements: dict
     required: true
+  webs:
+    description: The web interfaces behind the gateway, as C(gateway_webs).
+    type: list
+    elements: dict
+    default: []
+  open_webui:
+    description: Whether there must be one, C(gateway_open_webui).
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

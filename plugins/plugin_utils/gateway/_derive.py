@@ -16,7 +16,7 @@ import typing as t
 from ...module_utils._endpoint import Endpoint, EndpointError, listening, parse, scheme_of
 from ...module_utils._vllm.declaration._instances import InstanceError, normal_instances
 from .._fleet import ENDPOINT, connections, keys_in
-from .._host_vars import LINE, MAPPING, WHOLE, HostVars, conform, of_hosts, silent
+from .._host_vars import FLAG, LINE, MAPPING, WHOLE, HostVars, conform, of_hosts, silent
 
 HERE = "127.0.0.1"
 PORT = 8000  # the default of gateway_port
@@ -113,7 +113,8 @@ def endpoint_of(host: HostVars) -> Endpoint:
     if public:
         return parse(public)
     address = host.read("gateway_address", LINE) or host.read("ansible_host", LINE) or host.name
-    scheme = "https" if host.read("gateway_certificate_files", [LINE]) else "http"
+    tls = host.read("gateway_certificate_files", [LINE]) or host.read("gateway_internal_ca", FLAG)
+    scheme = "https" if tls else "http"
     bind = host.read("gateway_bind", LINE) or "0.0.0.0"  # noqa: S104 - what the role itself takes
     return listening(scheme, bind, host.read("gateway_port", WHOLE) or PORT, address)
 

@@ -131,6 +131,10 @@ OWN = (
 )
 
 
+# What a browser shows while Open WebUI is not there.
+WEB_DOWN = "Open WebUI is not running at the moment. Load this page again in a minute."
+
+
 def models_body(names: t.Iterable[str]) -> str:
     """Return the answer to GET /v1/models for somebody who may use these names."""
     data = [{"id": name, "object": "model", "created": 0, "owned_by": "private_llm"} for name in sorted(names)]

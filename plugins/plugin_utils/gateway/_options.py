@@ -11,6 +11,7 @@ import typing as t
 from .._host_vars import FLAG, LINE, WHOLE, conform, silent
 from ._model import SERVER, USER, fleet_of, label, problems
 from ._render import Settings, files
+from ._web import WEB, web_problems, webs_of
 
 SETTINGS = {
     "bind": LINE,
@@ -20,6 +21,7 @@ SETTINGS = {
     "buffer_bytes": WHOLE,
     "queue_seconds": WHOLE,
     "max_connections": WHOLE,
+    "webs": [WEB],
 }
 
 
@@ -27,6 +29,7 @@ def options(servers: t.Any, users: t.Any, settings: t.Any) -> dict[str, t.Any]:
     """Return ``files``, ``user_keys`` and ``server_keys``."""
     chosen = conform(settings, SETTINGS, "settings", silent)
     given = {key: value for key, value in chosen.items() if value is not None}
+    given["webs"] = webs_of(chosen.get("webs"))
     declared = conform(servers, [SERVER], "servers", silent)
     return {
         "files": files(fleet_of(servers, users), Settings(**given)),
@@ -39,6 +42,6 @@ def options(servers: t.Any, users: t.Any, settings: t.Any) -> dict[str, t.Any]:
     }
 
 
-def problem_lines(servers: t.Any, users: t.Any) -> list[str]:
+def problem_lines(servers: t.Any, users: t.Any, webs: t.Any = (), open_webui: t.Any = False) -> list[str]:
     """Return what is wrong with the declarations, as sentences."""
-    return [problem.sentence for problem in problems(servers, users)]
+    return [problem.sentence for problem in problems(servers, users) + web_problems(webs, open_webui)]

@@ -24,6 +24,7 @@ from ._model import (
     Replica,
     User,
 )
+from ._web import Web
 
 # The host puts in their place the folder that it writes the files to, and its name.
 FOLDER_MARK = "@FOLDER@"
@@ -33,6 +34,7 @@ CONFIG = "haproxy.cfg"
 CERTIFICATE = "certificate.pem"
 HOLD = "hold.lua"
 USERS_MAP = "users.map"
+WEBS_MAP = "webs.map"
 SERVER_KEYS_MAP = "server_keys.map"
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank", "/v1/responses")
@@ -56,6 +58,7 @@ class Settings(t.NamedTuple):
     directory: str = FOLDER_MARK
     run_directory: str = RUN_DIRECTORY
     account: str = "haproxy"
+    webs: tuple[Web, ...] = ()
 
 
 # Requests for a model wait here while its servers are being changed: each of them is drained or in maintenance, which
@@ -93,6 +96,7 @@ def files(fleet: Fleet, settings: Settings) -> dict[str, str]:
         "allowed.map": _map(line for user in fleet.users for line in _allowed(user, fleet)),
         "requests_per_minute.map": _map((user.name, str(user.requests_per_minute)) for user in fleet.users),
         "concurrent_requests.map": _map((user.name, str(user.concurrent_requests)) for user in fleet.users),
+        WEBS_MAP: _map((web.name, web.label) for web in settings.webs),
         "lists.map": _map((user.name, _list_of(user, fleet)) for user in fleet.users),
         **{f"models/{name}.json": _errors.models_body(names) for name, names in sorted(lists.items())},
     }
@@ -111,6 +115,7 @@ def configuration(fleet: Fleet, settings: Settings) -> str:
     ]
     for pool in fleet.pools:
         sections += _pool(pool, settings)
+    sections += [_web(web, settings) for web in settings.webs]
     return "\n".join("\n".join(section) + "\n" for section in sections)
 
 
@@ -236,6 +241,16 @@ def _frontend(fleet: Fleet, settings: Settings) -> list[str]:
         f"  bind {bind}:{settings.port}{tls}",
         "  log global",
         _LOG,
+        # Pages are another program's, which knows its users itself and writes a log of its own.
+        *(
+            f"  http-request {action}"
+            for action in (
+                f"set-var(txn.web) {mapped('req.hdr(host),field(1,:),lower', WEBS_MAP)}",
+                "set-log-level silent if { var(txn.web) -m found }",
+                "allow if { var(txn.web) -m found }",
+            )
+            if settings.webs
+        ),
         f"  acl asks path {paths}",
         "  acl lists path /v1/models",
         _refuse(_errors.NOT_HERE, "!asks !lists"),
@@ -278,6 +293,7 @@ def _frontend(fleet: Fleet, settings: Settings) -> list[str]:
         f"  http-request set-var(txn.prefix) req.body,json_query('$.messages[0].content'),{beginning}",
         f"  http-request set-var(txn.prefix) req.body,json_query('$.prompt'),{beginning} if !{{ {known} }}",
         f"  http-request set-var(txn.prefix) rand(1000000) if !{{ {known} }}",
+        *(["  use_backend %[var(txn.web)] if { var(txn.web) -m found }"] if settings.webs else []),
         "  use_backend %[var(txn.pool)]",
     ]
 
@@ -319,6 +335,26 @@ def _pool(pool: Pool, settings: Settings) -> list[list[str]]:
         else:
             lines.append(_server(replica, replica.label, _address(replica.endpoint)) + weight)
     return sections
+
+
+def _web(web: Web, settings: Settings) -> list[str]:
+    """Return the section of an Open WebUI; WebSockets need none of their own."""
+    server = f"  server open-webui {_address(web.endpoint)}"
+    if web.endpoint.scheme == "https":
+        server += " ssl verify required ca-file @system-ca"
+    return [
+        f"backend {web.label}",
+        # What a browser says of these is not believed.
+        "  http-request set-header X-Forwarded-For %[src]",
+        f"  http-request set-header X-Forwarded-Proto {'https' if settings.tls else 'http'}",
+        "  http-request set-header X-Forwarded-Host %[req.hdr(host)]",
+        "  retry-on conn-failure",
+        "  option httpchk",
+        "  http-check send meth GET uri /health",
+        "  http-check expect status 200",
+        f"  http-error status 503 content-type text/plain string {_quoted(_errors.WEB_DOWN)}",
+        server,
+    ]
 
 
 def _is_special(replica: Replica) -> bool:

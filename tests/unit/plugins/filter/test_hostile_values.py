@@ -272,7 +272,9 @@ BEHIND = {
     "unreachable": "",
 }
 USER = {"name": "ann", "models": ["*"], "requests_per_minute": 60, "concurrent_requests": 2, "keys": ["k" * 40]}
+BEHIND_WEB = {"name": "chat.example.com", "url": "http://10.0.0.1:3000", "unreachable": ""}
 GATEWAY = {"bind": "0.0.0.0", "port": 8000, "tls": False, "max_body_bytes": 10**7, "queue_seconds": 60}
+GATEWAY["webs"] = [BEHIND_WEB]
 
 # The arguments of each filter, as they should be.
 CALLS: dict[str, list[t.Any]] = {
@@ -285,11 +287,13 @@ CALLS: dict[str, list[t.Any]] = {
     "fleet_problems": [FAILED, "bad-host", "docker_engine", [PROBLEM]],
     "fleet_report": [GROUPS, HOSTVARS],
     "fleet_table": [[{"a": "b"}], ["a"]],
+    "gateway_alternative_names": [["gw-01", "10.0.0.1", "https://llm.example.com/"]],
     "gateway_batches": [HOSTS, HOSTVARS, 1],
     "gateway_options": [[BEHIND], [USER], GATEWAY],
-    "gateway_problems": [[BEHIND], [USER]],
+    "gateway_problems": [[BEHIND], [USER], [BEHIND_WEB], True],
     "gateway_rounds": [[INSTANCE], ["alpha"], 1],
     "gateway_servers": [HOSTS, HOSTVARS, "gw-01"],
+    "gateway_webs": [HOSTS, HOSTVARS, "gw-01"],
     "instance_models": [[INSTANCE]],
     "local_url": ["0.0.0.0", 3000],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],

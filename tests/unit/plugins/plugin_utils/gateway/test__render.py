@@ -7,18 +7,23 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import getpass
 import hashlib
+import http.client
 import json
 import shutil
+import socket
+import socketserver
 import tempfile
+import threading
 import time
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _errors, _model, _render
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _errors, _model, _render, _web
 from ansible_collections.private_llm.fleet.tests.support import ports, proxies
 
 pytestmark = pytest.mark.skipif(
@@ -133,6 +138,88 @@ def test_a_share_of_the_conversations_goes_to_a_canary_and_stays_there(tmp_path:
     assert 15 <= first.count("canary") <= 50
     # A request that the proxy has not quite ended yet counts against its server.
     assert sum(one != other for one, other in zip(first, again, strict=True)) <= 10
+
+
+class Pages(t.NamedTuple):
+    port: int
+    proxy: proxies.Proxy
+    web: proxies.Backend
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> t.Iterator[Pages]:
+    """A gateway that serves a program's pages, too."""
+    web, model = proxies.Backend("pages"), proxies.Backend("model")
+    port = ports.free_port()
+    webs = _web.webs_of([{"name": "chat.example.com", "url": f"http://127.0.0.1:{web.port}"}])
+    servers = [{"name": "g:small", "url": f"http://127.0.0.1:{model.port}", "models": ["small"]}]
+    put(tmp_path, servers, USERS[:1], {}, port=port, webs=webs)
+    assert proxies.refusal(tmp_path) == ""
+    proxy = proxies.Proxy(tmp_path, port)
+    yield Pages(port, proxy, web)
+    proxy.stop()
+    for backend in (web, model):
+        backend.close()
+
+
+def browse(pages: Pages, path: str, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", pages.port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("POST", path, b"{}", {"Host": f"Chat.example.com:{pages.port}", **headers})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def test_a_name_of_its_own_leads_to_open_webui_and_every_other_to_the_models(pages: Pages) -> None:
+    assert browse(pages, "/api/chat", **{"X-Forwarded-For": "6.6.6.6"}) == (200, b'{"server": "pages"}')
+    seen = pages.web.seen[-1]
+    assert (seen["path"], seen["headers"]["x-forwarded-for"]) == ("/api/chat", "127.0.0.1")
+    assert pages.proxy.ask("key-ann", chat("small")) == (200, {"server": "model"})
+    assert pages.proxy.ask("", chat("small"))[0] == 401
+    assert pages.proxy.ask("key-ann", path="/api/chat")[0] == 404
+    until(lambda: len(pages.proxy.lines()) == 3)  # none of what a browser asks
+
+
+def test_a_page_that_is_away_is_said_for_people(pages: Pages) -> None:
+    pages.web.close()
+    until(lambda: browse(pages, "/")[0] == 503)
+    assert browse(pages, "/")[1].decode() == _errors.WEB_DOWN
+
+
+def test_a_websocket_goes_through(tmp_path: Path) -> None:
+    """A connection that is not HTTP any more carries what both sides write."""
+
+    class Echo(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            self.wfile.write(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+            )
+            self.wfile.write(self.rfile.readline().upper())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Echo) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        port = ports.free_port()
+        webs = _web.webs_of([{"name": "chat.example.com", "url": f"http://127.0.0.1:{server.server_address[1]}"}])
+        put(tmp_path, [], USERS[:1], {}, port=port, webs=webs)
+        # What echoes answers no health check.
+        config = tmp_path / "haproxy.cfg"
+        config.write_text(config.read_text().replace("check inter", "no-check inter"))
+        proxy = proxies.Proxy(tmp_path, port)
+        with socket.create_connection(("127.0.0.1", port), 20) as client, client.makefile("rwb") as stream:
+            stream.write(
+                b"GET /ws HTTP/1.1\r\nHost: chat.example.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\nhello\n"
+            )
+            stream.flush()
+            lines = stream.read().splitlines()
+        proxy.stop()
+        server.shutdown()
+    assert lines[0].startswith(b"HTTP/1.1 101")
+    assert lines[-1] == b"HELLO"
 
 
 def test_models_are_listed_for_the_asking_user_whatever_is_down(gateway: Gateway) -> None:
