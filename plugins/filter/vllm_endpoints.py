@@ -8,7 +8,7 @@ import typing as t
 
 from ..module_utils._vllm.declaration._instances import endpoints
 from ..plugin_utils._filter_input import demand, normal_form
-from ..plugin_utils._fleet import READY
+from ..plugin_utils._fleet import READY, WATCH
 from ..plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
@@ -55,13 +55,13 @@ _value:
   description:
     - One mapping for each server, with C(name), C(where) (its place in the declaration), C(address), C(bind), C(port),
       C(scheme) (C(https) where it has a certificate of its own), C(url) (as declared, or empty), C(state),
-      C(served_model_names), C(key_file), C(status) and C(ready).
+      C(served_model_names), C(key_file), C(status), C(ready) and C(watch).
   type: list
   elements: dict
 """
 
 
-_SERVER = {"name!": LINE, "status": LINE, "ready": READY}
+_SERVER = {"name!": LINE, "status": LINE, "ready": READY, "watch": WATCH}
 
 
 def vllm_endpoints(instances: t.Any, servers: t.Any, address: t.Any) -> list[dict[str, t.Any]]:

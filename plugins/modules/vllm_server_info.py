@@ -171,6 +171,57 @@ servers:
         measured_at:
           description: When that was, in UTC.
           type: str
+    watch:
+      description:
+        - What the role P(private_llm.fleet.server_watch#role) saw of it last; empty where nobody watches it.
+      type: dict
+      contains:
+        state:
+          description: How the server was, such as V(ready), V(busy), V(hung), V(starting), V(waiting) or V(stopped).
+          type: str
+        message:
+          description: Why, and what the watch waits for; empty where there is nothing to say.
+          type: str
+        last_probe:
+          description: When the server was last asked for a token, in seconds since the epoch; null for never.
+          type: float
+        last_token:
+          description: When it was last seen to work, in seconds since the epoch; null for never.
+          type: float
+        restarts:
+          description: How often the watch started or restarted it.
+          type: int
+        falls:
+          description: How often it hung or ended by itself.
+          type: int
+        given_up:
+          description: Whether the watch does not restart it any more.
+          type: bool
+        last_fall:
+          description: The last time that it hung or ended by itself; null for never.
+          type: dict
+          contains:
+            at:
+              description: When, in seconds since the epoch.
+              type: float
+            cause:
+              description: Identifier of the diagnosis, such as V(hung) or V(died_silently).
+              type: str
+            text:
+              description: The cause as a sentence.
+              type: str
+            evidence:
+              description: The line of the log that shows it.
+              type: str
+            fix:
+              description: What to do.
+              type: str
+            action:
+              description: What was done.
+              type: str
+            log_file:
+              description: File on the host with the whole log of the run that fell.
+              type: str
     key_file:
       description: File on the host with the keys, one in a line; empty when clients need none.
       type: str
@@ -196,6 +247,7 @@ from ..module_utils._vllm.diagnosis import _log
 from ..module_utils._vllm.diagnosis._diagnosis import Diagnosis
 from ..module_utils._vllm.lifecycle import _measurements, _readiness
 from ..module_utils._vllm.lifecycle._result import container_facts, server_of
+from ..module_utils._watch import _memory
 
 
 def names_of(engine: Engine) -> list[str]:
@@ -221,6 +273,7 @@ def nothing(name: str, message: str = "") -> dict[str, t.Any]:
         "load": {},
         "ready": _readiness.nothing_measured(),
         "measured": _measurements.read(name),
+        "watch": _memory.told(_memory.read().get(name)),
         "key_file": "",
     }
 

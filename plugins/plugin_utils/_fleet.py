@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import collections
+import datetime
 import typing as t
 
 from ..module_utils import _units
@@ -40,6 +41,13 @@ HOST_GATEWAY = "host.docker.internal"  # the name that the role open_webui gives
 Mapping = t.Mapping[str, t.Any]
 
 READY = {"seconds": NUMBER, "kv_cache_tokens": WHOLE, "max_concurrency": NUMBER, "max_model_len": WHOLE}
+# What the role server_watch saw of a server.
+WATCH = {
+    "state": LINE,
+    "falls": WHOLE,
+    "given_up": FLAG,
+    "last_fall": {"at": NUMBER, "text": LINE, "action": LINE},
+}
 # What the role vllm_server tells of each server in vllm_server_endpoints.
 ENDPOINT = {
     "name!": LINE,
@@ -53,6 +61,7 @@ ENDPOINT = {
     "key_file": LINE,
     "status": LINE,
     "ready": READY,
+    "watch": WATCH,
 }
 FAILURE = {"stage": LINE, "message": TEXT}
 WEB = {"bind!": LINE, "port!": WHOLE, "public_url": LINE, "admin_email": LINE, "password_file": LINE}
@@ -352,6 +361,8 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
         failed += [Problem("", "", "keys", text) for text in host.read("fleet_keys_unread", [TEXT])]
     servers = [(name, server) for name in gpu_hosts for server in told_servers(hosts[name])]
     lines = table([_row(name, server) for name, server in servers], REPORT_COLUMNS) if servers else []
+    falls = (fall_of(f"{server['name']} on {name}", server["watch"]) for name, server in servers)
+    lines += [fall for fall in falls if fall]
     webs = {name: _web(hosts[name]) for name in web_hosts}
     gateways = {name: hosts[name].read("gateway_endpoint", GATEWAY) for name in gateway_hosts}
     for name, gateway in gateways.items():
@@ -401,6 +412,18 @@ def _next_lines(
     if lines:
         lines.append("  look: ansible-playbook private_llm.fleet.report draws the fleet as a page")
     return ["Next:", *lines] if lines else []
+
+
+def fall_of(server: str, watch: Mapping) -> str:
+    """Return a sentence on how often a server hung or ended by itself, and why the last time; empty for never."""
+    fall = watch.get("last_fall") or {}
+    if not watch.get("falls") or fall.get("at") is None:
+        return ""
+    times = "once" if watch["falls"] == 1 else f"{watch['falls']} times"
+    at = datetime.datetime.fromtimestamp(float(fall["at"]), datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+    told = "; ".join(filter(None, [fall.get("text"), fall.get("action")]))
+    left = "; it is not restarted any more" if watch.get("given_up") else ""
+    return f"{server} fell {times}, last at {at}: {told}{left}"
 
 
 REPORT_COLUMNS = ("host", "server", "serves", "address", "state", "KV tokens", "at once", "started in")

@@ -20,7 +20,9 @@ from ._fleet import (
     FAILURE,
     GROUPS,
     READY,
+    WATCH,
     WEB,
+    fall_of,
     grouped,
     web_url,
 )
@@ -142,6 +144,7 @@ SERVERS = {
             "container": {"port": WHOLE, "gpus": [LINE], "engine": {"ssl_certfile": LINE}},
             "ready": READY,
             "measured": READY,
+            "watch": WATCH,
             "load": {"running": WHOLE, "waiting": WHOLE, "kv_cache_usage": NUMBER},
         }
     ]
@@ -217,11 +220,17 @@ def server_row(host: Mapping, server: Mapping) -> str:
     cells = [
         f"<td>{text(host['name'])}<br><code>{text(address_of(host, server))}</code></td>",
         f"<td><b>{text(server['name'])}</b><br><span class='faint'>{text(names)}</span></td>",
-        f"<td>{state(str(server['status']))}</td>",
+        f"<td>{state(str(server['status']))}{fallen(server)}</td>",
         f'<td class="number">{count(length)}</td><td class="number">{count(tokens)}</td>',
         f'<td class="number">{count(at_once)}</td><td>{text(busy)}</td>',
     ]
     return f"<tr>{''.join(cells)}</tr>"
+
+
+def fallen(server: Mapping) -> str:
+    """Return what there is to say of a server that hung or ended by itself; empty for one that did not."""
+    fall = fall_of(str(server["name"]), server["watch"])
+    return f"<br><span class='faint'>{text(fall)}</span>" if fall else ""
 
 
 def servers_part(hosts: t.Sequence[Mapping]) -> str:

@@ -28,6 +28,15 @@ class Limits(t.NamedTuple):
     backoff: float = 60.0  # seconds before the second restart of a window; twice as many before each further one
 
 
+MOST_STRAIN = 5.0
+
+
+def strained(limits: Limits, load: float, processors: int) -> Limits:
+    """Return the limits for a host with this load: where processes wait for processors, everything takes longer."""
+    factor = min(MOST_STRAIN, max(1.0, load / max(1, processors)))
+    return limits._replace(idle=limits.idle * factor, busy=limits.busy * factor)
+
+
 class Config(t.NamedTuple):
     """The declared servers of this host, in their order, each with its state."""
 

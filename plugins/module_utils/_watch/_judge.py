@@ -140,6 +140,9 @@ def recall(memory: Memory, seen: Seen) -> int:
         if not again and abs(seen.started_at - memory.own_start) > 1.0:
             # Somebody started it, or the whole host was started.
             _forget(memory)
+    elif seen.not_started and memory.worked:
+        # It was well until the engine, or the host, was started anew.
+        _forget(memory)
     elif seen.restarting and seen.restart_count > memory.restart_count:
         again = seen.restart_count - memory.restart_count
     memory.started_at = seen.started_at

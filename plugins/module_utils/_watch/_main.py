@@ -34,6 +34,7 @@ def one_pass(config: _config.Config) -> bool:
     def refuse(holder: object) -> None:
         raise _Running
 
+    config = config._replace(limits=_config.strained(config.limits, os.getloadavg()[0], os.cpu_count() or 1))
     with _lock.hold("server_watch", "pass", waiting=refuse):
         memories = _memory.read()
         try:

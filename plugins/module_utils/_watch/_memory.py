@@ -106,7 +106,7 @@ def read(root: str = ROOT) -> dict[str, Memory]:
 def write(memories: t.Mapping[str, Memory], root: str = ROOT) -> None:
     """Keep it, in one step."""
     text = json.dumps({"servers": {name: dataclasses.asdict(one) for name, one in memories.items()}}, indent=1)
-    replace(path_of(root), text + "\n", 0o644)
+    replace(path_of(root), text + "\n", 0o600)
 
 
 def replace(path: str, text: str, mode: int) -> None:

@@ -78,7 +78,7 @@ def probe(
         if waited >= limit:
             if failed is not None and not isinstance(failed, ServerSilent):
                 return _failed(failed, requests)
-            text = f"it generated nothing within {limit:g} seconds, though it answers"
+            text = f"it generated nothing within {limit:.1f} seconds, though it answers"
             blind = all(value is None for value in first.values())
             return Probe(BLIND if blind else STILL, text, requests)
         if failed is not None:

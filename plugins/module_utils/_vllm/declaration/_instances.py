@@ -274,6 +274,7 @@ def endpoints(
             "key_file": instance["key_file"],
             "status": found.get(instance["name"], {}).get("status", "absent"),
             "ready": found.get(instance["name"], {}).get("ready", {}),
+            "watch": found.get(instance["name"], {}).get("watch", {}),
         }
         for index, instance in enumerate(instances)
         if instance["state"] != "absent"

@@ -322,6 +322,18 @@ def test_hosts_that_a_limit_leaves_out_have_not_failed_but_those_that_were_lost_
     assert report["failed"] == ["gpu-01: did not come to the end of its steps; its last task above says why"]
 
 
+def test_a_server_that_fell_is_told_of() -> None:
+    fall = {"at": 1795435200.0, "text": "its engine hung", "action": "the watch restarted it", "evidence": "x"}
+    watch = {"falls": 2, "given_up": True, "last_fall": fall}
+    told = {"gpu-01": {"vllm_server_endpoints": [endpoint(status="ready", watch=watch)]}}
+    lines = _fleet.report({"gpu_hosts": ["gpu-01"], "webui_hosts": []}, told)["lines"]
+    assert lines[2] == (
+        "alpha on gpu-01 fell 2 times, last at 2026-11-23 12:00 UTC: its engine hung; the watch restarted it;"
+        " it is not restarted any more"
+    )
+    assert _fleet.fall_of("alpha", {}) == _fleet.fall_of("alpha", {"falls": 0, "last_fall": {}}) == ""
+
+
 def test_what_comes_next_is_what_there_is() -> None:
     groups = {"gpu_hosts": ["gpu-01"], "webui_hosts": []}
     open_server = {"gpu-01": {"vllm_server_endpoints": [endpoint(status="ready", key_file="")]}}

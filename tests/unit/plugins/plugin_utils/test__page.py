@@ -24,6 +24,7 @@ def server(**changes: t.Any) -> dict[str, t.Any]:
         "load": {"running": 3, "waiting": 1, "kv_cache_usage": 0.84},
         "ready": {"kv_cache_tokens": 245760, "max_concurrency": 7.5},
         "measured": None,
+        "watch": {},
         **changes,
     }
 
@@ -156,3 +157,13 @@ def test_a_host_is_shown_under_the_address_by_which_others_reach_its_servers() -
     shown = _page.page(GROUPS, known, "now")
     assert "<code>llm.example.com:18005</code>" in shown
     assert "192.0.2.11" not in shown
+
+
+def test_a_server_that_fell_is_told_of() -> None:
+    fall = {"at": 1795435200.0, "text": "its engine <hung>", "action": "the watch restarted it"}
+    fallen = server(watch={"falls": 1, "given_up": False, "last_fall": fall})
+    page = _page.page(
+        GROUPS, {**hostvars(), "gpu-01": {**hostvars()["gpu-01"], "fleet_found": {"servers": [fallen]}}}, "now"
+    )
+    sentence = "qwen3-8b fell once, last at 2026-11-23 12:00 UTC: its engine <hung>; the watch restarted it"
+    assert sentence in " ".join(read(page).text)

@@ -149,6 +149,15 @@ def test_a_start_by_somebody_begins_anew() -> None:
     assert (memory.given_up, memory.attempts, memory.worked) == (False, [], False)
 
 
+def test_restarts_of_the_engine_are_not_counted_as_restarts_of_its_servers() -> None:
+    memory = Memory(container="c1", started_at=NOW - 500, worked=True, attempts=[NOW - 800, NOW - 500])
+    recall(memory, seen(running=False, exit_code=128, error="no device driver"))
+    assert (memory.attempts, memory.worked) == ([], False)
+    memory.attempts = [NOW]
+    recall(memory, seen(running=False, exit_code=128, error="no device driver"))
+    assert memory.attempts == [NOW]
+
+
 def test_a_start_of_our_own_does_not() -> None:
     memory = Memory(container="c1", started_at=NOW - 900, own_start=UP["started_at"], attempts=[NOW - 500])
     recall(memory, seen())

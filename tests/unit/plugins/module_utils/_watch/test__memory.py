@@ -18,7 +18,7 @@ def test_what_is_written_is_read_again(tmp_path: pathlib.Path) -> None:
     kept = {"alpha": Memory(state="hung", attempts=[1.5], last_fall={"at": 2.0, "cause": "hung"}), "beta": Memory()}
     _memory.write(kept, root)
     assert _memory.read(root) == kept
-    assert oct((tmp_path / "watch/state.json").stat().st_mode & 0o777) == "0o644"
+    assert oct((tmp_path / "watch/state.json").stat().st_mode & 0o777) == "0o600"
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,13 @@ def test_the_configuration_is_read_as_it_was_written() -> None:
     assert list(read.servers) == ["b", "a"]  # in the declared order
     with pytest.raises(_config.ConfigError, match="apply the role server_watch again"):
         _config.parse('{"servers": {}}')
+
+
+def test_a_busy_host_gets_more_time() -> None:
+    limits = _config.Limits(idle=20.0, busy=45.0)
+    assert _config.strained(limits, 1.5, 2) == limits
+    assert _config.strained(limits, 4.0, 2)[:2] == (40.0, 90.0)
+    assert _config.strained(limits, 400.0, 2)[:2] == (100.0, 225.0)
 
 
 def test_what_prometheus_is_told() -> None:

@@ -399,6 +399,7 @@ def test_endpoints_join_what_is_declared_and_what_is_found() -> None:
         "key_file": "/etc/private_llm/vllm_server/alpha/api_keys",
         "status": "ready",
         "ready": {"seconds": 20.5},
+        "watch": {},
     }
 
 
