@@ -15,6 +15,7 @@ description:
     step. A configuration that HAProxy refuses changes nothing.
   - Keeps the keys of users, and makes one for each user that is given none. HAProxy gets the SHA-256 of the keys alone.
   - It neither starts nor reloads HAProxy; RV(needs) says what has to be done.
+  - A number of the configuration that stands for one that nobody measured, as its comment says, stays as it is in use.
   - Every file and folder can be read by its owner alone.
 extends_documentation_fragment:
   - private_llm.fleet.attributes
@@ -188,6 +189,8 @@ def apply(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
     files = {str(name): str(text) for name, text in module.params["files"].items()}
     if any(name.startswith("/") or ".." in name.split("/") for name in files):
         raise _release.ReleaseError("files names a path outside of the gateway's folder")
+    if _release.CONFIG in files:
+        files[_release.CONFIG] = _release.measured(files[_release.CONFIG], before.get(_release.CONFIG, ""))
     files.update(
         _release.secret_files(
             keys,

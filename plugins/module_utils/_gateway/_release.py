@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
 import shutil
 import typing as t
@@ -31,11 +32,15 @@ KEYS = "keys"
 # Stands in the files for the folder that they are in, and for the name of it.
 FOLDER_MARK = "@FOLDER@"
 RELEASE_MARK = "@RELEASE@"
+# Ends a line of the configuration with a number that stands for one that nobody measured.
+UNMEASURED_MARK = "  # not measured"
 # A key that was replaced stays valid until the next rotation.
 KEPT_KEYS = 2
 SHORTEST_KEY = 12
 
 Files = t.Dict[str, str]
+
+_NUMBER = re.compile(r"(maxconn |int\()(\d+)")
 
 
 class ReleaseError(ValueError):
@@ -96,6 +101,32 @@ def secret_files(
     if certificate:
         found[CERTIFICATE] = certificate
     return found
+
+
+def measured(new: str, old: str) -> str:
+    """Return a new configuration in which what nobody measured now is as it was before.
+
+    A host that is left out of a run does not tell what its servers measured.
+    """
+    known = {key: line for key, line in _lines(old) if _NUMBER.search(line)}
+    lines = []
+    for key, line in _lines(new):
+        before = _NUMBER.search(known.get(key, ""))
+        if line.endswith(UNMEASURED_MARK) and before:
+            mark = UNMEASURED_MARK if known[key].endswith(UNMEASURED_MARK) else ""
+            lines.append(_NUMBER.sub(before.group(), line[: -len(UNMEASURED_MARK)], count=1) + mark)
+        else:
+            lines.append(line)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _lines(config: str) -> t.Iterator[tuple[tuple[str, ...], str]]:
+    """Go through the lines of a configuration, each with its section and its first two words."""
+    section = ""
+    for line in config.splitlines():
+        if line and not line.startswith(" "):
+            section = line
+        yield (section, *line.split()[:2]), line
 
 
 def release_name(files: Files) -> str:

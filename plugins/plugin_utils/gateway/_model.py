@@ -58,14 +58,19 @@ class Replica(t.NamedTuple):
     name: str
     endpoint: Endpoint
     keyed: bool
-    most_requests: int
-    hold_seconds: int
+    max_concurrency: float | None
+    start_seconds: float | None
     share: float | None = None
 
     @property
     def label(self) -> str:
         """Return the server's name as the proxy writes it."""
         return label(self.name)
+
+    @property
+    def most_requests(self) -> int:
+        """Return how many requests the server is sent at once."""
+        return most_requests(self.max_concurrency)
 
 
 class Pool(t.NamedTuple):
@@ -82,7 +87,12 @@ class Pool(t.NamedTuple):
     @property
     def hold_seconds(self) -> int:
         """Return the seconds for which requests are held while every server is being changed."""
-        return max(replica.hold_seconds for replica in self.replicas)
+        return max(hold_seconds(replica.start_seconds) for replica in self.replicas)
+
+    @property
+    def starts_measured(self) -> bool:
+        """Return whether every server measured how long its start takes."""
+        return all(replica.start_seconds for replica in self.replicas)
 
     @property
     def weights(self) -> tuple[int, ...]:
@@ -133,8 +143,8 @@ def fleet_of(servers: t.Any, users: t.Any) -> Fleet:
             server["name"],
             endpoint,
             bool(server["keyed"] or server["key"]),
-            most_requests(server["max_concurrency"]),
-            hold_seconds(server["start_seconds"]),
+            server["max_concurrency"],
+            server["start_seconds"],
             share_of(server["share"]),
         )
         for name in server["models"]:

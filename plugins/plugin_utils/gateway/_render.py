@@ -29,6 +29,8 @@ from ._web import Web
 # The host puts in their place the folder that it writes the files to, and its name.
 FOLDER_MARK = "@FOLDER@"
 RELEASE_MARK = "@RELEASE@"
+# The host puts the number in its place that is in use.
+UNMEASURED_MARK = "  # not measured"
 RUN_DIRECTORY = "/run/private_llm_gateway"
 CONFIG = "haproxy.cfg"
 CERTIFICATE = "certificate.pem"
@@ -308,7 +310,7 @@ def _pool(pool: Pool, settings: Settings) -> list[list[str]]:
     hops = () if single else tuple(replica for replica in pool.replicas if _is_special(replica))
     lines = [
         f"backend {pool.label}",
-        f"  http-request set-var(txn.hold) int({pool.hold_seconds})",
+        f"  http-request set-var(txn.hold) int({pool.hold_seconds}){'' if pool.starts_measured else UNMEASURED_MARK}",
         "  http-request lua.hold if { nbsrv eq 0 }",
         "  option httpchk",
     ]
@@ -328,12 +330,13 @@ def _pool(pool: Pool, settings: Settings) -> list[list[str]]:
     sections = [lines]
     weights = dict(zip(pool.replicas, pool.weights, strict=False))
     for replica in pool.replicas:
-        weight = f" weight {weights[replica]}" if replica in weights else ""
+        rest = f" weight {weights[replica]}" if replica in weights else ""
+        rest += "" if replica.max_concurrency else UNMEASURED_MARK
         if replica in hops:
-            lines.append(_server(replica, replica.label, f"unix@{_socket(replica, pool, settings)}", hop=True) + weight)
+            lines.append(_server(replica, replica.label, f"unix@{_socket(replica, pool, settings)}", hop=True) + rest)
             sections += _hop(replica, pool, settings)
         else:
-            lines.append(_server(replica, replica.label, _address(replica.endpoint)) + weight)
+            lines.append(_server(replica, replica.label, _address(replica.endpoint)) + rest)
     return sections
 
 

@@ -87,6 +87,41 @@ def test_keys_of_users_who_are_gone_are_removed(tmp_path: Path) -> None:
     assert _release.read_keys(str(tmp_path)) == {"ann": ["a"]}
 
 
+OLD = """\
+backend model:a
+  http-request set-var(txn.hold) int(95)
+  server g:a 192.0.2.1:1 maxconn 40 weight 3
+  server g:b 192.0.2.1:2 maxconn 256  # not measured
+backend model:b
+  server g:a 192.0.2.1:1 maxconn 17
+"""
+
+
+def test_what_nobody_measured_now_is_as_it_was_before() -> None:
+    new = """\
+backend model:a
+  http-request set-var(txn.hold) int(360)  # not measured
+  server g:a 192.0.2.9:1 maxconn 256 weight 5  # not measured
+  server g:b 192.0.2.1:2 maxconn 256  # not measured
+  server g:new 192.0.2.1:3 maxconn 256  # not measured
+backend model:b
+  server g:a 192.0.2.1:1 maxconn 20
+"""
+    kept = """\
+backend model:a
+  http-request set-var(txn.hold) int(95)
+  server g:a 192.0.2.9:1 maxconn 40 weight 5
+  server g:b 192.0.2.1:2 maxconn 256  # not measured
+  server g:new 192.0.2.1:3 maxconn 256  # not measured
+backend model:b
+  server g:a 192.0.2.1:1 maxconn 20
+"""
+    assert _release.measured(new, OLD) == kept
+    assert _release.measured(new, kept) == kept
+    assert _release.measured(new, "") == new
+    assert _release.measured(OLD, new) == OLD
+
+
 def test_a_link_that_leads_elsewhere_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to("/etc")
     assert _release.current(str(tmp_path)) == ""

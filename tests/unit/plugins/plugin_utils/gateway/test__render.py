@@ -23,6 +23,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._gateway import _release
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _errors, _model, _render, _web
 from ansible_collections.private_llm.fleet.tests.support import ports, proxies
 
@@ -345,6 +346,16 @@ def test_every_kind_of_server_is_accepted(tmp_path: Path, url: str, replicas: in
     servers = [{"name": f"gpu-{number}:alpha", "url": url, "models": ["a"]} for number in range(replicas)]
     put(tmp_path, servers, USERS[:1], {"gpu-0:alpha": "k"} if keyed else {})
     assert proxies.refusal(tmp_path) == ""
+
+
+def test_a_number_that_nobody_measured_says_so(tmp_path: Path) -> None:
+    server = {"name": "g:m", "url": "http://192.0.2.1:1", "models": ["m"]}
+    for measured, count in (({}, 2), ({"max_concurrency": 10}, 1), ({"max_concurrency": 10, "start_seconds": 9}, 0)):
+        put(tmp_path, [{**server, **measured}], USERS[:1], {})
+        assert (tmp_path / "haproxy.cfg").read_text().count(_release.UNMEASURED_MARK) == count
+        assert proxies.refusal(tmp_path) == ""
+        shutil.rmtree((tmp_path / "run").readlink())
+        (tmp_path / "run").unlink()
 
 
 @pytest.mark.parametrize("name", ["a'b", 'a"b', "模型", "a%[x]b", "a\\b", "$HOME", "a{b}", "a" * 200])
