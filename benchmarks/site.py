@@ -136,7 +136,8 @@ class Fleet:
         """Run site.yml once more, stop unless it changes nothing, and return the number of tasks that it starts."""
         outcome = playbooks.run("playbooks/site.yml", [str(self.inventory)])
         if outcome.returncode or outcome.changes():
-            raise SystemExit(f"site.yml on hosts in their state did not leave them alone:\n{outcome.text[-8000:]}")
+            found = "\n".join(outcome.changed_tasks()) or outcome.text[-8000:]
+            raise SystemExit(f"site.yml on hosts in their state did not leave them alone:\n{found}")
         return sum(len(play["tasks"]) for play in outcome.plays)
 
 

@@ -52,6 +52,10 @@ class Outcome:
         """Return how many changes the recap counts."""
         return sum(host["changed"] for host in self.stats.values())
 
+    def changed_tasks(self) -> list[str]:
+        """Return the tasks that changed something, each with its host."""
+        return [f"{host}: {name}" for host, name, result in self._results() if result.get("changed")]
+
     def _results(self) -> t.Iterator[tuple[str, str, dict[str, t.Any]]]:
         for play in self.plays:
             for task in play["tasks"]:

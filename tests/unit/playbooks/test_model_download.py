@@ -70,8 +70,8 @@ def test_models_that_fit_one_by_one_but_not_together(hub: t.Any, small_disk: Pat
 
     both = played("acme/one", "acme/two")
     assert both.returncode == 2, both.stdout
-    assert f"The models still need 2.86 MB on {small_disk}, which has" in both.stdout + both.stderr
-    assert "acme/one 1.43 MB, acme/two 1.43 MB" in both.stdout + both.stderr
+    assert f"The models still need 3.0 MB on {small_disk}, which has" in both.stdout + both.stderr
+    assert "acme/one 1.5 MB, acme/two 1.5 MB" in both.stdout + both.stderr
     assert {entry["path"].rpartition("/")[2] for entry in hub.log} == {"files"}
     assert list(small_disk.iterdir()) == []
     one = played("acme/one")

@@ -299,6 +299,7 @@ CALLS: dict[str, list[t.Any]] = {
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
     "model_chain": [HOSTS, HOSTVARS, "bad-host", [SNAPSHOT]],
     "model_offer": [[SNAPSHOT], "http://10.0.0.1:8790", ""],
+    "model_room": [[{**SNAPSHOT, "bytes_needed": 5, "bytes_free": 5, "file_system": "/srv"}], 1],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
     "vllm_fit": [
