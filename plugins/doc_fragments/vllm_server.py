@@ -109,6 +109,34 @@ restart_policy:
     - on-failure
     - unless-stopped
   default: unless-stopped
+member:
+  description:
+    - The place of this container in a server over several hosts. It is then in the host's network, where it speaks to
+      the others, and O(engine) has to hold C(nnodes), C(node_rank) and C(master_addr). With C(headless) in O(engine) it
+      serves no API, and is ready when it runs.
+  type: dict
+  suboptions:
+    nodes:
+      description: Names of the hosts, the head first; they become a label of the container.
+      type: list
+      elements: str
+      required: true
+    rank:
+      description: Place of this host among them, 0 for the head.
+      type: int
+      required: true
+    address:
+      description: Address of this host at which the others reach it, or a name that this host resolves to it.
+      type: str
+      required: true
+    interface:
+      description: Network interface that has to have the address; empty for any.
+      type: str
+      default: ""
+    private:
+      description: Refuse an address that can be reached from the internet, for nothing between nodes is authenticated.
+      type: bool
+      default: true
 wait:
   description:
     - Wait until the server has generated a token.

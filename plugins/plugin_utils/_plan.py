@@ -148,7 +148,7 @@ def host_plan(
     def note(where: str, text: str) -> None:
         notes.append(Problem("", where, UNREADABLE, text))
 
-    declared = [{**_effective(instance), "where": f"{VARIABLE}[{index}]"} for index, instance in enumerate(instances)]
+    declared = [{**_effective(one), "where": _place(one, index)} for index, one in enumerate(instances)]
     host = conform(host, _host_shape(instances, host), "vllm_host_info", note)
     repos = [name for one in declared for name in (str(one["model_repo"]), _plan_fit.draft_of(one)) if name]
     models = conform(models, dict.fromkeys(repos, MODEL), "models", note)
@@ -214,6 +214,14 @@ def host_plan(
 def _effective(instance: Mapping) -> dict[str, t.Any]:
     """Return the instance with the options that its container gets."""
     return {**instance, "engine": with_parallel_size(instance["engine"], gpu_count(instance["gpus"]))}
+
+
+def _place(instance: Mapping, index: int) -> str:
+    """Return where an instance is declared; the worker of a server over several hosts on the first of them."""
+    member = instance.get("member") or {}
+    if member.get("rank"):
+        return f"{VARIABLE} of {member['nodes'][0]}, {instance['name']}"
+    return f"{VARIABLE}[{index}]"
 
 
 def _where(declared: t.Sequence[Mapping], name: str) -> str:

@@ -31,13 +31,18 @@ LABEL_MANAGED_BY = "private_llm.fleet.managed-by"
 LABEL_NAME = "private_llm.fleet.name"
 LABEL_CONFIG = "private_llm.fleet.config"
 LABEL_KEYS = "private_llm.fleet.keys"  # a salted hash of the keys that the container was made with
+# One of several containers, each on a host of its own, that are one server: "RANK:NODE,NODE". Nobody starts one alone.
+LABEL_MEMBER = "private_llm.fleet.member"
 MANAGED_BY = "private_llm.fleet"
 # Other containers of the collection carry the same managed-by label; this one says which of them are vLLM servers.
 LABEL_KIND = "private_llm.fleet.kind"
 KIND = "vllm_server"
 
 CONTAINER_PORT = 8000
+# The parts of one server speak to each other at ports that they choose, so they have no network of their own.
+HOST_NETWORK = "host"
 CACHE_MOUNT = "/var/cache/vllm"
+NO_ADDRESS = "0.0.0.0"  # noqa: S104 - what the engine means by no address
 STOP_GRACE = 15  # seconds beyond vLLM's own shutdown timeout, for everything that is not draining
 
 MEBIBYTE = 1024 * 1024
@@ -99,6 +104,17 @@ class ServerSpec:
     security: tuple[str, ...] = SECURITY
     cap_drop: tuple[str, ...] = CAP_DROP
     pids_limit: int = PIDS_LIMIT
+    member: str = ""
+
+    @property
+    def headless(self) -> bool:
+        """Say whether this is a worker of a server over several hosts, which serves no API."""
+        return bool(self.engine.get("headless"))
+
+    @property
+    def inner_port(self) -> int:
+        """Return the port at which vLLM listens in its container."""
+        return self.port if self.network == HOST_NETWORK else CONTAINER_PORT
 
 
 # --- from a declaration -----------------------------------------------------------------------------------------------
@@ -137,13 +153,15 @@ def desired_spec(
         **ready_timeout_env(weight_bytes, release),
         **{str(name): as_env(value) for name, value in options["env"].items()},
     }
+    member = options.get("member")
+    headless = bool(engine.get("headless"))
     return ServerSpec(
         name=options["name"],
         image=options["image"],
         model=model,
         served_model_names=tuple(options["served_model_names"]),
-        port=int(options["port"]),
-        bind=options["bind"],
+        port=0 if headless else int(options["port"]),
+        bind=NO_ADDRESS if headless else options["bind"],
         engine=options_in(serve_arguments(in_form_of(engine, release))),
         keys=keys,
         env=without(env, image_env or {}),
@@ -158,7 +176,13 @@ def desired_spec(
         capabilities=(*CAP_ADD, "SYS_NICE") if not gpus or engine.get("numa_bind") else CAP_ADD,
         pids_limit=pids_limit,
         stop_timeout=shutdown_timeout(engine) + STOP_GRACE,
+        network=HOST_NETWORK if member else "bridge",
+        member=member_label(member) if member else "",
     )
+
+
+def member_label(member: t.Mapping[str, t.Any]) -> str:
+    return f"{member['rank']}:{','.join(member['nodes'])}"
 
 
 def with_parallel_size(engine: t.Mapping[str, t.Any], gpus: int) -> dict[str, t.Any]:
@@ -235,8 +259,11 @@ def command(spec: ServerSpec) -> list[str]:
     arguments = [spec.model]
     if spec.keys == _keys.CONFIG:
         arguments += ["--config", f"{_keys.MOUNT}/{_keys.CONFIG_FILE}"]
-    # 0.0.0.0 is inside the container; what is published on the host is spec.bind.
-    arguments += ["--host", "0.0.0.0", "--port", str(CONTAINER_PORT)]  # noqa: S104
+    if spec.network != HOST_NETWORK:
+        # This is inside the container; what is published on the host is spec.bind.
+        arguments += ["--host", NO_ADDRESS, "--port", str(CONTAINER_PORT)]
+    elif not spec.headless:
+        arguments += ["--host", spec.bind, "--port", str(spec.port)]
     arguments += ["--served-model-name", *spec.served_model_names]
     for name, value in sorted(spec.engine.items()):
         arguments += arguments_of(name, value)
@@ -307,6 +334,8 @@ def create_body(spec: ServerSpec, keys: str = "") -> dict[str, t.Any]:
         "CapDrop": list(spec.cap_drop),
         "SecurityOpt": list(spec.security),
     }
+    if spec.network == HOST_NETWORK:
+        del host["PortBindings"]
     if spec.pids_limit:
         host["PidsLimit"] = spec.pids_limit
     if spec.shm_size:
@@ -320,7 +349,7 @@ def create_body(spec: ServerSpec, keys: str = "") -> dict[str, t.Any]:
         "Entrypoint": entrypoint(spec),
         "Cmd": command(spec),
         "Env": [f"{name}={value}" for name, value in sorted(spec.env.items())],
-        "ExposedPorts": {published: {}},
+        "ExposedPorts": {} if spec.network == HOST_NETWORK else {published: {}},
         "Labels": {**labels(spec), **({LABEL_KEYS: keys} if keys else {})},
         "StopTimeout": spec.stop_timeout,
         "HostConfig": host,
@@ -343,12 +372,15 @@ def labels(spec: ServerSpec) -> dict[str, str]:
         LABEL_KIND: KIND,
         LABEL_NAME: spec.name,
         LABEL_CONFIG: config_hash(spec),
+        **({LABEL_MEMBER: spec.member} if spec.member else {}),
     }
 
 
 def config_hash(spec: ServerSpec) -> str:
     """Return a fingerprint of the declared configuration, which holds no secret."""
     declared = {**dataclasses.asdict(spec), "volumes": without_cache(spec.volumes)}
+    if not spec.member:
+        del declared["member"]
     text = json.dumps(declared, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
@@ -376,10 +408,12 @@ def spec_of(inspect: t.Mapping[str, t.Any], image_env: t.Mapping[str, str] | Non
     model = arguments.pop(0) if arguments and not arguments[0].startswith("-") else ""
     options = options_in(arguments)
     in_config = options.pop("config", None) is not None
-    options.pop("host", None)
-    options.pop("port", None)
+    address = options.pop("host", NO_ADDRESS)
+    port = options.pop("port", 0)
     names = options.pop("served_model_name", [])
     published = (host.get("PortBindings") or {}).get(f"{CONTAINER_PORT}/tcp") or [{}]
+    if _network(inspect) == HOST_NETWORK:
+        published = [{"HostIp": address, "HostPort": port}]
     gpus, driver = _devices(host)
     ipc = host.get("IpcMode") or "private"
     limits = {limit["Name"]: int(limit["Hard"]) for limit in host.get("Ulimits") or []}
@@ -393,7 +427,7 @@ def spec_of(inspect: t.Mapping[str, t.Any], image_env: t.Mapping[str, str] | Non
         model=model,
         served_model_names=tuple([names] if isinstance(names, str) else names),
         port=int(published[0].get("HostPort") or 0),
-        bind=published[0].get("HostIp") or "0.0.0.0",  # noqa: S104 - what Docker means by an empty address
+        bind=published[0].get("HostIp") or NO_ADDRESS,
         engine=options,
         keys=keys,
         env=without(env_of(config), image_env or {}),
@@ -411,6 +445,7 @@ def spec_of(inspect: t.Mapping[str, t.Any], image_env: t.Mapping[str, str] | Non
         security=_security(host),
         cap_drop=_capabilities(host.get("CapDrop")),
         pids_limit=max(0, int(host.get("PidsLimit") or 0)),
+        member=str((config.get("Labels") or {}).get(LABEL_MEMBER) or ""),
     )
 
 

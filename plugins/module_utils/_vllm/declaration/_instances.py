@@ -49,6 +49,7 @@ DEFAULTS: dict[str, t.Any] = {
     "shm_size": "",
     "ipc": "private",
     "restart_policy": "unless-stopped",
+    "nodes": [],
     "state": "started",
 }
 
@@ -71,6 +72,7 @@ KEYS = (
     "shm_size",
     "ipc",
     "restart_policy",
+    "nodes",
     "state",
 )
 
@@ -170,7 +172,7 @@ def normal_instances(
 
 
 _MAPPINGS = ("engine", "env")
-_LISTS = ("served_model_names", "api_keys", "volumes")
+_LISTS = ("served_model_names", "api_keys", "volumes", "nodes")
 
 
 def shape_problems(where: str, instance: object) -> list[str]:
@@ -221,7 +223,7 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
 
 
 # What a module for a server takes from an instance under the same name.
-_OPTIONS = tuple(key for key in KEYS if key not in ("model", "source", "revision", "url", "share"))
+_OPTIONS = (*(key for key in KEYS if key not in ("model", "source", "revision", "url", "share", "nodes")), "member")
 
 
 def server_options(
@@ -626,6 +628,20 @@ def _check_volumes(value: object) -> list[str]:
     return [f"[{index}]: {problem}" for index, problem in found if problem]
 
 
+def _check_nodes(value: object) -> list[str]:
+    if not isinstance(value, (list, tuple)):
+        return [f": must be a list of hosts of the inventory, not {kind(value)}"]
+    problems = []
+    for index, node in enumerate(value):
+        if not isinstance(node, str) or not node or not node.isprintable():
+            problems.append(f"[{index}]: {shown(node)} is not the name of a host of the inventory")
+        elif node in value[:index]:
+            problems.append(f"[{index}]: {node} is named twice; a host is one node of a server")
+    if len(value) == 1 and not problems:
+        problems.append(": names one host; leave it out for a server of one host")
+    return problems
+
+
 def _check_size(value: object) -> list[str]:
     if value == "":
         return []
@@ -660,6 +676,7 @@ _CHECKS: dict[str, t.Callable[[object], list[str]]] = {
     "shm_size": _check_size,
     "ipc": _check_choice("ipc"),
     "restart_policy": _check_choice("restart_policy"),
+    "nodes": _check_nodes,
     "state": _check_choice("state"),
 }
 
@@ -748,10 +765,12 @@ def _parallel_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]
     wanted = 1
     for number in sizes.values():
         wanted *= number
-    given = gpu_count(instance["gpus"])
+    nodes = len(instance["nodes"]) or 1
+    given = gpu_count(instance["gpus"]) * nodes
     if given and sizes and wanted > given:
         formula = " x ".join(f"{name} {number}" for name, number in sizes.items())
-        return [f"{where}.gpus: gives {given} GPU(s), but {formula} needs {wanted}"]
+        over = f" on {nodes} hosts" if nodes > 1 else ""
+        return [f"{where}.gpus: gives {given} GPU(s){over}, but {formula} needs {wanted}"]
     return []
 
 

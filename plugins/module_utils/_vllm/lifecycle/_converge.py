@@ -27,7 +27,8 @@ from ..._gpu import _look
 from ..._gpu._select import select_gpus
 from ..._progress import Progress
 from ..api import _drain
-from ..container import _cache, _host, _image, _keys, _model_files, _spec, _timeouts
+from ..api._probe import Server as Api
+from ..container import _cache, _host, _image, _keys, _model_files, _network, _spec, _timeouts
 from ..declaration import _instances
 from ..diagnosis import _saved_logs
 from ..options._argv import serve_arguments
@@ -63,6 +64,16 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
         "type": "str",
         "choices": ["no", "always", "on-failure", "unless-stopped"],
         "default": "unless-stopped",
+    },
+    "member": {
+        "type": "dict",
+        "options": {
+            "nodes": {"type": "list", "elements": "str", "required": True},
+            "rank": {"type": "int", "required": True},
+            "address": {"type": "str", "required": True},
+            "interface": {"type": "str", "default": ""},
+            "private": {"type": "bool", "default": True},
+        },
     },
     "wait": {"type": "bool", "default": True},
     "timeout": {"type": "int"},
@@ -220,7 +231,11 @@ class Server:
         self.devices = _gpu_lock.devices_of(uuids)
         info = self.host.info(engine)
         driver, devices = _host.choose_driver(uuids, self.gpus, _host.cdi_devices(info) if uuids else ())
-        options = {**self.params, "served_model_names": self.params["served_model_names"] or [self.name]}
+        options = {
+            **self.params,
+            "served_model_names": self.params["served_model_names"] or [self.name],
+            "env": {**self.member_env(), **self.params["env"]},
+        }
         model = self.wanted_model()
         return _spec.desired_spec(
             options,
@@ -241,6 +256,20 @@ class Server:
             weight_bytes=_model_files.weights_in(model) or 0,
             pids_limit=0 if info.get("PidsLimit") is False else _spec.PIDS_LIMIT,
         )
+
+    def member_env(self) -> dict[str, str]:
+        """Return the environment that a member of a server over several hosts needs; empty for any other server."""
+        member = self.params.get("member")
+        if not member:
+            return {}
+        found = _network.place(
+            member["address"],
+            member["interface"],
+            member["private"],
+            _network.interfaces_here(),
+            _network.resolve_here,
+        )
+        return _network.environment(found, self.params["env"])
 
     # --- the difference ---
 
@@ -275,6 +304,10 @@ class Server:
 
     def check_port(self, engine: Engine | None) -> None:
         """Fail, naming who it is, when something else listens where the server is to listen."""
+        member, current = self.params.get("member"), self.found.current
+        if member and (member["rank"] or (current is not None and _life.is_running(current))):
+            # A worker serves nothing. A head is in the host's network, where the one that listens is itself.
+            return
         except_names = (self.name, _lifecycle.previous_name(self.name), self.found.renamed)
         bind, port = self.params["bind"], self.params["port"]
         rows = engine.containers() if engine is not None else []
@@ -427,6 +460,8 @@ class Server:
         current = self.found.current
         if _lifecycle.RECREATE not in self.plan.actions or current is None or not _life.is_running(current):
             return
+        if self.params.get("member"):
+            return  # an image by itself cannot tell what several hosts will do
         gpus = _ask.gpus_of(sorted(self.host.claimed[self.name]), self.gpus)
         if gpus is None:
             self.host.warn(f"{self.name}: the image was not asked about the change, {_UNKNOWN_GPUS}")
@@ -458,21 +493,15 @@ class Server:
             )
 
     def lifecycle(self, engine: Engine, report: t.Callable[[str], None]) -> _lifecycle.Lifecycle:
-        def reach(spec: _spec.ServerSpec, files: t.Mapping[str, str]) -> t.Any:
-            keys = _keys.parse_key_file(files.get(_keys.KEY_FILE, ""))
-            return server_of(spec, keys[0] if keys else None)
-
         def wait(spec: _spec.ServerSpec, files: t.Mapping[str, str]) -> dict[str, t.Any]:
-            limit = self.params["timeout"] or _timeouts.time_limit(_model_files.weights_in(spec.model) or 0)
-            names = spec.served_model_names
-            return _readiness.Waiter(engine, self.name, reach(spec, files), names, limit, report).wait()
+            waiter = self.waiter(engine, spec, files, report)
+            if spec.headless:
+                waiter.check_runs()
+                return _readiness.nothing_measured()
+            return waiter.wait()
 
         def drain(spec: _spec.ServerSpec, files: t.Mapping[str, str]) -> int:
-            own = _spec.shutdown_timeout(spec.engine)
-            if own:
-                report(f"letting running requests finish, {own} seconds at most")
-                return 0
-            return _drain.drain(reach(spec, files), self.params["drain_timeout"], report)
+            return self.let_finish(spec, files, report)
 
         return _lifecycle.Lifecycle(
             engine,
@@ -483,6 +512,29 @@ class Server:
             self.state == "started" and self.params["wait"],
             _lifecycle.Hooks(wait, drain),
         )
+
+    def waiter(
+        self,
+        engine: Engine,
+        spec: _spec.ServerSpec,
+        files: t.Mapping[str, str],
+        report: t.Callable[[str], None] = lambda text: None,
+    ) -> _readiness.Waiter:
+        """Return who waits for a container of this specification."""
+        limit = self.params["timeout"] or _timeouts.time_limit(_model_files.weights_in(spec.model) or 0)
+        return _readiness.Waiter(engine, self.name, reach(spec, files), spec.served_model_names, limit, report)
+
+    def let_finish(
+        self, spec: _spec.ServerSpec, files: t.Mapping[str, str], report: t.Callable[[str], None] = lambda text: None
+    ) -> int:
+        """Let running requests finish, in limited time; return how many are left. vLLM does so itself from 0.18 on."""
+        own = _spec.shutdown_timeout(spec.engine)
+        if spec.headless:
+            return 0
+        if own:
+            report(f"letting running requests finish, {own} seconds at most")
+            return 0
+        return _drain.drain(reach(spec, files), self.params["drain_timeout"], report)
 
     def container_now(self, engine: Engine) -> dict[str, t.Any]:
         container = engine.inspect(self.name)
@@ -501,6 +553,12 @@ class Server:
             **_spec.as_options(_spec.spec_of(container, self.image_env(engine, container))),
             "state": "started" if running else "stopped",
         }
+
+
+def reach(spec: _spec.ServerSpec, files: t.Mapping[str, str]) -> Api:
+    """Return the API of a server with these keys, as this host reaches it."""
+    keys = _keys.parse_key_file(files.get(_keys.KEY_FILE, ""))
+    return server_of(spec, keys[0] if keys else None)
 
 
 def _short(image_id: str) -> str:

@@ -76,10 +76,30 @@ class Waiter:
         """Return what the ready server measured of itself; raise NotReadyError once it is clear that it cannot get
         ready.
         """
-        deadline = self._clock() + self._timeout
+        first = self._begin()
+        return self._wait(first, self._clock() + self._timeout) or {}
+
+    def wait_some(self, seconds: float) -> dict[str, t.Any] | None:
+        """Wait for a part of the time that there is since the start; None where the server is not ready by then."""
+        first = self._begin()
+        left = max(0.0, self._timeout - (time.time() - self._begun))
+        now = self._clock()
+        return self._wait(first, now + left, now + seconds)
+
+    def check_runs(self) -> None:
+        """Raise NotReadyError when the container has ended: all that can be asked of a worker, which has no API."""
+        first = self._begin()
+        self._check_alive(first, int(first.get("RestartCount") or 0))
+
+    def _begin(self) -> dict[str, t.Any]:
         first = self._inspect()
-        restarts = int(first.get("RestartCount") or 0)
         self._begun, self._since = started_at(first), log_since(first)
+        return first
+
+    def _wait(
+        self, first: t.Mapping[str, t.Any], deadline: float, pause: float | None = None
+    ) -> dict[str, t.Any] | None:
+        restarts = int(first.get("RestartCount") or 0)
         seen = self._since
         self._report(self._phase)
         while True:
@@ -89,6 +109,8 @@ class Waiter:
                 return self._prove(container, restarts)
             if self._clock() >= deadline:
                 raise self._timed_out()
+            if pause is not None and self._clock() >= pause:
+                return None
             seen = self._follow(seen)
             self._check_reached()
             self._sleep(POLL)
@@ -266,7 +288,9 @@ def examine(
 ) -> _reach.Finding:
     """Look for the reason why a server is not reached at the host's port."""
     return _reach.examine(
-        _reach.Place(server.address, server.port, _spec.CONTAINER_PORT, f"{server.root}/health", server.tls),
+        _reach.Place(
+            server.address, server.port, _spec.spec_of(container).inner_port, f"{server.root}/health", server.tls
+        ),
         "vLLM",
         name,
         container,
