@@ -7,8 +7,8 @@ from __future__ import annotations
 import typing as t
 
 from ..plugin_utils._filter_input import demand
-from ..plugin_utils._host_vars import LINE, MAPPING
-from ..plugin_utils.groups._steps import complaint
+from ..plugin_utils._host_vars import LINE
+from ..plugin_utils.groups._steps import GROUP, complaint
 
 DOCUMENTATION = r"""
 name: group_complaint
@@ -49,7 +49,7 @@ _value:
 
 def group_complaint(member: t.Any, hostvars: t.Any, ending: t.Any) -> str:
     """Return why the group of a member failed."""
-    return complaint(demand(member, MAPPING, "member"), hostvars, demand(ending, LINE, "ending"))
+    return complaint(demand(member, GROUP, "member"), hostvars, demand(ending, LINE, "ending"))
 
 
 class FilterModule:

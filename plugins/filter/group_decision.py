@@ -7,8 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ..plugin_utils._filter_input import demand
-from ..plugin_utils._host_vars import MAPPING
-from ..plugin_utils.groups._steps import decide
+from ..plugin_utils.groups._steps import GROUP, decide
 
 DOCUMENTATION = r"""
 name: group_decision
@@ -49,7 +48,7 @@ _value:
 
 def group_decision(member: t.Any, hostvars: t.Any) -> dict[str, t.Any]:
     """Return what is to be done with the group of a member."""
-    return decide(demand(member, MAPPING, "member"), hostvars)
+    return decide(demand(member, GROUP, "member"), hostvars)
 
 
 class FilterModule:

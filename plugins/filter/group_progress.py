@@ -7,8 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ..plugin_utils._filter_input import demand
-from ..plugin_utils._host_vars import MAPPING
-from ..plugin_utils.groups._steps import progress
+from ..plugin_utils.groups._steps import GROUP, progress
 
 DOCUMENTATION = r"""
 name: group_progress
@@ -47,7 +46,7 @@ _value:
 
 def group_progress(member: t.Any, hostvars: t.Any) -> dict[str, t.Any]:
     """Return how far the start of the group of a member has come."""
-    return progress(demand(member, MAPPING, "member"), hostvars)
+    return progress(demand(member, GROUP, "member"), hostvars)
 
 
 class FilterModule:

@@ -63,7 +63,7 @@ def _declared(instance: Mapping, nodes: t.Sequence[str], host: str, read: t.Mapp
     clash = [
         node
         for node in nodes[1:]
-        if node in read and any(one.get("name") == instance["name"] for one in read[node].instances())
+        if node != host and node in read and any(one.get("name") == instance["name"] for one in read[node].instances())
     ]
     texts += [
         f"{node} declares a server of the same name; a name is a container of the host, so change one of the two"

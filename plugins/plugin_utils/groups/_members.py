@@ -12,7 +12,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ...module_utils._vllm.declaration._instances import DEFAULTS, InstanceError, gpu_count, normal_instances
+from ...module_utils._vllm.declaration._instances import (
+    DEFAULTS,
+    gpu_count,
+    instance_problems,
+    model_path,
+    normal_instances,
+)
 from ...module_utils._vllm.options._suggestions import whole_number
 from .._host_vars import ANY, LINE, HostVars, of_hosts
 
@@ -26,7 +32,7 @@ TENSOR, PIPELINE, DATA = "tensor_parallel_size", "pipeline_parallel_size", "data
 def members(hosts: t.Any, hostvars: t.Any) -> dict[str, list[dict[str, t.Any]]]:
     """Return the members that each host runs, as instances in their normal form with the key `member`.
 
-    An entry that has no normal form is left out, because the role vllm_server reports it on the host that declares it.
+    An entry with a problem is left out, because the role vllm_server reports it on the host that declares it.
     """
     read = of_hosts(hosts, hostvars)
     found: dict[str, list[dict[str, t.Any]]] = {}
@@ -41,15 +47,16 @@ def members(hosts: t.Any, hostvars: t.Any) -> dict[str, list[dict[str, t.Any]]]:
 
 
 def groups_of(host: HostVars) -> list[dict[str, t.Any]]:
-    """Return the servers over several hosts that a host declares, in their normal form."""
+    """Return the servers over several hosts that a host declares, in their normal form; none with a problem."""
     found = []
     for instance in host.instances():
         if not instance.get("nodes"):
             continue
-        try:
-            normal = normal_instances([instance], defaults_of(host))[0]
-        except InstanceError:
+        open_to_all = host.read("vllm_server_allow_unauthenticated", [LINE])
+        defaults = defaults_of(host)
+        if instance_problems([instance], "", open_to_all, defaults):
             continue
+        normal = normal_instances([instance], defaults)[0]
         # What the declaration leaves open is for each node's own role model_download to say.
         found.append({**normal, "source": instance.get("source"), "revision": instance.get("revision")})
     return found
@@ -69,7 +76,6 @@ def member(instance: Mapping, rank: int, nodes: t.Sequence[HostVars]) -> dict[st
     """Return the instance that the node with this rank runs."""
     here = nodes[rank] if rank < len(nodes) else nodes[0]
     root = here.read("vllm_server_models_root", LINE) or DEFAULTS["models_root"]
-    own = normal_instances([{key: instance[key] for key in ("name", "model")}], {"models_root": root})[0]
     head = rank == 0
     engine = {
         **instance["engine"],
@@ -85,7 +91,7 @@ def member(instance: Mapping, rank: int, nodes: t.Sequence[HostVars]) -> dict[st
         engine["headless"] = True
     return {
         **instance,
-        "model_path": own["model_path"],
+        "model_path": model_path(str(instance["model"]), str(root)),
         "engine": engine,
         # A head that Docker starts again hangs on the workers of before, so the whole group is started or nothing.
         "restart_policy": "no",

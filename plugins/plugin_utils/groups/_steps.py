@@ -43,6 +43,8 @@ MEMBER = {
     "diagnosis": {"id": LINE, "cause": TEXT, "evidence": TEXT, "fix": TEXT},
     "log_file": LINE,
 }
+# What the filters need of a member.
+GROUP = {"name!": LINE, "member": {"nodes": [LINE]}}
 FACT = "vllm_server_member"
 FAILURE = "fleet_group_failure"
 
@@ -50,6 +52,8 @@ FAILURE = "fleet_group_failure"
 def told(member: Mapping, hostvars: t.Any, step: str) -> dict[str, dict[str, t.Any]]:
     """Return what each node of the group told of its member in this step; a node that told nothing has a problem."""
     nodes = [str(node) for node in member["member"]["nodes"]]
+    if not nodes:
+        return {"": {"problem": "the member names no nodes"}}
     found = {}
     for node, host in of_hosts(nodes, hostvars).items():
         found[node] = _told(host, str(member["name"]), step)
@@ -124,15 +128,20 @@ def complaint(member: Mapping, hostvars: t.Any, ending: str) -> str:
     name = str(member["name"])
     if not found:
         return f"{name} did not become ready, and no member says why. {ending}"
-    lines = [f"{name} did not become ready, because the member on {_line(min(found))}"]
-    lines += [f"The member on {_line(other)}" for other in sorted(found)[1:]]
-    return "\n".join([*lines, ending])
+    found.sort(key=lambda entry: entry[:2])
+    _own, rank, node, first = found[0]
+    lines = [f"{name} did not become ready, because the member on {node} (node {rank}) failed: {_said(node, first)}"]
+    for _own, rank, node, one in found[1:]:
+        same = one["problem"] == first["problem"]
+        lines.append(
+            f"The member on {node} (node {rank}) failed: {'for the same reason.' if same else _said(node, one)}"
+        )
+    return "\n".join([*lines, ending]).strip()
 
 
-def _line(entry: tuple[int, int, str, Mapping]) -> str:
-    _own, rank, node, one = entry
+def _said(node: str, one: Mapping) -> str:
     log = f" Its log: {one['log_file']} on {node}." if one["log_file"] else ""
-    return f"{node} (node {rank}) failed: {one['problem']}.{log}"
+    return f"{one['problem']}.{log}"
 
 
 # What a member says of another one that has gone, which is no cause of its own.

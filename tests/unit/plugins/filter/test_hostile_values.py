@@ -20,6 +20,7 @@ from ansible.errors import AnsibleFilterError
 from jinja2.runtime import StrictUndefined
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import normal_instances
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups._members import members
 
 FILTERS = pathlib.Path(__file__).parents[4] / "plugins" / "filter"
 
@@ -276,6 +277,29 @@ BEHIND_WEB = {"name": "chat.example.com", "url": "http://10.0.0.1:3000", "unreac
 GATEWAY = {"bind": "0.0.0.0", "port": 8000, "tls": False, "max_body_bytes": 10**7, "queue_seconds": 60}
 GATEWAY["webs"] = [BEHIND_WEB]
 
+GROUPED = {
+    "bad-host": {**BAD, "vllm_server_instances": [{**INSTANCE, "nodes": HOSTS}], "vllm_server_models_root": "/data"},
+    "good-host": {"vllm_server_group_address": "10.0.0.2", "vllm_server_group_interface": "ib0"},
+}
+MEMBER = members(HOSTS, GROUPED)["good-host"][0]
+STEP = {
+    "name": "alpha",
+    "problem": "",
+    "actions": ["recreate"],
+    "changes": [{"option": "max_model_len"}],
+    "status": "running",
+    "previous": False,
+    "image_id": "sha256:aa",
+    "release": "d",
+    "gpu_names": ["NVIDIA L4"],
+    "waited": 5.0,
+    "diagnosis": {"id": "oom", "cause": "a", "evidence": "b", "fix": "c"},
+    "log_file": "/l",
+}
+LOOKING = {name: {"vllm_server_member": {**STEP, "step": "look"}} for name in HOSTS}
+STARTING = {name: {"vllm_server_member": {**STEP, "step": "wait"}} for name in HOSTS}
+BROKEN = {name: {"fleet_group_failure": {**STEP, "step": "wait", "problem": "killed"}} for name in HOSTS}
+
 # The arguments of each filter, as they should be.
 CALLS: dict[str, list[t.Any]] = {
     "failure_messages": [FAILED],
@@ -294,6 +318,11 @@ CALLS: dict[str, list[t.Any]] = {
     "gateway_rounds": [[INSTANCE], ["alpha"], 1],
     "gateway_servers": [HOSTS, HOSTVARS, "gw-01"],
     "gateway_webs": [HOSTS, HOSTVARS, "gw-01"],
+    "group_complaint": [MEMBER, BROKEN, "All members were stopped."],
+    "group_decision": [MEMBER, LOOKING],
+    "group_members": [HOSTS, GROUPED],
+    "group_problems": [HOSTS, GROUPED, HOSTS],
+    "group_progress": [MEMBER, STARTING],
     "instance_models": [[INSTANCE]],
     "local_url": ["0.0.0.0", 3000],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
@@ -317,15 +346,18 @@ CALLS: dict[str, list[t.Any]] = {
     "wants_gpus": [[INSTANCE]],
     "with_gateway_keys": [[BEHIND], [SLURPED]],
     "with_keys": [[SERVER], [SLURPED], False],
+    "with_members": [NORMAL, [MEMBER]],
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
 HANDS_ON = {
+    "group_members",
     "instance_models",
     "model_chain",
     "vllm_endpoints",
     "vllm_instances",
     "vllm_server_options",
     "with_gateway_keys",
+    "with_members",
 }
 # Filters over a whole fleet: what one host says must leave the others in the result.
 WHOLE_FLEET = {"fleet_connections", "fleet_page", "fleet_plan", "fleet_report"}

@@ -92,12 +92,36 @@ VARIANTS = [
             }
         )
     ),
+    spec({**declared(restart_policy="no"), "member": {"rank": 0, "nodes": ["a", "b"]}}),
+    spec({**declared(api_keys=[], engine={"headless": True}), "member": {"rank": 1, "nodes": ["a", "b"]}}, keys="none"),
 ]
 
 
 @pytest.mark.parametrize("wanted", VARIANTS)
 def test_what_is_created_reads_back_as_what_was_wanted(wanted: ServerSpec) -> None:
     assert _spec.spec_of(inspected(_spec.create_body(wanted))) == wanted
+
+
+def test_a_member_of_a_group_is_in_the_network_of_its_host() -> None:
+    body = _spec.create_body(VARIANTS[-2])
+    assert body["HostConfig"]["NetworkMode"] == "host"
+    assert "PortBindings" not in body["HostConfig"]
+    assert body["Labels"]["private_llm.fleet.member"] == "0:a,b"
+    assert body["Cmd"][body["Cmd"].index("--port") + 1] == "18005", "its own port, where nothing is published"
+    assert (VARIANTS[-2].inner_port, spec().inner_port) == (18005, 8000)
+
+
+def test_a_worker_serves_no_api() -> None:
+    body = _spec.create_body(VARIANTS[-1])
+    assert "--headless" in body["Cmd"]
+    assert not {"--host", "--port"}.intersection(body["Cmd"])
+    assert VARIANTS[-1].headless
+    assert VARIANTS[-1].port == 0
+
+
+def test_the_fingerprint_of_other_servers_is_as_it_was_before_there_were_members() -> None:
+    assert _spec.config_hash(spec()) == _spec.config_hash(dataclasses.replace(spec(), member=""))
+    assert _spec.config_hash(VARIANTS[-2]) != _spec.config_hash(dataclasses.replace(VARIANTS[-2], member="1:a,b"))
 
 
 def test_a_server_on_cpu_gets_no_gpu_by_accident() -> None:

@@ -317,6 +317,7 @@ def test_normal_form_of_the_least_declaration() -> None:
             "shm_size": "",
             "ipc": "private",
             "restart_policy": "unless-stopped",
+            "nodes": [],
             "state": "started",
         }
     ]

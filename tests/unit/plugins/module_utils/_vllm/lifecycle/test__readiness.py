@@ -360,3 +360,29 @@ def test_a_server_that_fails_its_requests_is_told_with_what_it_logged(lab: Lab) 
     assert _readiness.troubled(lab.engine, "alpha", container, "it hangs").evidence == "it hangs"
     lab.log([*UP, "(EngineCore pid=9) ERROR 11-23 12:00:50 [core.py:1] RuntimeError: CUDA error: unknown error"])
     assert _readiness.troubled(lab.engine, "alpha", container, "it hangs").id == "cuda_driver"
+
+
+def waiter(lab: Lab, timeout: float = 1e12) -> Waiter:
+    """Return a waiter to whom the container's start, long ago by this machine's clock, is within the time allowed."""
+    server = Server("127.0.0.1", lab.vllm.port)
+    return Waiter(lab.engine, "alpha", server, ["alpha"], timeout, lab.reports.append, lab.clock.sleep, lab.clock.read)
+
+
+def test_a_slice_of_the_wait_ends_without_a_verdict(lab: Lab) -> None:
+    assert waiter(lab).wait_some(5) is None
+    assert lab.clock.now == 5
+    lab.serve()
+    assert (waiter(lab).wait_some(5) or {})["kv_cache_tokens"] == 7
+
+
+def test_slices_together_last_no_longer_than_the_time_since_the_start(lab: Lab) -> None:
+    with pytest.raises(NotReadyError, match="was not ready after"):
+        waiter(lab, 0.0).wait_some(1000)
+
+
+def test_of_a_worker_it_is_told_only_that_it_ended(lab: Lab) -> None:
+    waiter(lab).check_runs()
+    lab.log(["ERROR: no space left on device"])
+    lab.end(ExitCode=1)
+    with pytest.raises(NotReadyError):
+        waiter(lab).check_runs()
