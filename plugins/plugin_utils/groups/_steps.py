@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import typing as t
 
-from .._host_vars import FLAG, LINE, MAPPING, NUMBER, TEXT, HostVars, of_hosts
+from .._host_vars import FLAG, LINE, NUMBER, TEXT, HostVars, of_hosts
 from ._judge import differences
 
 Mapping = t.Mapping[str, t.Any]
@@ -32,7 +32,7 @@ MEMBER = {
     "step!": LINE,
     "problem": TEXT,
     "actions": [LINE],
-    "changes": [MAPPING],
+    "changes": [{"option!": LINE}],
     "status": LINE,
     "previous": FLAG,
     "image_id": LINE,
@@ -92,7 +92,7 @@ def decide(member: Mapping, hostvars: t.Any) -> dict[str, t.Any]:
 
 
 def _reasons(node: str, one: Mapping) -> list[str]:
-    options = [str(change.get("option")) for change in one["changes"]]
+    options = [str(change["option"]) for change in one["changes"]]
     if options:
         return [f"{node}: {', '.join(options)} changed"]
     if not one["actions"]:
