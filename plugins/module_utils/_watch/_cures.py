@@ -39,6 +39,7 @@ CURABLE = frozenset(
         "host_out_of_memory",
         # Something else was on the GPU while it measured.
         "gpu_shared",
+        "gpu_memory_shared",
         "profiling_disturbed",
         # Nobody knows; the number of restarts is bounded.
         "not_working",

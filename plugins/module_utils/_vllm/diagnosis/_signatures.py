@@ -90,6 +90,13 @@ def _share_that_fits(groups: Groups, context: Context) -> float:
     return max(0.01, round(math.floor(100 * float(groups["free"]) / float(groups["total"])) / 100 - 0.02, 2))
 
 
+def _share_beside(groups: Groups, context: Context) -> float:
+    """Return the part of the GPU that another process leaves, rounded down, less 2 % for what comes and goes."""
+    total = _bytes(groups["total"], "GiB")
+    free = max(0.0, total - _bytes(groups["taken"], groups["taken_unit"]))
+    return max(0.01, round(math.floor(100 * free / total) / 100 - 0.02, 2))
+
+
 def _largest_divisor(groups: Groups, context: Context) -> int:
     """Return the largest tensor parallel size, up to the one asked for, that divides the heads."""
     heads, size = int(groups["heads"]), int(groups["size"])
@@ -128,6 +135,11 @@ def _bytes(number: str, unit: str) -> float:
 def _had_enough(groups: Groups, context: Context) -> bool:
     """Tell whether the GPU had more free memory than was asked for, so that it was not the GPU's that ran out."""
     return _bytes(groups["free"], groups["free_unit"]) > _bytes(groups["want"], groups["want_unit"])
+
+
+def _much_is_taken(groups: Groups, context: Context) -> bool:
+    """Tell whether the other process has so much of the GPU that it matters: a tenth."""
+    return _bytes(groups["taken"], groups["taken_unit"]) * 10 >= _bytes(groups["total"], "GiB")
 
 
 def options_in(text: str, loosely: bool = False) -> list[str]:
@@ -295,6 +307,18 @@ SIGNATURES = (
         "a "
         "limit on locked memory",
         applies=_had_enough,
+    ),
+    _signature(
+        "gpu_memory_shared",
+        r"OutOfMemoryError: (?:CUDA|HIP) out of memory.*GPU (?P<gpu>\d+) has a total capacity "
+        r"of (?P<total>[\d.]+) GiB .*\bProcess (?P<pid>\d+) has "
+        r"(?P<taken>[\d.]+) (?P<taken_unit>[KMG]iB|bytes) memory in use",
+        "GPU {gpu} ran out of memory, and process {pid} of the host has {taken} {taken_unit} of its {total} GiB",
+        "end process {pid} if it is not wanted, or lower engine.gpu_memory_utilization to what it leaves",
+        LIKELY,
+        variable="engine.gpu_memory_utilization",
+        value=_share_beside,
+        applies=_much_is_taken,
     ),
     _signature(
         "cuda_out_of_memory",

@@ -27,7 +27,11 @@ EXPECTED = {
     "gpu_index_absent": ("sees no GPU", "NVMLError_InvalidArgument", "gpus"),
     "gpu_uuid_unknown": ("CUDA_VISIBLE_DEVICES", "invalid literal for int()", "CUDA_VISIBLE_DEVICES"),
     "no_room_for_the_cache": ("nothing of its share", "No available memory for the cache", "gpu_memory_utilization"),
-    "oom_at_run_time": ("ran out of memory", "Tried to allocate 384.00 MiB", "engine.gpu_memory_utilization"),
+    "oom_at_run_time": (
+        "process 12218 of the host has 55.19 GiB of its 139.80 GiB",
+        "Tried to allocate 384.00 MiB",
+        "engine.gpu_memory_utilization",
+    ),
     "oom_sampler_warmup": ("4096 requests at once", "warming up sampler", "engine.max_num_seqs"),
     "package_missing_at_first_request": ("lacks a Python package: flashinfer", "named 'flashinfer'", "image"),
     "package_missing_humming": ("lacks a Python package: humming", "named 'humming'", "image"),
