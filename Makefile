@@ -15,7 +15,7 @@ export PYTHONUNBUFFERED = 1
 S ?=
 T ?=
 B ?=
-BENCHMARKS = second_run models plan spread gateway servers rolling site
+BENCHMARKS = second_run models plan spread bundle gateway servers rolling site
 # A controller for `make versions` other than the newest that fits, such as CORE=2.20 CORE_PYTHON=3.12.
 CORE ?=
 CORE_PYTHON ?=

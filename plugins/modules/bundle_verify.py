@@ -48,8 +48,8 @@ options:
         required: true
   cache:
     description:
-      - A folder outside of the bundle that remembers what was read, and holds each model as a folder of links to its
-        blobs, which M(private_llm.fleet.model_snapshot) takes as an archive.
+      - A folder outside of the bundle that remembers what was read, and holds models and packages as folders of links
+        to their blobs. M(private_llm.fleet.model_snapshot) takes that of a model as an archive.
     type: path
     default: ~/.cache/private_llm/bundles
 extends_documentation_fragment:
@@ -85,6 +85,14 @@ content:
 models:
   description: For each model, the folder that M(private_llm.fleet.model_snapshot) takes as an archive.
   type: dict
+  returned: success
+packages:
+  description: For each platform, a folder of links with its packages.
+  type: dict
+  returned: success
+path:
+  description: The absolute path of the bundle.
+  type: str
   returned: success
 bytes_read:
   description: How many bytes were read and hashed.
@@ -176,7 +184,9 @@ def look(module: AnsibleModule, folder: Folder) -> dict[str, t.Any]:
         "problems": problems,
         "missing": missing,
         "wrong": list(checked.wrong),
-        "models": lay_out(folder, index, cache) if not problems else {},
+        "path": os.path.abspath(folder.path),
+        "models": lay_out(folder, index, "model", cache) if not problems else {},
+        "packages": lay_out(folder, index, "packages", cache) if not problems else {},
     }
 
 

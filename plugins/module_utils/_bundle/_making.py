@@ -130,18 +130,19 @@ def make(parts: t.Sequence[Part], folder: Folder, earlier: Index | None, seen: S
     return made
 
 
-def lay_out(folder: Folder, index: Index, links: str) -> dict[str, str]:
-    """Lay out each model as a release of links to its blobs, and return the folders by the models' names.
+def lay_out(folder: Folder, index: Index, kind: str, links: str) -> dict[str, str]:
+    """Lay out each thing of a kind as a folder of links to its blobs, and return the folders by their names.
 
-    What reads archives of models reads these as well.
+    A model looks like a release then: what reads archives of models reads these as well.
     """
     layout = {}
     for item in index.items:
-        if item.kind != "model":
+        if item.kind != kind:
             continue
-        place = os.path.join(links, index.root, item.name)
-        wanted = {entry.path: entry.sha256 for entry in item.below(FILES)}
-        wanted[MANIFEST_NAME] = next(file.sha256 for file in item.files if file.path == MANIFEST)
+        place = os.path.join(links, index.root, kind, item.name)
+        wanted = {entry.path: entry.sha256 for entry in item.files}
+        if kind == "model":
+            wanted = {**{entry.path: entry.sha256 for entry in item.below(FILES)}, MANIFEST_NAME: wanted[MANIFEST]}
         for path, sha256 in wanted.items():
             _link(os.path.abspath(folder.blob(sha256)), os.path.join(place, path))
         layout[item.name] = place

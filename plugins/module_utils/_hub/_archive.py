@@ -137,7 +137,7 @@ class Archive:
         if os.path.isdir(self._path):
             names = [MANIFEST_NAME]
             if self._manifest:
-                names = [entry.path for entry in self._manifest.entries]
+                names += [entry.path for entry in self._manifest.entries]
             for name in names:
                 path = os.path.join(self._path, name)
                 if os.path.isfile(path):

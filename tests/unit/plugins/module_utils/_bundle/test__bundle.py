@@ -104,10 +104,12 @@ def test_a_model_is_the_same_bytes_whenever_it_was_fetched(tmp_path: Path) -> No
 def test_a_model_of_a_bundle_is_an_archive(tmp_path: Path, folder: Folder) -> None:
     made(folder, model_part("acme/tiny", str(release(tmp_path / "r", config=b"{}", weights=b"w" * 100))))
     for _time in range(2):
-        places = lay_out(folder, folder.read_index(), str(tmp_path / "links"))
+        places = lay_out(folder, folder.read_index(), "model", str(tmp_path / "links"))
     archive = Archive(places["acme/tiny"])
     resolution = archive.resolve(None)
     assert [one.path for one in archive.entries(resolution)] == ["config", "weights"]
+    # Whoever carries a model asks for the manifest before and after the files.
+    assert '"digest"' in archive.manifest_text()
     os.makedirs(tmp_path / "host")
     assert archive.fetch(resolution, archive.entries(resolution), str(tmp_path / "host"), nothing) == 102
     assert (tmp_path / "host" / "weights").read_bytes() == b"w" * 100

@@ -1,0 +1,83 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What hosts need of a bundle, and what a bundle is made of: pure functions over what the roles told."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ..module_utils import _units
+from ._filter_input import demand
+from ._host_vars import LINE, MAPPING, WHOLE
+
+WANTS = {
+    "platform!": LINE,
+    "packages": [LINE],
+    "libraries": [LINE],
+    "images": MAPPING,
+    "plain": [LINE],
+    "models": [LINE],
+}
+NEEDS = {"wants!": WANTS, "platform!": LINE, "releases": MAPPING}
+RELEASE = {"path!": LINE, "bytes_total": WHOLE}
+
+
+def wanted(wants: t.Any) -> list[dict[str, str]]:
+    """Return the things that a bundle must hold for a host."""
+    read = demand(wants, WANTS, "fleet_wants")
+    things = [("image", str(name)) for name in read["images"]] + [("model", name) for name in read["models"]]
+    if read["packages"]:
+        things.append(("packages", read["platform"]))
+    if read["libraries"]:
+        things.append(("wheels", read["platform"]))
+    return [{"kind": kind, "name": name} for kind, name in things]
+
+
+def folder_of(image: str) -> str:
+    """Return the name of the folder that keeps what was fetched for a platform."""
+    return re.sub("[^a-zA-Z0-9.-]", "_", image)
+
+
+def content(hosts: t.Any, work: t.Any) -> list[dict[str, t.Any]]:
+    """Return all that goes into a bundle, as the module bundle_make takes it; ``work`` keeps what was fetched.
+
+    Without it, nothing was fetched, and only the images are named.
+    """
+    found: dict[tuple[str, str], dict[str, t.Any]] = {}
+    for host in demand(hosts, [NEEDS], "hosts"):
+        wants = host["wants"]
+        for name, source in wants["images"].items():
+            plain = str(source).partition("/")[0] in wants["plain"]
+            found["image", name] = {"kind": "image", "name": str(name), "source": str(source), "plain": plain}
+        if not work:
+            continue
+        folders = {
+            "model": lambda name, host=host: demand(host["releases"].get(name), RELEASE, f"model {name}")["path"],
+            "packages": lambda name, host=host: f"{work}/{folder_of(host['platform'])}/packages",
+            "wheels": lambda name, host=host: f"{work}/{folder_of(host['platform'])}/wheels",
+        }
+        for thing in wanted(wants):
+            if thing["kind"] in folders:
+                found[thing["kind"], thing["name"]] = {**thing, "folder": folders[thing["kind"]](thing["name"])}
+    return [found[key] for key in sorted(found)]
+
+
+def lines(made: t.Any, hosts: t.Any, packages: t.Any) -> list[str]:
+    """Return what a bundle is, or would be, for people.
+
+    What was not fetched yet has the sizes that hubs and repositories list.
+    """
+    sizes = {
+        f"{one['kind']} {one['name']}": one["bytes"]
+        for one in demand(made, {"content": [{"kind!": LINE, "name!": LINE, "bytes!": WHOLE}]}, "bundle")["content"]
+    }
+    for host in demand(hosts, [NEEDS], "hosts"):
+        for name, release in host["releases"].items():
+            listed = demand(release, RELEASE, f"model {name}")["bytes_total"]
+            sizes.setdefault(f"model {name}", listed)
+    for name, told in demand(packages, MAPPING, "packages").items():
+        sizes.setdefault(f"packages {name}", demand(told, {"bytes_total!": WHOLE}, "packages")["bytes_total"])
+    return [f"{name}: {_units.size(size)}" for name, size in sorted(sizes.items())]
