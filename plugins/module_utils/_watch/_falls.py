@@ -35,12 +35,23 @@ def hung(engine: Driver, name: str, container: t.Mapping[str, t.Any], cause: str
     return said if said.id != "unknown" else _readiness.not_working(container, [], text)
 
 
-def ended(engine: Driver, name: str, container: t.Mapping[str, t.Any], seen: Seen, began: float) -> Diagnosis:
-    """Return why a server ended that the engine has started again; ``began`` is when the run that ended began."""
+def ended(
+    engine: Driver, name: str, container: t.Mapping[str, t.Any], seen: Seen, began: float, worked: bool
+) -> Diagnosis:
+    """Return why a server ended that the engine has started again.
+
+    ``began`` is when the run that ended began, and ``worked`` is whether it had generated anything.
+    """
     lines = [line for line in engine.log(name, began) if line.at >= began - _readiness.EARLY]
     if not seen.restarting:
         lines = [line for line in lines if line.at <= seen.finished_at + 1.0]
-    return _readiness.diagnosis_of(container, lines, seen.exit_code if seen.restarting else None)
+    said = _readiness.diagnosis_of(container, lines, seen.exit_code if seen.restarting else None)
+    if said.id != "unknown" or not worked:
+        return said
+    return said._replace(
+        cause="the server ended, and its log does not say why",
+        fix="see journalctl -k on the host around that time, and whether somebody killed it",
+    )
 
 
 def refused(name: str, error: str) -> Diagnosis:
@@ -53,18 +64,27 @@ def _since(engine: Driver, name: str, container: t.Mapping[str, t.Any]) -> list[
     return [line for line in engine.log(name, since) if line.at >= since]
 
 
-def note(engine: Driver, name: str, seen: Seen, diagnosis: Diagnosis, action: str, began: float) -> dict[str, t.Any]:
-    """Keep the log of the fall, and return what is remembered of it."""
-    kept = ""
+def again(diagnosis: Diagnosis, last: t.Mapping[str, t.Any], last_token: float) -> bool:
+    """Say whether a fall is the one before once more: of the same cause, and the server has not worked between."""
+    return bool(last) and last.get("cause") == diagnosis.id and last_token < float(last.get("at") or 0)
+
+
+def keep(engine: Driver, name: str, began: float) -> str:
+    """Keep the log since then, and return its file; empty where that is not possible."""
     lines = [line.text for line in engine.log(name, began) if line.at >= began - _readiness.EARLY]
     with contextlib.suppress(OSError):
-        kept = _saved_logs.keep(name, began, lines)
+        return _saved_logs.keep(name, began, lines)
+    return ""
+
+
+def described(diagnosis: Diagnosis, at: float, action: str, log_file: str) -> dict[str, t.Any]:
+    """Return what is remembered of a fall."""
     return {
-        "at": seen.at,
+        "at": at,
         "cause": diagnosis.id,
         "text": diagnosis.cause,
         "evidence": diagnosis.evidence,
         "fix": diagnosis.fix,
         "action": action,
-        "log_file": kept,
+        "log_file": log_file,
     }

@@ -28,6 +28,7 @@ from ._seen import Seen
 
 if t.TYPE_CHECKING:
     from .._engine._client import Engine
+    from .._vllm.diagnosis._diagnosis import Diagnosis
 
 LOCK_KIND = "vllm_server"  # what the module vllm_server locks as well
 SECRETS_ROOT = "/etc/private_llm/vllm_server"
@@ -54,6 +55,7 @@ class Look(t.NamedTuple):
     seen: Seen
     again: int
     began: float  # when the start before this one began
+    worked: bool = False  # in that start
 
 
 class Pass:
@@ -113,7 +115,7 @@ class Pass:
         container = self._engine.inspect(name)
         if container is not None and not _spec.is_managed(container):
             container = None
-        began = memory.started_at
+        began, worked = memory.started_at, memory.worked
         if container is None:
             seen = _seen.seen_of(None, self._now())
             return Look(None, self._held(name, seen), _judge.recall(memory, seen), began)
@@ -128,7 +130,7 @@ class Pass:
             seen = seen._replace(probe=probe)
             if memory.worked and probe.outcome in (_probing.DEAF, _probing.DOWN):
                 seen = seen._replace(broken_way=self._broken_way(name, container, server))
-        return Look(container, seen, again, began)
+        return Look(container, seen, again, began, worked)
 
     def _held(self, name: str, seen: Seen) -> Seen:
         holder = _lock.holder_of(LOCK_KIND, name, self._place.locks)
@@ -156,7 +158,7 @@ class Pass:
             from . import _falls
 
             began = min(look.seen.started_at, look.began)
-            diagnosis = _falls.ended(self._engine, name, look.container, look.seen, began)
+            diagnosis = _falls.ended(self._engine, name, look.container, look.seen, began, look.worked)
             self._note(name, diagnosis, "the engine started it again", began, look.again)
         limits = self._config.limits
         verdict = _judge.judge(look.seen, memory, self._config.servers[name], limits, self._start_limit(look))
@@ -206,18 +208,23 @@ class Pass:
             return str(memory.last_fall.get("cause", verdict.cause))
         container = look.container or {}
         diagnosis = _falls.hung(self._engine, name, container, verdict.cause, verdict.message)
-        self._note(name, diagnosis, "", look.seen.started_at, 1)
+        self._note(name, diagnosis, "", look.seen.started_at)
         memory.fell = look.seen.started_at
         # What hangs is cured by a restart, whatever was logged before.
         return verdict.cause or diagnosis.id
 
-    def _note(self, name: str, diagnosis: t.Any, action: str, began: float, count: int) -> None:
+    def _note(self, name: str, diagnosis: Diagnosis, action: str, began: float, count: int = 1) -> None:
+        """Remember a fall, and keep its log; a start that fails again for the same cause keeps the log of the first."""
         from . import _falls
 
-        memory = self._memories[name]
+        memory, at = self._memories[name], self._looks[name].seen.at
+        repeated = _falls.again(diagnosis, memory.last_fall, memory.last_token)
+        kept = str(memory.last_fall.get("log_file")) if repeated else _falls.keep(self._engine, name, began)
         memory.falls_total += count
-        memory.last_fall = _falls.note(self._engine, name, self._looks[name].seen, diagnosis, action, began)
-        self._tell(f"{name} fell: {diagnosis.cause}. It said: {diagnosis.evidence}. {action}".rstrip())
+        memory.last_fall = _falls.described(diagnosis, at, action, kept)
+        if not repeated:
+            said = f"It said: {diagnosis.evidence}. What to do: {diagnosis.fix}"
+            self._tell(f"{name} fell: {diagnosis.cause}. {said}. {action}".rstrip())
 
     def _obstacle(self, name: str) -> str:
         """Return what a start has to wait for; empty when nothing."""
@@ -262,7 +269,7 @@ class Pass:
         memory = self._memories[name]
         memory.given_up = not _cures.is_curable(diagnosis.id) and diagnosis.id not in _cures.PASSING
         memory.state, memory.message = _memory.STOPPED, f"{diagnosis.cause}. What to do: {diagnosis.fix}"
-        self._note(name, diagnosis, "the engine refused to start it", self._looks[name].seen.started_at, 1)
+        self._note(name, diagnosis, "the engine refused to start it", self._looks[name].seen.started_at)
 
 
 def _refuse(*_holder: t.Any) -> None:

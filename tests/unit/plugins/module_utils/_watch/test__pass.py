@@ -229,6 +229,32 @@ def test_a_server_that_the_engine_started_again_has_fallen(host: Host) -> None:
     assert memory.last_fall["action"] == "the engine started it again"
 
 
+def test_a_start_that_fails_again_and_again_keeps_the_log_of_the_first(host: Host) -> None:
+    container = host.add("alpha")
+    host.watch()
+    host.probes["alpha"] = Probe("down", "Connection refused")
+    logs = set()
+    for count in range(1, 9):
+        began = host.memories["alpha"].started_at
+        host.lines.setdefault("alpha", []).append(LogLine(began + 1, "OSError: [Errno 28] No space left on device"))
+        host.now += 30
+        container["RestartCount"] = count
+        container["State"].update(StartedAt=f"2026-11-23T12:1{count}:00Z", FinishedAt=f"2026-11-23T12:1{count}:00Z")
+        host.watch()
+        logs.add(host.memories["alpha"].last_fall["log_file"])
+    assert (host.memories["alpha"].falls_total, len(logs)) == (8, 1)
+    assert sum("fell" in line for line in host.told) == 1
+
+
+def test_a_server_that_ends_without_a_word_is_told_so(host: Host) -> None:
+    container = host.add("alpha")
+    host.watch()
+    container["RestartCount"] = 1
+    container["State"].update(StartedAt="2026-11-23T12:01:02Z", FinishedAt="2026-11-23T12:01:01Z")
+    host.watch()
+    assert host.memories["alpha"].last_fall["text"] == "the server ended, and its log does not say why"
+
+
 def test_an_error_of_its_own_that_no_restart_cures_is_told_and_left(host: Host) -> None:
     container = host.add("alpha")
     container["Config"]["StopTimeout"] = 10
