@@ -24,6 +24,7 @@ NOTHING, START, RESTART = "nothing", "start", "restart"
 BLIND_FACTOR = 6
 # Seconds after the time that a container has to stop, before a server that answers wrongly counts as one that stays so.
 MARGIN = 15.0
+MOST_BACKOFF = 600.0  # seconds between two attempts
 
 
 class Verdict(t.NamedTuple):
@@ -111,18 +112,20 @@ class Leave(t.NamedTuple):
 
 def may_restart(memory: Memory, cause: str, limits: Limits, now: float) -> Leave:
     """Say whether one more restart is allowed: the cause must be one that a restart cures, and they must be few."""
-    if cause != _cures.NOT_STARTED and not _cures.is_curable(cause):
-        return Leave(False, "a restart cannot cure this", given_up=True)
+    starting = cause == _cures.NOT_STARTED
     recent = [at for at in memory.attempts if 0 <= now - at < limits.window]
-    if len(recent) >= limits.restarts:
+    if not starting and not _cures.is_curable(cause):
+        return Leave(False, "a restart cannot cure this", given_up=True)
+    # A start takes nothing away, and what it lacks may come, so starts are only further and further apart.
+    if not starting and len(recent) >= limits.restarts:
         text = f"{len(recent)} restarts within {limits.window:g} seconds did not help, so it is left as it is"
         return Leave(False, text, given_up=True)
     if memory.given_up:
-        return Leave(False, "restarts did not help, so it is left until somebody starts it", given_up=True)
+        return Leave(False, "it is left until somebody starts it", given_up=True)
     if recent:
-        due = max(recent) + limits.backoff * 2 ** (len(recent) - 1)
+        due = max(recent) + min(limits.backoff * 2 ** (len(recent) - 1), MOST_BACKOFF)
         if now < due:
-            return Leave(False, f"the next restart is due in {due - now:.0f} seconds")
+            return Leave(False, f"the next attempt is due in {due - now:.0f} seconds")
     return Leave(True)
 
 

@@ -119,6 +119,14 @@ def test_restarts_are_few_and_further_and_further_apart() -> None:
     assert (late.granted, late.given_up) == (False, True)
 
 
+def test_a_start_is_tried_again_and_again_further_and_further_apart() -> None:
+    tried = Memory(attempts=[NOW - 900 + 60 * number for number in range(6)])
+    assert not may_restart(tried, _cures.NOT_STARTED, Limits(), NOW - 1).granted
+    assert may_restart(tried, _cures.NOT_STARTED, Limits(), NOW).granted
+    tried.given_up = True
+    assert may_restart(tried, _cures.NOT_STARTED, Limits(), NOW).given_up
+
+
 def test_what_a_restart_cannot_cure_is_left() -> None:
     for cause in ("no_weights", "unknown_option", "option_refused", "driver_too_old", "gated"):
         leave = may_restart(Memory(), cause, Limits(), NOW)
