@@ -19,7 +19,8 @@ description:
 positional: hostvars
 options:
   _input:
-    description: The names of the hosts in C(gpu_hosts), C(webui_hosts) and C(gateway_hosts).
+    description: The names of the hosts in C(gpu_hosts), C(webui_hosts), C(gateway_hosts) and
+      C(monitoring_hosts).
     type: dict
     required: true
   hostvars:

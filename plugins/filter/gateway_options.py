@@ -30,8 +30,8 @@ options:
     required: true
   settings:
     description:
-      - Any of C(bind), C(port), C(tls), C(max_body_bytes), C(buffer_bytes), C(queue_seconds), C(max_connections) and
-        C(webs).
+      - Any of C(bind), C(port), C(tls), C(max_body_bytes), C(buffer_bytes), C(queue_seconds), C(max_connections),
+        C(webs), C(metrics_bind) and C(metrics_port).
     type: dict
     required: true
 """

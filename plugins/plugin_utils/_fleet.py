@@ -320,7 +320,9 @@ def listed(names: t.Iterable[str], most: int = 4) -> str:
 
 # --- the end of a run -------------------------------------------------------------------------------------------------
 
-GROUPS = {"gpu_hosts": [LINE], "webui_hosts": [LINE], "gateway_hosts": [LINE]}
+GROUPS = {"gpu_hosts": [LINE], "webui_hosts": [LINE], "gateway_hosts": [LINE], "monitoring_hosts": [LINE]}
+# What the role monitoring tells in monitoring_endpoint.
+MONITORING = {"url!": LINE, "loopback": FLAG}
 # What the role gateway tells in gateway_endpoint.
 GATEWAY = {"url!": LINE, "users": [LINE], "keys": LINE}
 
@@ -328,14 +330,15 @@ GATEWAY = {"url!": LINE, "users": [LINE], "keys": LINE}
 def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
     """Return the end of a run: ``lines`` to read, and in ``failed`` one for each host that did not come to its state.
 
-    ``groups`` holds the names in gpu_hosts, webui_hosts and gateway_hosts. What hosts told is in their variables:
-    fleet_failure, vllm_server_endpoints, open_webui_endpoint, open_webui_answers and gateway_endpoint. A host that
-    --limit leaves out has not failed.
+    ``groups`` holds the names in gpu_hosts, webui_hosts, gateway_hosts and monitoring_hosts. What hosts told is in
+    their variables: fleet_failure, vllm_server_endpoints, open_webui_endpoint, open_webui_answers, gateway_endpoint and
+    monitoring_endpoint. A host that --limit leaves out has not failed.
     """
     members = conform(groups, GROUPS, "groups", silent)
     gpu_hosts, web_hosts = members.get("gpu_hosts") or [], members.get("webui_hosts") or []
     gateway_hosts = members.get("gateway_hosts") or []
-    hosts = of_hosts(list(dict.fromkeys([*gpu_hosts, *web_hosts, *gateway_hosts])), hostvars)
+    monitoring_hosts = members.get("monitoring_hosts") or []
+    hosts = of_hosts(list(dict.fromkeys([*gpu_hosts, *web_hosts, *gateway_hosts, *monitoring_hosts])), hostvars)
     failed = []
     for name, host in hosts.items():
         expected = [
@@ -344,6 +347,7 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
                 ("vllm_server_endpoints", gpu_hosts),
                 ("open_webui_endpoint", web_hosts),
                 ("gateway_endpoint", gateway_hosts),
+                ("monitoring_endpoint", monitoring_hosts),
             )
             if name in group
         ]
@@ -371,6 +375,11 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
             lines.append(f"Gateway: {gateway['url']}/v1  {users}".rstrip())
     for name in web_hosts:
         lines += _web_lines(hosts[name], webs[name])
+    for name in monitoring_hosts:
+        monitoring = hosts[name].read("monitoring_endpoint", MONITORING)
+        if monitoring:
+            where = f"on {name} itself alone" if monitoring["loopback"] else ""
+            lines.append(f"Monitoring: {monitoring['url']}  {where}".rstrip())
     if not any(host.has("vllm_server_endpoints") for host in hosts.values()):
         for name in gpu_hosts:
             hosts[name].instances()

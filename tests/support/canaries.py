@@ -82,7 +82,25 @@ GATEWAY = (
 PEER = f"{TARGETS}/model_peer/tasks/main.yml::The token is nowhere"
 _PROXY = nothing("the gateway's process is started with the path of a file alone")
 
+MONITORING = (
+    f"{TARGETS}/monitoring_config/tasks/main.yml::"
+    "Files are put in place once, by the same prediction, and secrets are nowhere but in files of their owner"
+)
+MONITORED = "molecule/monitoring/tests/test_monitoring.py::test_secrets_are_for_their_owner_and_nowhere_else"
+
 SECRETS: dict[str, Secret] = {
+    "addresses and secrets of those who are told of alerts": Secret(
+        "canary-hook-8d1f",
+        ("module monitoring_config: secret_files",),
+        {
+            **dict.fromkeys(("output", "facts", "diff", "result"), MONITORING),
+            **dict.fromkeys(("argv", "files"), MONITORED),
+            "inspect": NO_CONTAINER,
+            "page": NOT_PLANNED,
+            "plan": NOT_PLANNED,
+            "async": NO_JOB,
+        },
+    ),
     "keys of a gateway": Secret(
         "canary-gateway-key-71c",
         ("module gateway_config: user_keys", "module gateway_config: server_keys"),

@@ -22,6 +22,8 @@ SETTINGS = {
     "queue_seconds": WHOLE,
     "max_connections": WHOLE,
     "webs": [WEB],
+    "metrics_bind": LINE,
+    "metrics_port": WHOLE,
 }
 
 

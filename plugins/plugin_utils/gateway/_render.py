@@ -57,6 +57,8 @@ class Settings(t.NamedTuple):
     buffer_bytes: int = 256 * 1024
     queue_seconds: int = 300
     max_connections: int = 4000
+    metrics_bind: str = "127.0.0.1"
+    metrics_port: int = 0  # none
     directory: str = FOLDER_MARK
     run_directory: str = RUN_DIRECTORY
     account: str = "haproxy"
@@ -115,6 +117,8 @@ def configuration(fleet: Fleet, settings: Settings) -> str:
         ],
         _frontend(fleet, settings),
     ]
+    if settings.metrics_port:
+        sections.append(_metrics(settings))
     for pool in fleet.pools:
         sections += _pool(pool, settings)
     sections += [_web(web, settings) for web in settings.webs]
@@ -230,7 +234,7 @@ def _quoted(text: str) -> str:
 def _frontend(fleet: Fleet, settings: Settings) -> list[str]:
     folder = settings.directory
     tls = f" ssl crt {folder}/{CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
-    bind = f"[{settings.bind}]" if ":" in settings.bind else settings.bind
+    bind = _bracketed(settings.bind)
     paths = " ".join(PATHS)
     beginning = f"bytes(0,{PREFIX}),concat(|,txn.user)"
     known = "var(txn.prefix) -m found"
@@ -297,6 +301,16 @@ def _frontend(fleet: Fleet, settings: Settings) -> list[str]:
         f"  http-request set-var(txn.prefix) rand(1000000) if !{{ {known} }}",
         *(["  use_backend %[var(txn.web)] if { var(txn.web) -m found }"] if settings.webs else []),
         "  use_backend %[var(txn.pool)]",
+    ]
+
+
+def _metrics(settings: Settings) -> list[str]:
+    """Return the section that tells Prometheus how the gateway is; no user and no key is in it."""
+    return [
+        "frontend metrics",
+        f"  bind {_bracketed(settings.metrics_bind)}:{settings.metrics_port}",
+        "  http-request use-service prometheus-exporter if { path /metrics }",
+        _refuse(_errors.NOT_HERE, "TRUE"),
     ]
 
 
@@ -415,8 +429,11 @@ def _socket(replica: Replica, pool: Pool, settings: Settings) -> str:
 
 
 def _address(endpoint: Endpoint) -> str:
-    host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
-    return f"{host}:{_port(endpoint)}"
+    return f"{_bracketed(endpoint.host)}:{_port(endpoint)}"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _port(endpoint: Endpoint) -> int:

@@ -276,6 +276,24 @@ USER = {"name": "ann", "models": ["*"], "requests_per_minute": 60, "concurrent_r
 BEHIND_WEB = {"name": "chat.example.com", "url": "http://10.0.0.1:3000", "unreachable": ""}
 GATEWAY = {"bind": "0.0.0.0", "port": 8000, "tls": False, "max_body_bytes": 10**7, "queue_seconds": 60}
 GATEWAY["webs"] = [BEHIND_WEB]
+ASKED = {
+    "kind": "server",
+    "name": "bad-host:alpha",
+    "url": "http://10.0.0.1:18005",
+    "host": "bad-host",
+    "server": "alpha",
+    "model": "alpha",
+    "gpus": ["0"],
+    "gpu_count": 1,
+    "unreachable": "",
+}
+MONITORING = {
+    "interval": 15,
+    "limits": {"queue_seconds": 600},
+    "receivers": [{"name": "robot", "type": "dingtalk", "url": "https://a.example.com/x", "secret": "s"}],
+    "switch_url": "https://b.example.com",
+    "gpu_hour_cost": 2.5,
+}
 
 GROUPED = {
     "bad-host": {**BAD, "vllm_server_instances": [{**INSTANCE, "nodes": HOSTS}], "vllm_server_models_root": "/data"},
@@ -329,6 +347,9 @@ CALLS: dict[str, list[t.Any]] = {
     "model_chain": [HOSTS, HOSTVARS, "bad-host", [SNAPSHOT]],
     "model_offer": [[SNAPSHOT], "http://10.0.0.1:8790", ""],
     "model_room": [[{**SNAPSHOT, "bytes_needed": 5, "bytes_free": 5, "file_system": "/srv"}], 1],
+    "monitoring_files": [[ASKED], MONITORING],
+    "monitoring_problems": [[ASKED], MONITORING],
+    "monitoring_targets": [GROUPS, HOSTVARS, "bad-host"],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
     "vllm_fit": [

@@ -19,6 +19,7 @@ import tempfile
 import threading
 import time
 import typing as t
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -318,6 +319,21 @@ def test_the_log_says_who_asked_what_and_never_a_prompt_or_a_key(gateway: Gatewa
     assert (stranger["user"], stranger["status"]) == ("-", 401)
     log = gateway.proxy.log.read_text()
     assert all(secret not in log for secret in ("canary-5c1", "key-ann", "sk-one", "sk-two", "sk-small"))
+
+
+def test_prometheus_reads_how_the_models_are_and_nobody_else_gets_anything_there(tmp_path: Path) -> None:
+    port, metrics = ports.free_ports(2)
+    server = {"name": "gpu-01:big", "url": "http://127.0.0.1:1", "models": ["big"]}
+    put(tmp_path, [server], USERS, {}, port=port, metrics_port=metrics)
+    proxy = proxies.Proxy(tmp_path, metrics)
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/metrics", timeout=20) as answer:
+            text = answer.read().decode()
+        assert 'haproxy_backend_active_servers{proxy="model:big"}' in text
+        assert "ann" not in text
+        assert proxies.Proxy.ask(proxy, "", None, "/v1/models", "GET")[0] == 404
+    finally:
+        proxy.stop()
 
 
 def test_a_reload_loses_no_request(gateway: Gateway) -> None:
