@@ -9,7 +9,7 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..plugin_utils._filter_input import demand, optional
-from ..plugin_utils._host_vars import ANY, MAPPING
+from ..plugin_utils._host_vars import ANY, MAPPING, one_line
 
 DOCUMENTATION = r"""
 name: with_bundle
@@ -61,7 +61,8 @@ def with_bundle(models: t.Any, laid_out: t.Any) -> list[dict[str, t.Any]]:
     for model in wanted:
         repo = model.get("repo") if isinstance(model, dict) else None
         if not isinstance(repo, str) or not isinstance(folders.get(repo), str):
-            raise AnsibleFilterError(f"the bundle lacks model {repo}; make a bundle for this inventory")
+            name = one_line(repo) if isinstance(repo, str) else "without a repo"
+            raise AnsibleFilterError(f"the bundle lacks model {name}; make a bundle for this inventory")
         kept = {key: model[key] for key in ("repo", "revision", "include", "exclude") if key in model}
         found.append({**kept, "source": "archive", "archive": folders[repo], "archive_on": "controller"})
     return found

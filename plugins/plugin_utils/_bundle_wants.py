@@ -10,7 +10,7 @@ import re
 import typing as t
 
 from ..module_utils import _units
-from ._filter_input import demand
+from ._filter_input import demand, optional
 from ._host_vars import LINE, MAPPING, WHOLE
 
 WANTS = {
@@ -47,6 +47,7 @@ def content(hosts: t.Any, work: t.Any) -> list[dict[str, t.Any]]:
     Without it, nothing was fetched, and only the images are named.
     """
     found: dict[tuple[str, str], dict[str, t.Any]] = {}
+    work = optional(work, LINE, "work")
     for host in demand(hosts, [NEEDS], "hosts"):
         wants = host["wants"]
         for name, source in wants["images"].items():

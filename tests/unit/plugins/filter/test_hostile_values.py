@@ -317,9 +317,25 @@ STEP = {
 LOOKING = {name: {"vllm_server_member": {**STEP, "step": "look"}} for name in HOSTS}
 STARTING = {name: {"vllm_server_member": {**STEP, "step": "wait"}} for name in HOSTS}
 BROKEN = {name: {"fleet_group_failure": {**STEP, "step": "wait", "problem": "killed"}} for name in HOSTS}
+BUNDLED = {
+    "platform": "debian:13",
+    "packages": ["docker.io"],
+    "libraries": ["requests==2.32.5"],
+    "images": {"vllm/vllm-openai:v0.32.0": "mirror:5000/vllm/vllm-openai:v0.32.0"},
+    "plain": ["mirror:5000"],
+    "models": ["o/m"],
+}
+BUNDLING = {"wants": BUNDLED, "platform": "debian:13", "releases": {"o/m": {"path": "/w/o/m", "bytes_total": 5}}}
 
 # The arguments of each filter, as they should be.
 CALLS: dict[str, list[t.Any]] = {
+    "bundle_content": [[BUNDLING], "/b.work"],
+    "bundle_lines": [
+        {"content": [{"kind": "model", "name": "o/m", "bytes": 5}]},
+        [BUNDLING],
+        {"p": {"bytes_total": 5}},
+    ],
+    "bundle_wanted": [BUNDLED],
     "failure_messages": [FAILED],
     "fleet_connection_problems": [HOSTS, HOSTVARS, ["web"]],
     "fleet_connections": [HOSTS, HOSTVARS, "web"],
@@ -365,18 +381,22 @@ CALLS: dict[str, list[t.Any]] = {
     "vllm_plan": [NORMAL, [LOOKED], HOST, LISTED, "", ["refused"]],
     "vllm_server_options": [NORMAL, {"timeout": 5, "allow_unauthenticated": ["alpha"]}],
     "wants_gpus": [[INSTANCE]],
+    "with_bundle": [[{"repo": "o/m", "revision": "main"}], {"o/m": "/bundle/o/m"}],
     "with_gateway_keys": [[BEHIND], [SLURPED]],
     "with_keys": [[SERVER], [SLURPED], False],
     "with_members": [NORMAL, [MEMBER]],
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
 HANDS_ON = {
+    "bundle_content",
+    "bundle_wanted",
     "group_members",
     "instance_models",
     "model_chain",
     "vllm_endpoints",
     "vllm_instances",
     "vllm_server_options",
+    "with_bundle",
     "with_gateway_keys",
     "with_members",
 }
