@@ -83,6 +83,7 @@ servers:
         - V(ready) generated a token, or is at work on other requests and gets on with them; V(loading) runs and does
           not answer yet; V(unhealthy) answers, and generates nothing, or refuses the key kept for it; V(restarting)
           ends again and again; V(stopped) does not run; V(absent) is not there.
+        - A worker of a server over several hosts has no API, and is V(ready) when it runs.
       type: str
     phase:
       description: What a loading server is doing by its log, such as V(loading weights, file 3 of 7); else empty.
@@ -312,6 +313,10 @@ def look(engine: Engine, name: str, timeout: int, generate: bool) -> dict[str, t
         result["message"] = "paused" if state.get("Paused") else f"exit code {state.get('ExitCode')}"
         if not state.get("Paused"):
             tell(result, _readiness.ended(engine, name, container))
+    elif spec.headless:
+        # A worker has no API; whether it does its work, its head alone can tell.
+        result["status"], result["healthy"] = "ready", True
+        result["message"] = f"a worker of a server over several hosts ({spec.member}); ask its head"
     else:
         ask(server_of(spec, keys[0] if keys else None), engine, container, result, timeout, generate)
     return result

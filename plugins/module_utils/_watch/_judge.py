@@ -37,7 +37,19 @@ class Verdict(t.NamedTuple):
 
 
 def judge(seen: Seen, memory: Memory, declared: str, limits: Limits, start_limit: float) -> Verdict:
-    """Return the verdict. ``memory`` must know of this start already (`recall`); ``start_limit`` is for one start."""
+    """Return the verdict. ``memory`` must know of this start already (`recall`); ``start_limit`` is for one start.
+
+    A member of a server over several hosts is never started by itself: its head would wait for workers of before.
+    """
+    verdict = _judge(seen, memory, declared, limits, start_limit)
+    troubled = verdict.action != NOTHING or (not seen.running and verdict.state == _memory.STOPPED)
+    if not seen.member or declared != STARTED or not troubled:
+        return verdict
+    why = verdict.message or "it ended"
+    return Verdict(verdict.state, message=f"{why}; it starts with its other nodes: run the playbook servers")
+
+
+def _judge(seen: Seen, memory: Memory, declared: str, limits: Limits, start_limit: float) -> Verdict:
     if seen.problem:
         return Verdict(_memory.UNKNOWN, message=seen.problem)
     if seen.holder:

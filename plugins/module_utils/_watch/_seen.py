@@ -10,6 +10,7 @@ import typing as t
 
 from .._engine._life import is_gone
 from .._engine._logs import epoch
+from .._vllm.container._spec import LABEL_MEMBER
 from ._probing import Probe
 
 STOP_SECONDS = 10  # what the engine itself takes where a container says nothing
@@ -31,6 +32,7 @@ class Seen(t.NamedTuple):
     error: str = ""
     restart_count: int = 0
     policy: str = "unless-stopped"
+    member: bool = False  # of a server over several hosts, which starts on all of them or on none
     stop_seconds: int = STOP_SECONDS
     devices: tuple[str, ...] = ()
     holder: str = ""  # who is at work on it
@@ -62,6 +64,7 @@ def seen_of(container: t.Mapping[str, t.Any] | None, at: float, devices: tuple[s
         error=str(state.get("Error") or ""),
         restart_count=int(container.get("RestartCount") or 0),
         policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
+        member=LABEL_MEMBER in ((container.get("Config") or {}).get("Labels") or {}),
         stop_seconds=int((container.get("Config") or {}).get("StopTimeout") or STOP_SECONDS),
         devices=devices,
     )

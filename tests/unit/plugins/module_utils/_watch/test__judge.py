@@ -194,3 +194,14 @@ def test_the_engine_s_words_are_read() -> None:
     assert (found.started_at, found.restart_count, found.exit_code) == (1795435200.0, 3, 1)
     assert not seen_of(None, NOW).present
     assert not seen_of({"State": {"Dead": True}}, NOW).present
+
+
+@pytest.mark.parametrize("state", [{**UP, "probe": Probe("still")}, {**AT_REST, "policy": "no"}])
+def test_a_member_of_a_server_over_several_hosts_is_never_started_by_itself(state: dict[str, t.Any]) -> None:
+    found = judge(Seen(NOW, member=True, **state), WORKED, "started", Limits(), 1200.0)
+    assert found.action == NOTHING
+    assert "it starts with its other nodes: run the playbook servers" in found.message
+    labels = {"private_llm.fleet.member": "0:a,b"}
+    assert seen_of({"Config": {"Labels": labels}}, NOW).member
+    assert not seen_of({"Config": {"Labels": {}}}, NOW).member
+    assert verdict(**UP, member=True, probe=Probe("token")) == ("ready", NOTHING)
