@@ -28,7 +28,7 @@ options:
     elements: dict
     required: true
   packages:
-    description: The result of M(private_llm.fleet.bundle_packages) for each platform.
+    description: In check mode, the result of M(private_llm.fleet.bundle_packages) for each platform.
     type: dict
     required: true
 """

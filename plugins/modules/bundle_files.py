@@ -50,6 +50,9 @@ options:
   brought:
     description: A tar archive on the host with files that the controller has sent. It is removed when they are taken.
     type: path
+  brought_sha256:
+    description: Says that O(brought) is not an archive but the file with this SHA-256.
+    type: str
 extends_documentation_fragment:
   - private_llm.fleet.attributes
 attributes:
@@ -104,7 +107,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     os.makedirs(dest, mode=0o755, exist_ok=True)
     if given["brought"]:
         try:
-            take(dest, files, given["brought"])
+            take(dest, files, given["brought"], given["brought_sha256"] or "")
         finally:
             os.unlink(given["brought"])
     for path in removed:
@@ -133,6 +136,7 @@ def main() -> None:
                 },
             },
             "brought": {"type": "path"},
+            "brought_sha256": {"type": "str"},
         },
         supports_check_mode=True,
     )

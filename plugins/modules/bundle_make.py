@@ -12,8 +12,8 @@ version_added: "0.1.0"
 author:
   - private_llm.fleet contributors (@private-llm)
 description:
-  - Puts images, models, packages, Python libraries and collections into one folder, each file named by its SHA-256,
-    with an index whose SHA-256 names the whole.
+  - Puts images, models, packages and Python libraries into one folder, each file named by its SHA-256, with an index
+    whose SHA-256 names the whole.
   - Images come from their registries, by the standard API and without a container engine. The other things are folders
     on the machine that runs the module.
   - A run that was interrupted goes on where it ended. What is no longer wanted is removed from the folder.
@@ -32,7 +32,7 @@ options:
       kind:
         description: What it is.
         type: str
-        choices: [image, model, packages, wheels, collection]
+        choices: [image, model, packages, wheels]
         required: true
       name:
         description:
@@ -189,7 +189,7 @@ def main() -> None:
                     "kind": {
                         "type": "str",
                         "required": True,
-                        "choices": ["image", "model", "packages", "wheels", "collection"],
+                        "choices": ["image", "model", "packages", "wheels"],
                     },
                     "name": {"type": "str", "required": True},
                     "folder": {"type": "path"},

@@ -98,12 +98,16 @@ class Bringing:
             return {**after, "failed": True, "msg": f"{self._dest} lacks {len(after['missing'])} files; run again"}
         return {**after, "changed": look["changed"], "missing": look["missing"], "removed": look["removed"]}
 
-    def _send(self, group: t.Sequence[Entry]) -> str:
-        """Send files as one archive, each named by its SHA-256, and return its path on the host."""
+    def _send(self, group: t.Sequence[Entry]) -> dict[str, str]:
+        """Send a file, or several as one archive, and return how the module is told of that."""
         action, shell = self._action, self._action._connection._shell
         if shell.tmpdir is None:
             action._make_tmp_path()
-        remote: str = shell.join_path(shell.tmpdir, "brought.tar")
+        remote: str = shell.join_path(shell.tmpdir, "brought")
+        if len(group) == 1:
+            action._transfer_file(os.path.realpath(self._folder.blob(group[0].sha256)), remote)
+            action._fixup_perms2((shell.tmpdir, remote))
+            return {"brought": remote, "brought_sha256": group[0].sha256}
         with tempfile.NamedTemporaryFile(dir=constants.DEFAULT_LOCAL_TMP, suffix=".tar") as local:
             with tarfile.open(fileobj=local, mode="w", format=tarfile.PAX_FORMAT) as tar:
                 for file in group:
@@ -111,9 +115,9 @@ class Bringing:
             local.flush()
             action._transfer_file(local.name, remote)
         action._fixup_perms2((shell.tmpdir, remote))
-        return remote
+        return {"brought": remote}
 
-    def _run_module(self, check: bool = False, brought: str = "") -> dict[str, t.Any]:
+    def _run_module(self, check: bool = False, brought: t.Mapping[str, str] | None = None) -> dict[str, t.Any]:
         action, before = self._action, self._action._task.check_mode
         action._task.check_mode = check or before
         try:
@@ -122,7 +126,7 @@ class Bringing:
                 module_args={
                     "dest": self._dest,
                     "files": [dataclasses.asdict(file) for file in self._files],
-                    **({"brought": brought} if brought else {}),
+                    **(brought or {}),
                 },
                 task_vars=self._task_vars,
             )

@@ -69,7 +69,7 @@ def content(hosts: t.Any, work: t.Any) -> list[dict[str, t.Any]]:
 def lines(made: t.Any, hosts: t.Any, packages: t.Any) -> list[str]:
     """Return what a bundle is, or would be, for people.
 
-    What was not fetched yet has the sizes that hubs and repositories list.
+    What was not fetched yet has the sizes that hubs and repositories list; those of ``packages`` are given then.
     """
     sizes = {
         f"{one['kind']} {one['name']}": one["bytes"]
@@ -81,4 +81,8 @@ def lines(made: t.Any, hosts: t.Any, packages: t.Any) -> list[str]:
             sizes.setdefault(f"model {name}", listed)
     for name, told in demand(packages, MAPPING, "packages").items():
         sizes.setdefault(f"packages {name}", demand(told, {"bytes_total!": WHOLE}, "packages")["bytes_total"])
-    return [f"{name}: {_units.size(size)}" for name, size in sorted(sizes.items())]
+    rows = [f"{name}: {_units.size(size)}" for name, size in sorted(sizes.items())]
+    if packages:
+        return [*rows, f"to be fetched, at most: {_units.size(sum(sizes.values()))}"]
+    told = demand(made, {"root!": LINE, "bytes_own!": WHOLE}, "bundle")
+    return [*rows, f"in this folder: {_units.size(told['bytes_own'])}", f"root hash: {told['root']}"]

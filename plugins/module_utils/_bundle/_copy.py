@@ -40,14 +40,21 @@ def _named(path: str) -> str:
     return path[: -len(PART)] if path.endswith(PART) else path
 
 
-def take(folder: str, files: t.Sequence[Entry], brought: str) -> None:
-    """Put what was brought into the folder: a tar archive of files named by their SHA-256.
+def take(folder: str, files: t.Sequence[Entry], brought: str, sha256: str = "") -> None:
+    """Put what was brought into the folder: a tar archive of files named by their SHA-256, or the one file ``sha256``.
 
     Each file is compared with its SHA-256 before it gets its name.
     """
     places: dict[str, list[Entry]] = {}
     for file in files:
         places.setdefault(file.sha256, []).append(file)
+    if sha256:
+        if sha256 not in places:
+            raise BundleError(f"{sha256!r} was brought and does not belong to {folder}")
+        for place in places[sha256]:
+            with open(brought, "rb", buffering=0) as stream:
+                _write(stream, place, folder)
+        return
     with tarfile.open(brought, "r:") as tar:
         for member in tar:
             content = tar.extractfile(member) if member.isreg() else None

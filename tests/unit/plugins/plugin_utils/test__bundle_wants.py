@@ -65,6 +65,12 @@ def test_what_was_not_fetched_has_the_sizes_of_lists() -> None:
         "image web:1: 216.0 MB",
         "model acme/one: 5.0 MB",
         "packages debian:13: 71.4 MB",
+        "to be fetched, at most: 292.4 MB",
+    ]
+    assert lines({**made, "root": "0123", "bytes_own": 5}, [], {}) == [
+        "image web:1: 216.0 MB",
+        "in this folder: 5 B",
+        "root hash: 0123",
     ]
 
 

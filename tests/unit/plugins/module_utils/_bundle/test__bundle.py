@@ -366,6 +366,13 @@ def test_a_host_takes_what_belongs_and_nothing_else(tmp_path: Path) -> None:
     assert lacking(str(dest), files) == [files[0].sha256]
     with pytest.raises(BundleError, match="does not belong"):
         take(str(dest), files, archive_of(tmp_path / "t.tar", b"x", names=["../../evil"]))
+    (tmp_path / "one").write_bytes(b"one")
+    take(str(dest), files, str(tmp_path / "one"), files[0].sha256)
+    assert lacking(str(dest), files) == []
+    with pytest.raises(BundleError, match="came damaged"):
+        take(str(dest), files, str(tmp_path / "one"), files[1].sha256)
+    with pytest.raises(BundleError, match="does not belong"):
+        take(str(dest), files, str(tmp_path / "one"), "0" * 64)
     with pytest.raises(BundleError, match="came damaged"):
         take(str(dest), files, archive_of(tmp_path / "t.tar", b"onf", names=[files[0].sha256]))
 
