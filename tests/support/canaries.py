@@ -130,6 +130,7 @@ SECRETS: dict[str, Secret] = {
         "canary-vllm-api-key-5e1",
         (
             "module vllm_server: api_keys",
+            "module vllm_group_member: api_keys",
             "module vllm_servers: servers.api_keys",
             "module vllm_dry_fit: servers.api_keys",
             "role vllm_server: vllm_server_instances.api_keys",
@@ -145,6 +146,7 @@ SECRETS: dict[str, Secret] = {
         "canary-hf-token-in-env-9b2",
         (
             "module vllm_server: env",
+            "module vllm_group_member: env",
             "module vllm_servers: servers.env",
             "module vllm_dry_fit: servers.env",
             "role vllm_server: vllm_server_instances.env",
