@@ -5,6 +5,7 @@
 """Streaming chats from several clients that keep their connections and try nothing twice.
 
     load.py http://192.0.2.30:8000 --key-file KEY --model tiny --clients 8 --until FILE
+    load.py https://192.0.2.30 --ca-file CA --pause 0.2 …
 
 It ends when FILE is there, or after --seconds, and prints one line of JSON: requests, failed (an error, or a status
 other than 200), cut (a stream without its end), longest_wait_s (until the first token), first_ms (median), problems.
@@ -16,6 +17,7 @@ import argparse
 import collections
 import http.client
 import json
+import ssl
 import statistics
 import threading
 import time
@@ -29,9 +31,12 @@ SHOWN = 5
 class Load:
     """What clients saw."""
 
-    def __init__(self, url: str, key: str, model: str, tokens: int) -> None:
-        self.host, self.port = urlsplit(url).hostname or "", urlsplit(url).port or 80
-        self.key, self.model, self.tokens = key, model, tokens
+    def __init__(
+        self, url: str, key: str, model: str, tokens: int, ca_file: Path | None = None, pause: float = 0
+    ) -> None:
+        self.host, self.port = urlsplit(url).hostname or "", urlsplit(url).port
+        self.tls = ssl.create_default_context(cafile=ca_file) if urlsplit(url).scheme == "https" else None
+        self.key, self.model, self.tokens, self.pause = key, model, tokens, pause
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.requests = self.failed = self.cut = 0
@@ -60,10 +65,13 @@ class Load:
                 self.first.append(first or time.monotonic() - began)
                 if problem or cut:
                     self.problems[problem or "the stream ended early"] += 1
+            self.stop.wait(self.pause)
 
     def connect(self) -> http.client.HTTPConnection:
         """Return a connection that is made with the first request."""
-        return http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_SECONDS)
+        if self.tls is None:
+            return http.client.HTTPConnection(self.host, self.port, timeout=ANSWER_SECONDS)
+        return http.client.HTTPSConnection(self.host, self.port, timeout=ANSWER_SECONDS, context=self.tls)
 
     def ask(self, connection: http.client.HTTPConnection, prompt: str, began: float) -> tuple[str, bool, float]:
         """Return what was wrong with an answer, whether its stream was cut, and when its first token came."""
@@ -119,9 +127,18 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=900)
+    parser.add_argument("--pause", type=float, default=0, help="seconds between two requests of a client")
+    parser.add_argument("--ca-file", type=Path, help="the CA of a gateway that serves TLS")
     parser.add_argument("--until", type=Path)
     options = parser.parse_args()
-    load = Load(options.url, options.key_file.read_text().split()[0], options.model, options.tokens)
+    load = Load(
+        options.url,
+        options.key_file.read_text().split()[0],
+        options.model,
+        options.tokens,
+        options.ca_file,
+        options.pause,
+    )
     print(json.dumps(run(load, options.clients, options.until, options.seconds)))
 
 

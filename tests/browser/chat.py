@@ -18,6 +18,7 @@ import pathlib
 import re
 import sys
 import time
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Error, Locator, Page, sync_playwright
 
@@ -138,12 +139,21 @@ def chat(
     expect: str | None = None,
     screenshot: pathlib.Path | None = None,
     timeout: float = 60,
+    at: str = "",
 ) -> str:
-    """One question in a fresh browser; the answer as the page shows it. There is a picture after a failure, too."""
+    """One question in a fresh browser; the answer as the page shows it. There is a picture after a failure, too.
+
+    With `at`, the host in the URL is at that address, and its certificate is not checked: a browser asks no file whom
+    it trusts.
+    """
+    name = urlsplit(url).hostname
+    found = [f"--host-resolver-rules=MAP {name} {at}"] if at else []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *found])
         try:
-            page = browser.new_page(viewport={"width": 1280, "height": 800}, locale="en-US")
+            page = browser.new_page(
+                viewport={"width": 1280, "height": 800}, locale="en-US", ignore_https_errors=bool(at)
+            )
             page.set_default_timeout(timeout * 1000)
             try:
                 sign_in(page, url, email, password)
@@ -165,6 +175,7 @@ def main() -> int:
     """Ask from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", required=True, help="address of Open WebUI")
+    parser.add_argument("--at", default="", help="where the host of a URL is that no name server knows")
     parser.add_argument("--email", required=True, help="who signs in; the password is in $OPEN_WEBUI_PASSWORD")
     parser.add_argument("--model", required=True, help="id of the model, as the menu shows it")
     parser.add_argument("--question", default="Who are you?")
@@ -186,6 +197,7 @@ def main() -> int:
                 options.expect,
                 options.screenshot,
                 options.timeout,
+                options.at,
             )
         )
     except BrowserError as error:

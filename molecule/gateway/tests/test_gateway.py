@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
+import ssl
 import subprocess
 import sys
 import typing as t
@@ -36,6 +38,7 @@ def on(host: str, *argv: str) -> str:
     return done.stdout
 
 
+@functools.cache
 def url(gateway: str) -> str:
     """Return the address of a gateway."""
     done = subprocess.run(
@@ -46,7 +49,13 @@ def url(gateway: str) -> str:
         text=True,
         check=True,
     )
-    return f"http://{json.loads(done.stdout)['lab_ip']}:8000"
+    return f"https://{json.loads(done.stdout)['lab_ip']}"
+
+
+@functools.cache
+def ca() -> str:
+    """Return the certificate of the fleet's CA."""
+    return on("gw-01", "cat", "/etc/private_llm/gateway_ca/ca.pem")
 
 
 def key_of(user: str, gateway: str = "gw-01") -> str:
@@ -60,7 +69,7 @@ def ask(gateway: str, key: str, model: str = "", path: str = "/v1/chat/completio
         url(gateway) + path, body, {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=60, context=ssl.create_default_context(cadata=ca())) as answer:
             return answer.status, json.loads(answer.read())
     except urllib.error.HTTPError as error:
         return error.code, json.loads(error.read())
@@ -81,17 +90,32 @@ def declare(folder: Path, **changes: t.Any) -> str:
     return str(folder)
 
 
-def under_load(tmp_path: Path, model: str, declared: str) -> tuple[playbooks.Outcome, dict[str, t.Any]]:
-    """Run the servers' playbook while eight clients ask, and return what it did and what they saw."""
-    key, stop = tmp_path / "key", tmp_path / "stop"
+def under_load(
+    tmp_path: Path, model: str, declared: str, playbook: str = SERVERS, arguments: t.Sequence[str] = ()
+) -> tuple[playbooks.Outcome, dict[str, t.Any]]:
+    """Run a playbook while eight clients ask, and return what it did and what they saw."""
+    key, trusted, stop = tmp_path / "key", tmp_path / "ca", tmp_path / "stop"
     key.write_text(key_of("ann"))
+    trusted.write_text(ca())
     command = [sys.executable, str(playbooks.ROOT / "scripts" / "lab" / "load.py"), url("gw-01")]
-    command += ["--key-file", str(key), "--model", model, "--until", str(stop)]
+    # The clients leave the servers some of the processor to start with; benchmarks/rolling.py leaves none.
+    command += [
+        "--key-file",
+        str(key),
+        "--ca-file",
+        str(trusted),
+        "--model",
+        model,
+        "--pause",
+        "0.3",
+        "--until",
+        str(stop),
+    ]
     load = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    outcome = playbooks.run(SERVERS, [INVENTORY, declared])
+    outcome = playbooks.run(playbook, [INVENTORY, declared], *arguments)
     stop.touch()
     told = json.loads(load.communicate(timeout=300)[0])
-    print(json.dumps({"changed": model, **told}))
+    print(json.dumps({"asked": model, **told}))
     return outcome, told
 
 
@@ -106,6 +130,32 @@ def test_every_gateway_serves_every_model_to_those_who_may(tmp_path: Path) -> No
         assert ask(gateway, BOB, "tiny")[1]["error"]["code"] == "model_not_allowed"
         assert ask(gateway, key_of("ann"), "none")[1]["error"]["code"] == "model_not_found"
         assert ask(gateway, key_of("ann"), path="/metrics")[0] == 404
+
+
+def test_a_chat_in_the_browser_over_the_gateway() -> None:
+    """The browser reaches Open WebUI through the gateway, and Open WebUI the model, both with TLS."""
+    picture = playbooks.ROOT / ".cache" / "artifacts" / "gateway-chat.png"
+    done = subprocess.run(
+        [
+            *(sys.executable, str(playbooks.ROOT / "tests" / "browser" / "chat.py")),
+            *("--url", "https://chat.lab.test", "--at", url("gw-02").removeprefix("https://")),
+            *("--email", "admin@example.com", "--model", "tiny", "--expect", SAYS, "--screenshot", str(picture)),
+        ],
+        env={
+            **os.environ,
+            "OPEN_WEBUI_PASSWORD": on("gpu-01", "cat", "/etc/private_llm/open_webui/admin_password").strip(),
+        },
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    asked = [
+        on(gateway, "journalctl", "--no-pager", "--unit", "private-llm-gateway", "--output", "cat")
+        for gateway in GATEWAYS
+    ]
+    assert any('"user":"open-webui","model":"tiny"' in log for log in asked)
 
 
 def test_a_user_is_limited() -> None:
@@ -147,14 +197,19 @@ def test_a_replica_that_fails_ends_the_roll_and_is_back(tmp_path: Path) -> None:
     outcome, told = under_load(tmp_path, "tiny", declare(tmp_path, one=wrong, two=wrong, lone={"max_model_len": 480}))
     assert outcome.returncode != 0
     assert (told["failed"], told["cut"]) == (0, 0), told
-    assert len(on("gpu-01", "docker", "ps", "--quiet").split()) == 3
+    assert len(on("gpu-01", "docker", "ps", "--quiet").split()) == 4
 
 
 def test_the_next_run_brings_back_what_a_killed_one_left_away(tmp_path: Path) -> None:
     engine = {"max_model_len": 480}
     declared = declare(tmp_path, one=engine, two=engine, lone=engine)
     # The gateway takes up first what the changed servers measured, so that the run after it has nothing else to do.
-    assert playbooks.run(GATEWAY, [INVENTORY, declared]).returncode == 0
+    certificate = on("gw-01", "cat", "/etc/private_llm/gateway_ca/tls.pem")
+    early = ["-e", "__gateway_renew_days=400"]
+    outcome, seen = under_load(tmp_path, "tiny", declared, GATEWAY, early)
+    assert outcome.returncode == 0, outcome.text[-3000:]
+    assert on("gw-01", "cat", "/etc/private_llm/gateway_ca/tls.pem") != certificate
+    assert (seen["failed"], seen["cut"]) == (0, 0), seen
     told = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/private_llm_gateway/admin.sock'); "
     told += "s.sendall(b'set server model:tiny/gpu-01:one state maint\\n'); print(s.recv(100))"
     on("gw-01", "python3", "-c", told)
