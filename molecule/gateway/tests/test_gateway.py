@@ -143,7 +143,7 @@ def test_a_chat_in_the_browser_over_the_gateway() -> None:
         ],
         env={
             **os.environ,
-            "OPEN_WEBUI_PASSWORD": on("gpu-01", "cat", "/etc/private_llm/open_webui/admin_password").strip(),
+            "OPEN_WEBUI_PASSWORD": on("web-01", "cat", "/etc/private_llm/open_webui/admin_password").strip(),
         },
         capture_output=True,
         text=True,
@@ -197,7 +197,7 @@ def test_a_replica_that_fails_ends_the_roll_and_is_back(tmp_path: Path) -> None:
     outcome, told = under_load(tmp_path, "tiny", declare(tmp_path, one=wrong, two=wrong, lone={"max_model_len": 480}))
     assert outcome.returncode != 0
     assert (told["failed"], told["cut"]) == (0, 0), told
-    assert len(on("gpu-01", "docker", "ps", "--quiet").split()) == 4
+    assert len(on("gpu-01", "docker", "ps", "--quiet").split()) == 3
 
 
 def test_the_next_run_brings_back_what_a_killed_one_left_away(tmp_path: Path) -> None:
