@@ -12,6 +12,7 @@ import os
 import ssl
 import subprocess
 import sys
+import time
 import typing as t
 import urllib.error
 import urllib.request
@@ -184,12 +185,35 @@ def test_two_replicas_change_under_load_and_nobody_notices(tmp_path: Path) -> No
     assert told["requests"] >= 100
 
 
-def test_the_only_replica_changes_under_load_and_its_requests_wait(tmp_path: Path) -> None:
+def test_the_only_replica_changes_under_load_while_a_gateway_is_down(tmp_path: Path) -> None:
+    """Requests wait at the gateway that is there, and the one that is not keeps no server from its change."""
     engine = {"max_model_len": 480}
-    outcome, told = under_load(tmp_path, "lone", declare(tmp_path, one=engine, two=engine, lone=engine))
+    subprocess.run(["docker", "stop", CONTAINER + "gw-02"], check=True, capture_output=True, timeout=120)
+    try:
+        outcome, told = under_load(tmp_path, "lone", declare(tmp_path, one=engine, two=engine, lone=engine))
+    finally:
+        subprocess.run(["docker", "start", CONTAINER + "gw-02"], check=True, capture_output=True, timeout=120)
     assert outcome.returncode == 0, outcome.text[-3000:]
     assert (told["failed"], told["cut"]) == (0, 0), told
     assert told["longest_wait_s"] > 5
+    # It comes up by itself, with every server.
+    until(lambda: answers("gw-02"))
+
+
+def answers(gateway: str) -> bool:
+    """Return whether a gateway answers for the model that changed."""
+    try:
+        return ask(gateway, key_of("ann"), "lone")[0] == 200
+    except OSError:
+        return False
+
+
+def until(true: t.Callable[[], bool]) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + 120
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(1)
 
 
 def test_a_replica_that_fails_ends_the_roll_and_is_back(tmp_path: Path) -> None:
