@@ -85,7 +85,8 @@ def declare(folder: Path, **changes: t.Any) -> str:
     ]
     for server in servers:
         server["engine"] = changes.get(str(server["name"]), {})
-    (folder / "host_vars").mkdir()
+    folder /= "inventory"
+    (folder / "host_vars").mkdir(parents=True)
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {}}))
     (folder / "host_vars" / "gpu-01.yml").write_text(yaml.safe_dump({"vllm_server_instances": servers}))
     return str(folder)
