@@ -24,7 +24,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._gateway import _release
+from ansible_collections.private_llm.fleet.plugins.module_utils._gateway import _release, _runtime
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _errors, _model, _render, _web
 from ansible_collections.private_llm.fleet.tests.support import ports, proxies
 
@@ -293,6 +293,26 @@ def test_a_replica_that_went_is_passed_over_before_anybody_notices(gateway: Gate
     assert {gateway.proxy.ask("key-ann", chat("big", f"talk {number}"))[1]["server"] for number in range(12)} == {"two"}
 
 
+def test_a_replica_that_hangs_is_passed_over_once_its_checks_say_so(tmp_path: Path) -> None:
+    """It takes connections and answers nothing, not even a health check."""
+    good, port = proxies.Backend("good"), ports.free_port()
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        servers = [
+            {"name": f"gpu-{place}:big", "url": f"http://127.0.0.1:{at}", "models": ["big"]}
+            for place, at in enumerate((good.port, hung.getsockname()[1]))
+        ]
+        put(tmp_path, servers, USERS[:1], {}, port=port)
+        proxy = proxies.Proxy(tmp_path, port)
+        try:
+            told = _runtime.Runtime(str(tmp_path / "run" / "admin.sock"))
+            until(lambda: [one.status for one in told.servers() if one.server == "gpu-1:big"] == ["DOWN"])
+            seen = {proxy.ask("key-ann", chat("big", f"talk {number}"))[1]["server"] for number in range(10)}
+        finally:
+            proxy.stop()
+            good.close()
+    assert seen == {"good"}
+
+
 def test_a_model_without_a_server_is_refused_at_once(gateway: Gateway) -> None:
     gateway.small.stop()
     until(lambda: gateway.proxy.ask("key-ann", chat("small"))[0] == 503)
@@ -411,7 +431,7 @@ def test_a_large_fleet_is_read_in_two_seconds(tmp_path: Path) -> None:
 
 
 def until(true: t.Callable[[], object]) -> None:
-    end = time.monotonic() + 15
+    end = time.monotonic() + 30
     while not true():
         assert time.monotonic() < end
         time.sleep(0.05)
