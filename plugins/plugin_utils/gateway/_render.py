@@ -186,6 +186,8 @@ def _defaults(settings: Settings) -> list[str]:
         "  option dontlognull",
         # Without it, tokens wait up to 200 ms for each other.
         "  option http-no-delay",
+        # A reload must not close a connection that a client is about to use again.
+        "  option idle-close-on-response",
         "  timeout connect 2s",
         f"  timeout client {LONGEST_STREAM}s",
         f"  timeout server {LONGEST_STREAM}s",
