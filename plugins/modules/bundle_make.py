@@ -17,7 +17,7 @@ description:
   - Images come from their registries, by the standard API and without a container engine. The other things are folders
     on the machine that runs the module.
   - A run that was interrupted goes on where it ended. What is no longer wanted is removed from the folder.
-  - The playbook P(private_llm.fleet.bundle#playbook) finds out what an inventory needs and calls this module.
+  - The playbook C(playbooks/bundle.yml) finds out what an inventory needs and calls this module.
 options:
   path:
     description: The folder of the bundle. It is made when it is missing.

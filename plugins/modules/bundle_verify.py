@@ -143,7 +143,7 @@ def look(module: AnsibleModule, folder: Folder) -> dict[str, t.Any]:
     """Return what the bundle is, and what is wrong with it."""
     given = module.params
     index = folder.read_index()
-    cache = os.path.expanduser(given["cache"])
+    cache = given["cache"]
     known = None if given["full"] else Known(os.path.join(cache, f"{index.root}.json"))
     with Progress("bundle_verify", given["path"]) as progress:
         done = [0]

@@ -166,9 +166,10 @@ def main() -> None:
         "step": {"type": "str", "required": True, "choices": list(_member.STEPS)},
         "seconds": {"type": "int", "default": 30},
     }
-    arguments["member"] = {**arguments["member"], "required": True}
     module = AnsibleModule(argument_spec=arguments, required_if=_converge.REQUIRED_IF, supports_check_mode=True)
     options = take_options(module)[0]
+    if options["member"] is None:
+        module.fail_json(msg="member: is missing; give the place of this container among the nodes")
     member = _member.Member(options, host_of(module))
     try:
         member.check_options()

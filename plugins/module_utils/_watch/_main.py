@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 import typing as t
 
@@ -15,7 +14,7 @@ from .._engine import _lock
 from .._engine._api import EngineError, address_of
 from .._engine._client import Engine
 from . import _config, _memory, _metrics
-from ._pass import Pass
+from ._pass import Pass, say
 
 BOOT_SECONDS = 3600.0  # how long the unit of a boot follows servers that wait; the timer goes on after it
 BETWEEN = 3.0  # seconds between two passes of a boot
@@ -41,7 +40,7 @@ def one_pass(config: _config.Config) -> bool:
             engine = Engine.connect(address_of(config.docker_host), ENGINE_SECONDS)
             Pass(engine, config, memories, lambda: _memory.write(memories)).run()
         except EngineError as error:
-            print(error)
+            say(str(error))
             for memory in memories.values():
                 memory.state, memory.message = _memory.UNKNOWN, str(error)
         _memory.write(memories)
@@ -77,11 +76,11 @@ def main(arguments: t.Sequence[str]) -> int:
         elif list(arguments) == [PASS]:
             one_pass(config)
         else:
-            print(f"usage: {PASS} | {BOOT}", file=sys.stderr)
+            say(f"usage: {PASS} | {BOOT}")
             return 2
     except _Running:
         return 0
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        say(str(error))
         return 1
     return 0

@@ -10,6 +10,7 @@ Looks are side by side, for a probe takes its time; what is done is done one aft
 from __future__ import annotations
 
 import os
+import sys
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
@@ -40,6 +41,11 @@ class _AtWork(Exception):
     """Somebody else is at work on the server, or on its GPU."""
 
 
+def say(text: str) -> None:
+    """Write a line for the journal of the unit."""
+    sys.stderr.write(f"{text}\n")
+
+
 class Place(t.NamedTuple):
     """Where a pass reads and locks; tests have other places."""
 
@@ -67,7 +73,7 @@ class Pass:
         config: Config,
         memories: dict[str, Memory],
         save: t.Callable[[], None] = lambda: None,
-        tell: t.Callable[[str], None] = print,
+        tell: t.Callable[[str], None] = say,
         now: t.Callable[[], float] = time.time,
         ask: t.Callable[..., _probing.Probe] = _probing.probe,
         place: Place = Place(),  # noqa: B008 - cannot be changed

@@ -14,9 +14,9 @@ BIG = {"name": "big", "model": "org/big", "nodes": ["a", "b"], "port": 18005, "g
 CPU: dict[str, t.Any] = {"gpus": [], "image": "vllm/vllm-openai-cpu:v0.32.0"}
 
 
-def fleet(instance: t.Mapping[str, t.Any] = BIG) -> dict[str, t.Any]:
+def fleet(instance: t.Mapping[str, t.Any] | None = None) -> dict[str, t.Any]:
     return {
-        "a": {"vllm_server_instances": [dict(instance)], "ansible_host": "10.0.0.1"},
+        "a": {"vllm_server_instances": [dict(instance or BIG)], "ansible_host": "10.0.0.1"},
         "b": {"ansible_host": "10.0.0.2"},
         "c": {"ansible_host": "10.0.0.3"},
     }
