@@ -1,0 +1,174 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What becomes of real servers that fall, with nobody at the keyboard; the tests run in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+from tests.support import playbooks
+
+INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
+HOST = "private-llm-lab-watch-gpu-01"
+STATE = "/var/lib/private_llm/server_watch/state.json"
+METRICS = "/var/lib/private_llm/metrics/server_watch.prom"
+RELEASE = "/srv/models/lab/tiny/0123456789abcdef"
+PATIENCE = 300.0  # seconds; a busy machine may need most of it
+
+
+def on(command: str) -> str:
+    """Run a command on the host, which may be away, and return what it printed."""
+    done = subprocess.run(
+        ["docker", "exec", HOST, "sh", "-c", command], capture_output=True, text=True, timeout=400, check=False
+    )
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def memory(name: str) -> dict[str, t.Any]:
+    """Return what the watch remembers of a server."""
+    return t.cast(dict[str, t.Any], json.loads(on("cat " + STATE))["servers"][name])
+
+
+def until(what: str, condition: t.Callable[[], bool]) -> None:
+    """Wait for a condition, and say what was seen when it does not come."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if condition():
+                return
+        except (AssertionError, ValueError, subprocess.TimeoutExpired):
+            if time.monotonic() > end:
+                raise
+        assert time.monotonic() < end, f"{what}: {on('cat ' + STATE)}"
+        time.sleep(1)
+
+
+def until_ready(*names: str) -> None:
+    until(f"{names} are ready", lambda: all(memory(name)["state"] in ("ready", "busy") for name in names))
+
+
+def until_more(name: str, count: str, before: dict[str, t.Any]) -> None:
+    until(f"{count} of {name} grow", lambda: memory(name)[count] > before[count])
+
+
+def last_pass() -> str:
+    return on(f"grep '^private_llm_watch_last_pass' {METRICS}")
+
+
+def is_running(name: str) -> bool:
+    return on(f"docker inspect --format '{{{{.State.Running}}}}' {name}").strip() == "true"
+
+
+def process_of(container: str, name: str) -> str:
+    for line in on(f"docker top {container} -eo pid,args").splitlines():
+        number, _blank, command = line.strip().partition(" ")
+        if name in command:
+            return number
+    raise AssertionError(f"no {name} in {container}")
+
+
+def test_what_is_watched_is_told(host: t.Any) -> None:
+    until_ready("alpha", "beta")
+    lines = on("cat " + METRICS).splitlines()
+    assert 'private_llm_server_up{server="alpha"} 1' in lines
+    assert 'private_llm_server_state{server="asleep",state="stopped"} 1' in lines
+    assert not any(line.startswith('private_llm_server_up{server="asleep"') for line in lines)
+
+
+def test_root_alone_can_change_what_root_runs(host: t.Any) -> None:
+    assert on("find /opt/private_llm/server_watch ! -user root -o -perm /022") == ""
+    assert on("systemctl is-active private-llm-watch.timer").strip() == "active"
+    assert on("systemctl is-enabled private-llm-watch-boot.service").strip() == "enabled"
+
+
+def test_after_a_restart_of_the_engine_servers_start_in_their_order(host: t.Any) -> None:
+    before = {name: memory(name) for name in ("alpha", "beta")}
+    # Docker 26.1 starts no container that has GPUs by CDI at its own start.
+    on("systemctl restart docker")
+    for name, known in before.items():
+        until_more(name, "restarts_total", known)
+    until_ready("alpha", "beta")
+    assert memory("alpha")["own_start"] < memory("beta")["own_start"]
+    assert all(memory(name)["restarts_total"] == before[name]["restarts_total"] + 1 for name in before)
+    assert not is_running("asleep")
+
+
+def test_an_engine_that_hangs_is_restarted_unless_a_run_works_on_it(host: t.Any) -> None:
+    before = memory("alpha")
+    # A run locks the server as this does.
+    locked = "/run/private_llm/locks/vllm_server.alpha.lock"
+    on("rm -f /run/go")
+    held = f"flock {locked} sh -c 'until [ -e /run/go ]; do sleep 0.2; done'; rm -f {locked}"
+    run = threading.Thread(target=on, args=(held,))
+    run.start()
+    try:
+        until("the run is seen", lambda: memory("alpha")["state"] == "changing")
+        on(f"kill -STOP {process_of('alpha', 'EngineCore')}")
+        seen = last_pass()
+        until("one more pass", lambda: last_pass() > seen)
+        assert (memory("alpha")["state"], memory("alpha")["restarts_total"]) == ("changing", before["restarts_total"])
+    finally:
+        on("touch /run/go")
+        run.join()
+    until_more("alpha", "restarts_total", before)
+    until_ready("alpha", "beta")
+    fall = memory("alpha")["last_fall"]
+    assert (fall["cause"], fall["action"]) == ("hung", "the watch restarted it")
+    assert on(f"stat --format %a {fall['log_file']}").strip() == "600"
+    assert "Application startup complete" in on(f"cat {fall['log_file']}")
+    assert 'last_fall_timestamp_seconds{server="alpha",cause="hung"}' in on("cat " + METRICS)
+
+
+def test_a_process_that_ends_is_the_engine_s_to_start_again(host: t.Any) -> None:
+    first = memory("beta")
+    on(f"kill -KILL {process_of('beta', 'EngineCore')}")
+    until_more("beta", "falls_total", first)
+    until_ready("beta")
+    last = memory("beta")
+    assert last["restarts_total"] == first["restarts_total"]
+    assert last["last_fall"]["action"] == "the engine started it again"
+
+
+def test_what_a_restart_cannot_cure_is_told_and_left(host: t.Any) -> None:
+    before = memory("beta")
+    on(f"mv {RELEASE}/config.json {RELEASE}/away.json")
+    # The second fall in a row, of the whole container.
+    on(f"kill -KILL {process_of('beta', 'docker-init')}")
+    earlier = (before["last_fall"] or {}).get("at")
+    until("the fall is told", lambda: (memory("beta")["last_fall"] or {}).get("at") != earlier)
+    until("the cause is told", lambda: memory("beta")["last_fall"]["cause"] == "model_not_readable")
+    assert memory("beta")["restarts_total"] == before["restarts_total"]
+    on(f"mv {RELEASE}/away.json {RELEASE}/config.json")
+    until_ready("beta")
+
+
+def test_after_a_boot_all_is_up_but_what_somebody_stopped(host: t.Any) -> None:
+    on("docker stop beta")
+    until("it is seen", lambda: memory("beta")["state"] == "stopped")
+    before = memory("alpha")
+    subprocess.run(["docker", "restart", HOST], check=True, capture_output=True, timeout=120)
+    until_more("alpha", "restarts_total", before)
+    until_ready("alpha")
+    assert (memory("beta")["state"], is_running("beta"), is_running("asleep")) == ("stopped", False, False)
+    assert "stopped by somebody" in memory("beta")["message"]
+
+
+def test_it_goes_as_it_came(host: t.Any) -> None:
+    outcome = playbooks.run("playbooks/servers.yml", [INVENTORY], "-e", "server_watch_state=absent")
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    left = on(
+        "find /opt/private_llm/server_watch /etc/private_llm/server_watch /var/lib/private_llm /etc/systemd/system"
+        " -path '*watch*' 2>/dev/null || true"
+    )
+    assert left == ""
+    assert on("systemctl list-units --all --no-legend 'private-llm-watch*'") == ""
+    assert is_running("beta")  # by the run
