@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 import typing as t
 
@@ -76,11 +77,11 @@ def main(arguments: t.Sequence[str]) -> int:
         elif list(arguments) == [PASS]:
             one_pass(config)
         else:
-            say(f"usage: {PASS} | {BOOT}")
+            sys.stderr.write(f"usage: {PASS} | {BOOT}\n")
             return 2
     except _Running:
         return 0
     except (ValueError, OSError) as error:
-        say(str(error))
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0

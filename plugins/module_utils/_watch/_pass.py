@@ -43,7 +43,7 @@ class _AtWork(Exception):
 
 def say(text: str) -> None:
     """Write a line for the journal of the unit."""
-    sys.stderr.write(f"{text}\n")
+    sys.stdout.write(f"{text}\n")
 
 
 class Place(t.NamedTuple):
