@@ -21,8 +21,8 @@ LIMIT_SECONDS = 2400.0
 
 AT_ONCE = 2
 
-# Run when they are asked for by name: the first needs a GPU, which this machine need not have; the others were not yet
-# seen to pass as a whole, and what fails for a reason of its own would hide what fails for a change.
+# Run when they are asked for by name: the first needs a GPU, which this machine need not have; the others are new, and
+# join the rest one by one, each when it was seen to pass on machines of several kinds.
 ONLY_BY_NAME = {"gpu", "air_gap", "groups", "watch"}
 
 
