@@ -45,7 +45,7 @@ def test_the_servers_run_from_images_of_the_bundle(host: Any, index: Any) -> Non
         found = json.loads(host.check_output("docker image inspect %s", item["name"]))[0]
         assert found["Id"] == f"sha256:{item['about']['config']}"
     assert set(host.check_output("docker ps --format '{{.Names}}'").split()) == {"alpha", "open-webui"}
-    # Nothing of their way is left.
+    # The archives by which the images came are gone.
     assert host.file("/var/cache/private_llm/bundle/images").listdir() == []
 
 

@@ -8,5 +8,5 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-# What the collection itself writes is judged by the programs of the host.
+# The tests read the collection's own files, and have the host's programs judge them.
 sys.path[:0] = [str(ROOT), str(ROOT / ".collections")]

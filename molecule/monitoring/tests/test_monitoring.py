@@ -181,7 +181,7 @@ def test_an_engine_that_hangs_raises_an_alert_which_people_get(receiver: list[tu
         """Stop the engine in the middle of requests; where it had none just then, let it go on."""
         until(lambda: reading()[0] > 0)
         on_host("kill", "-STOP", engine)
-        # What it said last may still be on its way.
+        # Two equal readings: the engine may still be sending the end of an answer.
         (running, _generated) = until(lambda: next((one for one in [reading()] if one == reading()), None))
         if not running:
             on_host("kill", "-CONT", engine)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What becomes of real servers that fall, with nobody at the keyboard; the tests run in this order."""
+"""Make real servers fall and look how the watch brings them back; the tests run in this order."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Deb:
 def parse_uris(text: str) -> list[Deb]:
     """Read what apt-get --print-uris prints.
 
-    >>> parse_uris("'http://deb.debian.org/a_1_all.deb' a_2%3a1_all.deb 12 SHA256:ab")
+    >>> parse_uris("'http://mirror.example.com/a_1_all.deb' a_2%3a1_all.deb 12 SHA256:ab")
     [Deb(name='a_2%3a1_all.deb', size=12)]
     """
     found = (_URI.fullmatch(line.strip()) for line in text.splitlines())

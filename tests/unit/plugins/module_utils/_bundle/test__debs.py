@@ -20,7 +20,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._debs im
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._index import BundleError
 
-URIS = """'http://deb.debian.org/debian/pool/a_2%253a1_all.deb' a_2%3a1_all.deb 3 SHA256:aa
+URIS = """'http://mirror.example.com/debian/pool/a_2%253a1_all.deb' a_2%3a1_all.deb 3 SHA256:aa
 'file:/repo/b_1_all.deb' b_1_all.deb 5
 Reading package lists...
 """
