@@ -38,6 +38,7 @@ HOLD = "hold.lua"
 USERS_MAP = "users.map"
 WEBS_MAP = "webs.map"
 SERVER_KEYS_MAP = "server_keys.map"
+LISTS = "lists"
 
 PATHS = ("/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/rerank", "/v1/responses")
 # What a request's beginning may take besides its headers until the model in it must have been seen.
@@ -115,7 +116,8 @@ def configuration(fleet: Fleet, settings: Settings) -> str:
             "backend users",
             f"  stick-table type string len 64 size {max(1000, 2 * len(fleet.users))} expire 10m {_COUNTED}",
         ],
-        _frontend(fleet, settings),
+        _frontend(settings),
+        _model_lists(fleet, settings),
     ]
     if settings.metrics_port:
         sections.append(_metrics(settings))
@@ -233,7 +235,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def _frontend(fleet: Fleet, settings: Settings) -> list[str]:
+def _frontend(settings: Settings) -> list[str]:
     folder = settings.directory
     tls = f" ssl crt {folder}/{CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
     bind = _bracketed(settings.bind)
@@ -266,12 +268,7 @@ def _frontend(fleet: Fleet, settings: Settings) -> list[str]:
         _refuse(_errors.NO_KEY, "!{ var(txn.user) -m found }"),
         # A user's key is for the gateway alone.
         "  http-request del-header Authorization",
-        f"  http-request set-var(txn.list) {mapped('var(txn.user)', 'lists.map')} if lists",
-        *(
-            f"  http-request return status 200 content-type {JSON} file {folder}/models/{name}.json "
-            f"if lists METH_GET {{ var(txn.list) -m str {name} }}"
-            for name in sorted(_lists(fleet))
-        ),
+        "  http-request allow if lists METH_GET",
         _refuse(_errors.WRONG_METHOD, "!METH_POST || lists"),
         _refuse(_errors.TOO_LARGE, f"{{ req.hdr_val(content-length) gt {settings.max_body_bytes} }}"),
         "  http-request track-sc0 var(txn.user) table users",
@@ -302,7 +299,22 @@ def _frontend(fleet: Fleet, settings: Settings) -> list[str]:
         f"  http-request set-var(txn.prefix) req.body,json_query('$.prompt'),{beginning} if !{{ {known} }}",
         f"  http-request set-var(txn.prefix) rand(1000000) if !{{ {known} }}",
         *(["  use_backend %[var(txn.web)] if { var(txn.web) -m found }"] if settings.webs else []),
+        f"  use_backend {LISTS} if lists",
         "  use_backend %[var(txn.pool)]",
+    ]
+
+
+def _model_lists(fleet: Fleet, settings: Settings) -> list[str]:
+    """Return the section that answers GET /v1/models; its rules cost a request for tokens nothing."""
+    folder = settings.directory
+    return [
+        f"backend {LISTS}",
+        f"  http-request set-var(txn.list) var(txn.user),map_str({folder}/lists.map)",
+        *(
+            f"  http-request return status 200 content-type {JSON} file {folder}/models/{name}.json "
+            f"if {{ var(txn.list) -m str {name} }}"
+            for name in sorted(_lists(fleet))
+        ),
     ]
 
 

@@ -430,6 +430,20 @@ def test_a_large_fleet_is_read_in_two_seconds(tmp_path: Path) -> None:
     )  # two seconds on a machine that does nothing else; benchmarks/gateway.py measures
 
 
+def test_a_request_for_tokens_passes_no_rule_of_another_user() -> None:
+    def rules(count: int) -> int:
+        users = [{"name": f"user-{number}", "models": [f"model-{number}"]} for number in range(count)]
+        servers = [
+            {"name": f"gpu:{number}", "url": "http://192.0.2.1:1", "models": [f"model-{number}"]}
+            for number in range(count)
+        ]
+        config = _render.configuration(_model.fleet_of(servers, users), _render.Settings())
+        frontend = next(section for section in config.split("\n\n") if section.startswith("frontend gateway"))
+        return len(frontend.splitlines())
+
+    assert rules(2) == rules(200)
+
+
 def until(true: t.Callable[[], object]) -> None:
     end = time.monotonic() + 30
     while not true():
