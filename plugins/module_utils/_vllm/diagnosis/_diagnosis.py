@@ -137,7 +137,8 @@ def diagnose(
             )
         death = _death(lines, exit_code, flags, on_gpu, name)
         if death is not None:
-            return _filled(death, context)
+            said = _said_at_the_end(found)
+            return _filled(death._replace(evidence=_joined([said, death.evidence])), context)
     if best is None and not ending and not running:
         best = _handled(found, context)
     if best is not None and (best.signature.rank == LIKELY or not ending):
@@ -280,6 +281,17 @@ def _death(
     texts = (_log.parse_line(line).text for line in lines)
     said = _deaths.describe(texts, exit_code, flags, on_gpu, name)
     return _search(said, Context()) if said else None
+
+
+def _said_at_the_end(found: Found) -> str:
+    """Return the last line that tells of an error, which native code writes before it ends its process."""
+    said = [
+        loose.text.strip()
+        for loose in found.loose
+        if loose.level in ("", "ERROR", "CRITICAL") and _TOOL_SAYS.search(loose.text)
+    ]
+    telling = [text for text in said if not any(one.search(text) for one in (_NEVER, _WRAPPER, _GOES_ON))]
+    return _shortened(telling[-1], EVIDENCE // 2) if telling else ""
 
 
 def _stalled(lines: t.Sequence[str], context: Context) -> Match | None:
@@ -455,6 +467,7 @@ IMAGE = Kind("code in the image", "use another image, a newer one first; engine.
 _MEMORY_SAYS = re.compile(r"OutOfMemory|out of memory|(?:GPU|KV cache|cache) memory|memory (?:utilization|is needed)")
 # By what the message says, in this order; then by the code that it came from.
 _KINDS_BY_TEXT = (
+    (re.compile(r"^OSError: [^\n]*\(os error \d+\)"), HOST),
     (
         re.compile(
             r"CUDA(?! graph)|cuda(?:Error|rt)|NVML|nvml|libcuda|cudnn|CUBLAS|device ordinal|\bdriver\b|compute "

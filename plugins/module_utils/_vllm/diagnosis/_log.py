@@ -27,7 +27,7 @@ _LEVELS = tuple(
             r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[,.]\d+\s+(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+"
             r"(?P<source>\S+:\d+) --\s?"
         ),
-        r"^\[?(?P<letter>[IWEF])\d{4} \d\d:\d\d:\d\d\.\d+\s[^\]]*\]\s?",
+        r"^(?:\[rank\d+\]:)?\[?(?P<letter>[IWEF])\d{3,4} \d\d:\d\d:\d\d\.\d+\s[^\]]*\]\s?",
         r"^\S+\.py:\d+: (?P<warning>\w*Warning): ",
         r"^\S+:\d+:\d+ \[\d+\] NCCL (?P<level>INFO|WARN)\s",
     )

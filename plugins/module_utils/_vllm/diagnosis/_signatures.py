@@ -146,9 +146,11 @@ def options_in(text: str, loosely: bool = False) -> list[str]:
     """Return vLLM's options that a sentence names, in its order; loosely, also those that it writes as plain words."""
     named = []
     for word in re.findall(
-        r"--[a-z][\w-]+|[a-z][a-z0-9]*(?:_[a-z0-9]+)+|(?<=[`'\"])[a-z]+(?=[`'\"= ])|\bdtype\b", text
+        # The dtype of a tensor, which stands before it, is none.
+        r"--[a-z][\w-]+|[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?: dtype\b)?|(?<=[`'\"])[a-z]+(?=[`'\"= ])|\bdtype\b",
+        text,
     ):
-        name = normal_name(word)
+        name = normal_name(word.partition(" ")[0])
         if name in OPTIONS and name not in named:
             named.append(name)
     if loosely and not named:
@@ -173,6 +175,12 @@ def _field_of_option(groups: Groups, context: Context) -> dict[str, str]:
     if option not in OPTIONS or groups["field"] in OPTIONS:
         return {"option": groups["field"], "where": f"engine.{groups['field']}"}
     return {"option": option, "where": f"{groups['field']} in engine.{option}"}
+
+
+def _parser_option(groups: Groups, context: Context) -> dict[str, str]:
+    """Return the option that names a parser, by what the parser looks for."""
+    thinks = re.search(r"reason|think", f"{groups['parser']} {groups['what']}", re.IGNORECASE)
+    return {"option": "engine.reasoning_parser" if thinks else "engine.tool_call_parser"}
 
 
 def _attention(groups: Groups, context: Context) -> dict[str, str]:
@@ -495,6 +503,21 @@ SIGNATURES = (
         variable="model",
     ),
     _signature(
+        "kernel_for_gpu",
+        r"kernel does not support (?:the )?current device ?(?P<device>[^\n]*?)\.?$|"
+        r"No (?P<weights>\w+) MoE backend supports the deployment configuration",
+        "the image has no kernel that computes such weights {weights} on this GPU {device}",
+        "leave engine.moe_backend out, use a newer image, weights quantized in another way, or another GPU",
+        variable="image",
+    ),
+    _signature(
+        "moe_backend",
+        r"MoE backend '?(?P<backend>[\w.]+)'? does not support the\s+deployment configuration since (?P<reason>[^\n]*)",
+        "the kernel {backend} for the experts does not do what the options ask for: {reason}",
+        "leave engine.moe_backend out, or the option that this names",
+        variable="engine.moe_backend",
+    ),
+    _signature(
         "quantization_dtype",
         r"torch\.(?P<dtype>\w+) is not supported for quantization method (?P<method>\S+?)\.?"
         r"(?: Supported dtypes: \[(?P<supported>[^\]]*)\]|\s|$)",
@@ -616,6 +639,14 @@ SIGNATURES = (
         r"peer access is not supported between these two devices|peer mapping resources exhausted",
         "the GPUs cannot reach each other's memory",
         "set engine.disable_custom_all_reduce: true, and NCCL_P2P_DISABLE: 1 in env",
+        variable="engine.disable_custom_all_reduce",
+        value=True,
+    ),
+    _signature(
+        "custom_all_reduce",
+        r"custom_all_reduce\.cuh:\d+ '(?P<what>[^'\n]*)'",
+        "vLLM's own kernel by which the GPUs add up their results failed ({what})",
+        "set engine.disable_custom_all_reduce: true",
         variable="engine.disable_custom_all_reduce",
         value=True,
     ),
@@ -794,6 +825,17 @@ SIGNATURES = (
         LIKELY,
         variable="env.NCCL_DEBUG",
         value="INFO",
+    ),
+    _signature(
+        "collective_timeout",
+        r"Watchdog caught collective operation timeout: [^\n]*?OpType=(?P<operation>\w+)[^\n]*? ran for "
+        r"(?P<milliseconds>\d+) milliseconds",
+        "a GPU waited {milliseconds} milliseconds for another ({operation})",
+        "look in the log for a worker that failed before, and in journalctl -k for Xid; where the links between GPUs "
+        "fail, NCCL_P2P_DISABLE: 1 in env helps",
+        LIKELY,
+        variable="env.NCCL_P2P_DISABLE",
+        value=1,
     ),
     _signature(
         "worker_hangs",
@@ -993,7 +1035,7 @@ SIGNATURES = (
         r"No module named '(?P<package>[^']+)'|[Pp]lease (?:pip )?install "
         r"(?P<named>[\w.\[\]-]*[\w\]](?:[<>=!]=?[\w.]*\w)?)|"
         r"(?:packages that were not found in your environment|requires the following packages): (?P<list>[\w ,.-]+)|"
-        r"(?P<plain>\w+) is not installed|requires the (?P<library>\w+) (?:package|library)",
+        r"(?P<plain>\w+)[`'\"]? is not\s+installed|requires the (?P<library>\w+) (?:package|library)",
         "the image lacks a Python package: {package}{named}{list}{plain}{library}",
         "use an image that holds it (vllm/vllm-openai holds most), or a model or option that does not need it",
         variable="image",
@@ -1078,6 +1120,14 @@ SIGNATURES = (
         "this vLLM has no reasoning parser called {name}{old_name}",
         "correct engine.reasoning_parser (the log lists those there are), or use a newer image",
         variable="engine.reasoning_parser",
+    ),
+    _signature(
+        "parser_of_another_model",
+        r"(?P<parser>[^\n:]+?) could not locate (?P<what>[^\n]*?\btokens?\b[^\n]*?) in\s+the\s+tokenizer",
+        "the model's tokenizer has no {what}, so {parser} belongs to another model",
+        "set {option} to the parser that the model's card names, or leave it out",
+        variable="{option}",
+        derive=_parser_option,
     ),
     _signature(
         "log_outputs",
@@ -1196,6 +1246,23 @@ SIGNATURES = (
         "user 2000",
         variable="env.HOME",
         value="/tmp",  # noqa: S108 - the container's own
+    ),
+    _signature(
+        "no_mmap",
+        r"No such device \(os error 19\)|\[Errno 19\] No such device",
+        "the file system that holds the model cannot map files into memory",
+        "put the model on a local disk (model_download_root), or set engine.safetensors_load_strategy: eager, which "
+        "reads the files without mapping them",
+        variable="engine.safetensors_load_strategy",
+        value="eager",
+    ),
+    _signature(
+        "file_system",
+        r"(?P<what>Input/output error|Stale file handle|Remote I/O error)",
+        "the file system that holds the files failed ({what})",
+        "see journalctl -k on the host for the disk or the network file system, and fetch the model again once it "
+        "works",
+        LIKELY,
     ),
     _signature(
         "read_only",

@@ -357,6 +357,13 @@ def test_signatures_are_told_apart() -> None:
 
 # Signatures that no log of the fixtures has: what is said, and what is to be changed to which value.
 SAID: dict[str, tuple[str, str, t.Any]] = {
+    "moe_backend": (
+        "ValueError: FP8 MoE backend 'DEEPGEMM' does not support the deployment configuration since kernel does not "
+        "support silu_no_mul activation",
+        "engine.moe_backend",
+        None,
+    ),
+    "file_system": ("OSError: [Errno 5] Input/output error: '/models/m/model-00001-of-00004.safetensors'", "", None),
     "gpu_memory_refused": (
         "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.19 GiB. GPU 0 has a total capacity of 24.00 "
         "GiB "

@@ -3,8 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The diagnosis held against many failures: how often it quotes the root line, and how often its cause is right.
 
-Three parts: failures that people reported (`reported.json`), messages from vLLM's own sources inside of logs as several
-releases write them (`sources_0.32.0.json`, from `scripts/vllm_messages.py`), and facts known in public (`facts.json`).
+Four parts: failures that people reported (`reported.json`), messages from vLLM's own sources inside of logs as several
+releases write them (`sources_0.32.0.json`, from `scripts/vllm_messages.py`), facts known in public (`facts.json`), and
+hard ones that were written down when the diagnosis was done (`unseen.json`): of those 45, 95.6 % root lines and 82.2 %
+causes were right at first sight. They were looked at since, so they are known now.
 What is right was written down by reading the message. A message of a part that is held out was never looked at while
 the diagnosis was made; its figures are those that count.
 """
@@ -42,7 +44,8 @@ OF_KIND = {
     "O": {"option_refused", "option_validation", "option_field", "environment_refused", "bad_value", "unknown_option"},
     "M": {"model_refused", "weights_differ", "transformers_differ", "lora_kind", "file_missing"},
     "I": {"compilation"},
-    "D": {"cuda_driver", "cuda_memory_access"},
+    "D": {"cuda_driver", "cuda_memory_access", "kernel_for_gpu"},
+    "N": {"collective_timeout"},
 }
 
 # --- logs as releases write them --------------------------------------------------------------------------------------
@@ -203,41 +206,50 @@ def is_right(diagnosis: Diagnosis, want: t.Sequence[str]) -> bool:
     return False
 
 
-def rows(held: bool) -> list[tuple[int, dict[str, t.Any]]]:
+def rows(held: bool) -> list[tuple[list[str], dict[str, t.Any]]]:
     found = json.loads((CORPUS / "sources_0.32.0.json").read_text(encoding="utf-8"))
-    return [(number, row) for number, row in enumerate(found) if row["held"] is held]
+    return [(log_of(number, row), row) for number, row in enumerate(found) if row["held"] is held]
 
 
-def facts() -> list[tuple[int, dict[str, t.Any]]]:
-    return list(enumerate(json.loads((CORPUS / "facts.json").read_text(encoding="utf-8"))))
+def facts() -> list[tuple[list[str], dict[str, t.Any]]]:
+    found = json.loads((CORPUS / "facts.json").read_text(encoding="utf-8"))
+    return [(log_of(number, row), row) for number, row in enumerate(found)]
 
 
-def measured(cases: t.Sequence[tuple[int, dict[str, t.Any]]]) -> tuple[float, float, list[str]]:
+def unseen() -> list[tuple[list[str], dict[str, t.Any]]]:
+    found = json.loads((CORPUS / "unseen.json").read_text(encoding="utf-8"))
+    logs = [(row["lines"], row) for row in found["reported"]]
+    return logs + [(log_of(number, row), row) for number, row in enumerate(found["sources"])]
+
+
+def measured(cases: t.Sequence[tuple[list[str], dict[str, t.Any]]]) -> tuple[float, float, list[str]]:
     """Return the share of root lines that are quoted, of right causes, and what was wrong."""
     quoted = right = 0
     wrong = []
-    for number, row in cases:
-        diagnosis = diagnose(log_of(number, row), 1, name="alpha")
+    for lines, row in cases:
+        diagnosis = diagnose(lines, 1, name="alpha")
         root = quotes(diagnosis, row["text"])
         cause = is_right(diagnosis, row["want"])
         quoted += root
         right += cause
         if not root or not cause:
-            wrong.append(f"{row['text'][:90]!r} in {row['file']}: wanted {row['want']}, got {diagnosis}")
+            wrong.append(
+                f"{row['text'][:90]!r} in {row.get('file', row.get('name'))}: wanted {row['want']}, got {diagnosis}"
+            )
     return quoted / len(cases), right / len(cases), wrong
 
 
 def test_the_corpus_is_large() -> None:
-    assert len(rows(False)) + len(rows(True)) + len(facts()) + len(reported()) >= 250
+    assert len(rows(False)) + len(rows(True)) + len(facts()) + len(reported()) + len(unseen()) >= 300
     assert len(rows(True)) >= 90
 
 
 @pytest.mark.parametrize(
     ("name", "cases"),
-    [("known", rows(False)), ("held out", rows(True)), ("facts", facts())],
-    ids=["known", "held", "facts"],
+    [("known", rows(False)), ("held out", rows(True)), ("facts", facts()), ("hard", unseen())],
+    ids=["known", "held", "facts", "hard"],
 )
-def test_root_lines_are_quoted_and_causes_are_right(name: str, cases: list[tuple[int, dict[str, t.Any]]]) -> None:
+def test_root_lines_are_quoted_and_causes_are_right(name: str, cases: list[tuple[list[str], dict[str, t.Any]]]) -> None:
     quoted, right, wrong = measured(cases)
     print(f"{name}: {len(cases)} failures, {quoted:.1%} root lines quoted, {right:.1%} causes right", *wrong, sep="\n")
     assert quoted >= 0.95, wrong
@@ -259,11 +271,16 @@ def test_a_reported_failure_is_recognized_with_its_line_and_value(case: dict[str
     assert "{" not in diagnosis.fix
 
 
+@pytest.mark.parametrize(("lines", "row"), [one for one in unseen() if one[1].get("variable")])
+def test_the_option_that_a_refusal_is_about_is_named(lines: list[str], row: dict[str, t.Any]) -> None:
+    assert diagnose(lines, 1).variable == row["variable"]
+
+
 def test_every_signature_is_tried() -> None:
     known = runpy.run_path(str(pathlib.Path(__file__).with_name("test__diagnosis.py")))
     tried = {found for found, _variable, _value in known["LOGS"].values()} | set(known["SAID"])
     tried |= {case["id"] for case in reported()}
-    tried |= {diagnose(log_of(number, row), 1).id for number, row in [*rows(False), *rows(True), *facts()]}
+    tried |= {diagnose(lines, 1).id for lines, _row in [*rows(False), *rows(True), *facts(), *unseen()]}
     # How processes die has its own tests, and so has a server that hangs.
     dying = {"amx_refused", "illegal_instruction", "crashed", "ended_from_outside", "died_silently", "killed"}
     assert {signature.id for signature in SIGNATURES} - tried - dying - {"worker_hangs"} == set()
