@@ -503,7 +503,8 @@ def test_a_start_with_made_up_weights_that_fails_is_a_problem() -> None:
     made = plan([server()], host(gpu(0), gpu(1)), tried=[tried("big", "does_not_start", "the context is too long")])
     assert made["servers"][0]["kv_tokens"] is None
     assert [text for text in made["problems"] if "big does not start with made-up weights: the context" in text]
-    assert "does not start (tried)" in "\n".join(fleet_plan(["gpu-01"], {"gpu-01": {"vllm_server_plan": made}})["lines"])
+    lines = fleet_plan(["gpu-01"], {"gpu-01": {"vllm_server_plan": made}})["lines"]
+    assert "does not start (tried)" in "\n".join(lines)
 
 
 def test_what_could_not_be_tried_is_a_note() -> None:
