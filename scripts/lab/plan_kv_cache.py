@@ -73,6 +73,8 @@ def ask(case: dict[str, t.Any]) -> dict[str, t.Any]:
     executor.determine_available_memory = lambda: [case["kv_bytes"]]
     executor.initialize_from_config = executor.initialize_cache = lambda *_a, **_k: None
     executor.compile_or_warm_up_model = lambda *_a, **_k: None
+    if not any(executor.get_kv_cache_specs()):
+        return {"tokens": 0, "concurrency": 0.0}  # each text goes through the model in one step
     engine_core = object.__new__(core.EngineCore)
     engine_core.model_executor = executor
     engine_core.collective_rpc = lambda *_a, **_k: None

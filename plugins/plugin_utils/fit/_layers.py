@@ -87,6 +87,7 @@ class Model(t.NamedTuple):
     guessed: int = 0  # tokens that the draft guesses ahead
     encodes: bool = False  # images, sound or video, by a part that is tried out with the largest of them
     item_tokens: int = 0  # tokens of the largest image or video, where vLLM takes them in one step only
+    pools: bool = False  # makes one answer of a text, and samples no tokens
 
 
 _SUBCONFIGS = ("text_config", "llm_config", "language_config")
@@ -148,16 +149,16 @@ def read_model(config: Config, tensor_parallel_size: int = 1, release: Release |
     raw = text_config(config)
     model_type = str(raw.get("model_type") or "")
     _refuse_gone(outer, release)
-    if outer in KEEPS_NOTHING:
-        raise CannotPredict(f"a model of type {outer} keeps no KV cache: vLLM runs each text through it in one step")
     if raw is not config and outer not in WRAPPERS:
         raise CannotPredict(f"the model type {outer or '(none)'} around a language model is not known")
     family = FAMILIES.get(model_type)
     if family is None:
         raise CannotPredict(f"the model type {model_type or '(none)'} is not known")
     text = _text_of(raw, model_type)
-    _refuse_architecture(config)
+    architecture = _architecture(config)
     layers = tuple(family(text, tensor_parallel_size))
+    if _looks_both_ways(architecture, raw):
+        layers = ((),) * len(layers)
     quantization = _mapping(config.get("quantization_config")) or _mapping(raw.get("quantization_config"))
     heads = text.get("num_attention_heads", 0)
     return Model(
@@ -167,8 +168,8 @@ def read_model(config: Config, tensor_parallel_size: int = 1, release: Release |
         dtype=_dtype(config, raw),
         attention_heads=heads,
         kv_heads=text.kv_heads() if heads else 0,
-        hidden_size=text.get("hidden_size", 0),
-        intermediate_size=text.first(("intermediate_size",)) or 4 * text.get("hidden_size", 0),
+        hidden_size=text.first(_WIDTHS),
+        intermediate_size=text.first(("intermediate_size", "n_inner", "ffn_dim")) or 4 * text.first(_WIDTHS),
         vocab_size=text.get("vocab_size", 0),
         quantization=_quantization(quantization),
         kv_cache_dtype=_kv_cache_dtype(quantization),
@@ -176,6 +177,7 @@ def read_model(config: Config, tensor_parallel_size: int = 1, release: Release |
         active_experts=text.first(_ACTIVE_EXPERTS),
         encodes=raw is not config,
         item_tokens=_item_tokens(config, raw, outer),
+        pools=bool(architecture) and not _generates(architecture),
     )
 
 
@@ -227,16 +229,37 @@ def _mapping(value: t.Any) -> Config:
     return value if isinstance(value, t.Mapping) else {}
 
 
-def _refuse_architecture(config: Config) -> None:
+def _architecture(config: Config) -> str:
+    """Return the architecture; refuse one that neither generates text nor makes an answer of a whole text."""
     architectures = config.get("architectures") or [""]
-    architecture = architectures[0] if isinstance(architectures, (list, tuple)) else architectures
-    if architecture and not _generates(str(architecture)):
-        raise CannotPredict(f"the architecture {str(architecture)[:80]} does not generate text")
+    architecture = str(architectures[0] if isinstance(architectures, (list, tuple)) else architectures)
+    if architecture and not _generates(architecture) and not architecture.endswith(_POOLS):
+        raise CannotPredict(f"the architecture {architecture[:80]} is not known")
+    return architecture
 
 
-# Encoders: vLLM serves them as embedding or ranking models, without a KV cache.
-# source: vllm/model_executor/models/roberta.py and bert.py of 0.32; xlm-roberta was tried, and reports no KV cache.
-KEEPS_NOTHING = frozenset(("bert", "modernbert", "roberta", "xlm-roberta", "nomic_bert", "gte", "new"))
+# Models that give an embedding, a class or a rank. source: _SUFFIX_TO_DEFAULTS in vllm/config/model.py of 0.32.
+_POOLS = (
+    *("ForTextEncoding", "ForSequenceClassification", "ForTokenClassification", "ForRewardModeling", "ForMaskedLM"),
+    *("ForProcessRewardModel", "ForRanking", "Model"),
+)
+# Those whose tokens see what comes after them, which vLLM sets by itself; it keeps nothing of a text then.
+# source: MODELS_CONFIG_MAP in vllm/model_executor/models/config.py of 0.32.
+_BOTH_WAYS = frozenset(
+    (
+        *("LlamaBidirectionalModel", "LlamaBidirectionalForSequenceClassification", "DeepseekV3BidirectionalModel"),
+        *("VoyageQwen3BidirectionalEmbedModel", "LlamaNemotronVLModel", "LlamaNemotronVLForSequenceClassification"),
+    )
+)
+
+
+def _looks_both_ways(architecture: str, raw: Config) -> bool:
+    if architecture == "JinaEmbeddingsV5Model":
+        return raw.get("is_decoder") is False
+    if architecture == "Gemma3TextModel":
+        return raw.get("use_bidirectional_attention") is True
+    return architecture in _BOTH_WAYS or raw.get("is_causal") is False
+
 
 # The last release that serves a type; vLLM takes them out.
 # source: _PREVIOUSLY_SUPPORTED_MODELS in vllm/model_executor/models/registry.py of 0.32.
@@ -267,6 +290,7 @@ def _item_tokens(config: Config, raw: Config, outer: str) -> int:
     return _GEMMA4_FRAMES * _GEMMA4_FRAME if whole and config.get("vision_config") is not None else 0
 
 
+_WIDTHS = ("hidden_size", "n_embd", "d_model")
 _EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
 _ACTIVE_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k")
 
@@ -404,6 +428,12 @@ def _divided_hidden(text: _Text, size: int) -> Layers:
     if not width:
         raise CannotPredict("config.json has more attention heads than its hidden_size can be divided into")
     return [(Attention(_shard(heads, size), 2 * width),)] * text.layers()
+
+
+def _qwen2(text: _Text, size: int) -> Layers:
+    """Return the layers of Qwen2, whose heads share out hidden_size. source: vllm/model_executor/models/qwen2.py."""
+    _unwindowed(text, size)
+    return _divided_hidden(text, size)
 
 
 def _windowed(text: _Text, size: int) -> Layers:
@@ -788,6 +818,11 @@ def _minimax_linear(text: _Text, size: int) -> Layers:
     return [(attention,) if kind == 1 else (state,) for kind in kinds[: text.layers()]]
 
 
+def _encoder(text: _Text, size: int) -> Layers:
+    """Return the layers of an encoder: vLLM runs each text through it in one step, and keeps nothing."""
+    return [()] * text.layers()
+
+
 def _whisper(text: _Text, size: int) -> Layers:
     """Return the layers of a decoder, each of which attends to the answer, and to what the encoder gave."""
     heads = text.number("decoder_attention_heads")
@@ -840,12 +875,6 @@ FAMILIES: dict[str, Family] = {
     **dict.fromkeys(
         (
             "minicpmv",
-            "qwen2",
-            "qwen2_5_vl",
-            "qwen2_5_vl_text",
-            "qwen2_moe",
-            "qwen2_vl",
-            "qwen2_vl_text",
             "qwen3",
             "qwen3_moe",
             "qwen3_omni_moe_text",
@@ -874,6 +903,10 @@ FAMILIES: dict[str, Family] = {
         _windowed,
     ),
     **dict.fromkeys(("chatglm", "mimo", "minicpm"), _divided_hidden),
+    **dict.fromkeys(
+        ("qwen2", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl", "qwen2_vl_text"),
+        _qwen2,
+    ),
     "llama4_text": _chunked,
     "gemma2": _every(2),
     "gemma3_text": _every(6),
@@ -903,6 +936,8 @@ FAMILIES: dict[str, Family] = {
     "bailing_hybrid": _bailing_hybrid,
     **dict.fromkeys(("minimax_m1", "minimax_text_01"), _minimax_linear),
     "whisper": _whisper,
+    # source of nomic_bert, gte and new: vllm/model_executor/models/bert_with_rope.py of 0.32.
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "gte", "new"), _encoder),
 }
 
 
@@ -1015,6 +1050,7 @@ _LENGTHS = (
     "max_sequence_length",
     "max_seq_length",
     "seq_len",
+    "max_trained_positions",  # of nomic_bert
 )
 _SCALED_ALREADY = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
 

@@ -94,7 +94,7 @@ def overhead(model: Model, engine: Engine, batched_tokens: int, sequences: int) 
     size = whole(engine, "tensor_parallel_size", 1)
     step = batched_tokens * (model.hidden_size + 3 * model.intermediate_size // size) * 2
     # Sampling for as many requests as there may be is tried out after the step, in float32.
-    requests = min(batched_tokens, sequences)
+    requests = 0 if model.pools else min(batched_tokens, sequences)
     logits = requests * model.vocab_size * 4
     # Up to 1,024 one such array was seen at a time (vLLM 0.23 on H100 and H200); with 8,192 three and a half.
     sorting = int(2.5 * max(0, requests - _ONE_ARRAY) * model.vocab_size * 4)

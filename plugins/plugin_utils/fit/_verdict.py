@@ -110,6 +110,7 @@ def _read(request: Request) -> Model:
     config = _overridden(request.config, request.engine)
     size = _whole(request.engine, "tensor_parallel_size", 1)
     model = read_model(config, size, request.release)
+    model = model._replace(pools=model.pools or request.engine.get("runner") == "pooling")
     return _with_draft(model, config, request, size)
 
 
@@ -129,9 +130,6 @@ def _fit(request: Request) -> Fit:
         raise CannotPredict(f"max_model_len is {length}")
     remarks = (*_release_remarks(request.release), *_gpu_remarks(request.gpu, model))
     terms = terms_of(model, engine, request.device, length, request.gpu, request.release)
-    cache = _kv_cache.plan(all_layers(model), terms)
-    if cache is None:
-        raise CannotPredict("the model keeps nothing between tokens")
     known = Fit(
         CANNOT_PREDICT,
         remarks,
@@ -143,6 +141,8 @@ def _fit(request: Request) -> Fit:
         reason, batch = limit
         return known._replace(verdict=DOES_NOT_FIT, reasons=(*remarks, reason), max_num_batched_tokens_that_fits=batch)
     memory = _memory_for(request, model, terms)
+    if not any(model.layers):
+        return _without_cache(known, memory)
     if memory is None:
         return known._replace(reasons=(*remarks, _MISSING[request.device]))
     found = _judge(known, model, terms, memory, automatic=asked is None and "max_model_len" in engine, engine=engine)
@@ -157,6 +157,30 @@ _MISSING = {
     "cuda": "the memory of the GPU and the size of the weights, or kv_cache_memory_bytes, must be known",
     "cpu": "on a CPU kv_cache_memory_bytes must be known",
 }
+
+
+_KEEPS_NOTHING = "the model keeps no KV cache: each text goes through it in one step"
+
+
+def _without_cache(known: Fit, space: _Space | None) -> Fit:
+    """Return the verdict on a model that keeps nothing: whether its weights and a step fit into its share of a GPU."""
+    reasons = (*known.reasons, _KEEPS_NOTHING)
+    if space is None or space.weights is None or space.overhead is None:
+        return known._replace(reasons=(*reasons, "the memory of the GPU and the size of the weights must be known"))
+    known = known._replace(
+        weight_bytes=space.weights,
+        overhead_bytes=space.overhead.expected,
+        overhead_bytes_least=space.overhead.least,
+        overhead_bytes_most=space.overhead.most,
+    )
+    overhead = space.overhead
+    if space.most <= 0:
+        needs = f"weights {_units.memory(space.weights)} and at least {_units.memory(overhead.least)} besides"
+        return known._replace(verdict=DOES_NOT_FIT, reasons=(*reasons, f"{needs} are more than its share of the GPU"))
+    if space.least > 0:
+        return known._replace(verdict=FITS, reasons=reasons)
+    bounds = f"between {_units.memory(overhead.least)} and {_units.memory(overhead.most)} (estimated)"
+    return known._replace(verdict=FITS, reasons=(*reasons, f"may not fit: beside its weights it needs {bounds}"))
 
 
 class _Space(t.NamedTuple):
@@ -343,8 +367,11 @@ _RAISES = (0, 23)
 
 
 def _raised(request: Request, model: Model) -> Request:
-    """Return the request with the size of a batch that vLLM raises by itself."""
+    """Return the request with what vLLM sets by itself for such a model: how long a batch is, and whether it is cut."""
     engine = request.engine
+    if not any(model.layers):
+        # A text whose tokens see what comes after them cannot be cut into steps.
+        return request._replace(engine={"enable_chunked_prefill": False, **engine})
     early = request.release is not None and request.release[:2] < _RAISES
     if early or request.device != "cuda" or request.gpu is None or "max_num_batched_tokens" in engine:
         return request

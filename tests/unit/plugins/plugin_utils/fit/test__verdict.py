@@ -69,8 +69,56 @@ def test_tokens_and_concurrency_are_what_vllm_reports(name: str) -> None:
             draft_config=case.get("draft_config"),
         )
     )
+    if not case["tokens"]:
+        assert (found.kv_tokens, found.kv_bytes_per_token) == (None, 0)
+        assert "keeps no KV cache" in found.reasons[-2]
+        return
     assert found.verdict == FITS, found.reasons
     assert (found.kv_tokens, found.as_result()["max_concurrency"]) == (case["tokens"], case["concurrency"])
+
+
+BGE_M3: dict[str, t.Any] = {
+    "architectures": ["XLMRobertaModel"],
+    "model_type": "xlm-roberta",
+    "dtype": "float32",
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "max_position_embeddings": 8194,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 24,
+    "vocab_size": 250002,
+}
+BGE_M3_BYTES = 2_271_145_830
+
+
+def test_an_encoder_fits_where_its_weights_and_a_step_do() -> None:
+    found = on_gpu(BGE_M3, 24 * GIB, weight_bytes=BGE_M3_BYTES)
+    assert (found.verdict, found.kv_tokens, found.max_model_len) == (FITS, None, 8194)
+    # Its file is in float32, which vLLM loads as half of that; no text is sampled, so no logits count.
+    assert found.weight_bytes == BGE_M3_BYTES // 2
+    assert (found.overhead_bytes or 0) < 1.6 * GIB
+    assert found.reasons == ("the model keeps no KV cache: each text goes through it in one step",)
+
+
+def test_an_encoder_does_not_fit_into_too_small_a_share() -> None:
+    found = on_gpu(BGE_M3, 24 * GIB, weight_bytes=BGE_M3_BYTES, engine={"gpu_memory_utilization": 0.05})
+    assert found.verdict == DOES_NOT_FIT
+    assert "are more than its share of the GPU" in found.reasons[-1]
+    found = on_gpu(BGE_M3, 24 * GIB, weight_bytes=BGE_M3_BYTES, engine={"gpu_memory_utilization": 0.1})
+    assert found.verdict == FITS
+    assert "may not fit" in found.reasons[-1]
+
+
+def test_a_batch_of_an_encoder_holds_its_longest_text() -> None:
+    found = on_gpu(BGE_M3, 24 * GIB, weight_bytes=BGE_M3_BYTES, engine={"max_num_batched_tokens": 4096})
+    assert (found.verdict, found.max_num_batched_tokens_that_fits) == (DOES_NOT_FIT, 8194)
+
+
+def test_an_embedding_of_a_language_model_keeps_what_that_keeps() -> None:
+    chat, embedding = on_gpu(), on_gpu({**LLAMA_8B, "architectures": ["LlamaModel"]})
+    assert embedding.kv_bytes_per_token == chat.kv_bytes_per_token
+    assert (embedding.overhead_bytes or 0) <= (chat.overhead_bytes or 0)
+    assert (embedding.kv_tokens or 0) >= (chat.kv_tokens or 0) > 0
 
 
 def test_the_document_lists_what_was_measured() -> None:
@@ -218,8 +266,7 @@ def test_the_language_model_inside_a_model_of_images() -> None:
         ({"model_type": "somemllama", "text_config": {"model_type": "llama"}}, "the model type somemllama around"),
         ({"model_type": "mllama", "text_config": {"model_type": "llama"}}, "0.10.2 was the last that did"),
         ({"model_type": "minimax_m1"}, "0.23.0 was the last that did"),
-        ({"model_type": "xlm-roberta", "architectures": ["XLMRobertaModel"]}, "keeps no KV cache"),
-        ({**LLAMA_8B, "architectures": ["LlamaForSequenceClassification"]}, "does not generate text"),
+        ({**LLAMA_8B, "architectures": ["LlamaForImageSegmentation"]}, "LlamaForImageSegmentation is not known"),
         ({"model_type": "internlm2"}, "config.json has no num_attention_heads"),
         ({"model_type": "deepseek_v3", "index_topk": 2048}, "sparse attention"),
         ({**LLAMA_8B, "model_type": "qwen2", "use_sliding_window": True}, "use_sliding_window"),
