@@ -13,6 +13,8 @@ put into groups of as many layers as the rarest kind has, and their pages are ma
 from __future__ import annotations
 
 import typing as t
+from collections import Counter
+from fractions import Fraction
 
 from ._layers import (
     Attention,
@@ -21,6 +23,7 @@ from ._layers import (
     Index,
     Latent,
     Layer,
+    Paged,
     State,
 )
 
@@ -56,6 +59,7 @@ class Spec(t.NamedTuple):
     reach: int = 0  # of the window, or of a chunk
     copies: int = 1  # of a state for each request
     fixed: bool = False  # a latent page can be neither padded nor cut
+    packed: bool = False  # pages of several sizes lie side by side in a block
 
 
 class Group(t.NamedTuple):
@@ -103,7 +107,13 @@ def plan(layers: Layers, terms: Terms) -> KvCache | None:
 
 def bytes_per_token(layers: Layers, terms: Terms) -> int:
     """Return the bytes of one more token of a long request, without rounding: windows and states add nothing."""
-    return sum(
+    paged = sum(
+        Fraction(layer.page, layer.tokens)
+        for parts in layers
+        for layer in parts
+        if isinstance(layer, Paged) and layer.window is None
+    )
+    return int(paged) + sum(
         _token_bytes(layer, terms)
         for parts in layers
         for layer in parts
@@ -146,7 +156,7 @@ def _specs(layers: Layers, terms: Terms) -> list[tuple[int, Spec]]:
 
 def _primary(layers: Layers, terms: Terms) -> int:
     """Return the bytes of a token in the kind of attention that states are aligned to."""
-    return next(_token_bytes(part, terms) for parts in layers for part in parts if not isinstance(part, State))
+    return next(_token_bytes(part, terms) for parts in layers for part in parts if not isinstance(part, (State, Paged)))
 
 
 def keeps_states(layers: Layers) -> bool:
@@ -155,7 +165,11 @@ def keeps_states(layers: Layers) -> bool:
 
 def has_windows(layers: Layers) -> bool:
     """Say whether what a layer keeps depends on how many tokens are in flight."""
-    return any(isinstance(part, Attention) and not _keeps_all(part) for parts in layers for part in parts)
+    return any(
+        (isinstance(part, Attention) and not _keeps_all(part)) or (isinstance(part, Paged) and part.window is not None)
+        for parts in layers
+        for part in parts
+    )
 
 
 def _aligned_block_size(layers: Layers, block_size: int, state_page: int, terms: Terms) -> int:
@@ -181,6 +195,11 @@ def _spec(layer: Layer, block_size: int, padded_state: int, attends: bool, terms
         cached = 2 + (layer.checkpoints if terms.checkpoints else 0)
         copies = (cached if terms.prefix_caching and attends else 1) + terms.speculated
         return Spec("state", 0, padded_state, (layer.convolution, layer.recurrent), copies=copies)
+    if isinstance(layer, Paged):
+        if terms.unwindowed:
+            raise CannotPredict("what DeepSeek V4 keeps with disable_hybrid_kv_cache_manager is not known")
+        kind = "full" if layer.window is None else "sliding"
+        return Spec(kind, layer.tokens, layer.page, (), reach=layer.window or 0, packed=True)
     page = block_size * _token_bytes(layer, terms)
     if isinstance(layer, (Latent, Index)):
         return Spec("full", block_size, page, (page,), fixed=True)
@@ -203,6 +222,8 @@ def _groups(specs: t.Sequence[tuple[int, Spec]], terms: Terms) -> list[Group]:
     if _one_kind([spec for _index, spec in specs]):
         members = tuple((index, spec.page) for index, spec in specs)
         return [Group(max(_pages(spec, terms) for _index, spec in specs), members)]
+    if all(spec.packed for _index, spec in specs):
+        return _packed_groups(specs, terms)
     buckets: dict[Spec, list[int]] = {}
     for index, spec in _same_page(specs):
         buckets.setdefault(spec, []).append(index)
@@ -215,6 +236,39 @@ def _groups(specs: t.Sequence[tuple[int, Spec]], terms: Terms) -> list[Group]:
             for number in range(count)
         )
     return groups
+
+
+def _packed_groups(specs: t.Sequence[tuple[int, Spec]], terms: Terms) -> list[Group]:
+    """Put layers that need as many blocks into groups of about as many layers of each size of page.
+
+    source: _get_packed_kv_cache_groups in vllm/v1/core/kv_cache_utils.py of 0.32.
+    """
+    buckets: dict[tuple[str, int, int], list[tuple[int, Spec]]] = {}
+    for index, spec in specs:
+        buckets.setdefault((spec.kind, spec.block_size, spec.reach), []).append((index, spec))
+    counts = [Counter(spec.page for _index, spec in bucket) for bucket in buckets.values()]
+    # Those with as many layers of each size can be cut; those of several sizes that can be cut say how small.
+    even = [set(count.values()) for count in counts if len(set(count.values())) == 1]
+    least = max(
+        (max(count.values()) for count in counts if len(count) > 1 and len(set(count.values())) == 1), default=0
+    )
+    if not least:
+        raise CannotPredict("how layers with pages of so many sizes are put together is not known")
+    repeats = _least_padding([max(one) for one in even], least)
+    groups = []
+    for bucket, count in zip(buckets.values(), counts, strict=True):
+        cut = -(-max(count.values()) // repeats) if len(set(count.values())) == 1 else 1
+        by_page = [[(index, spec) for index, spec in bucket if spec.page == page] for page in count]
+        for number in range(cut):
+            members = tuple((index, spec.page) for layers in by_page for index, spec in layers[number::cut])
+            groups.append(Group(_pages(bucket[0][1], terms), members))
+    return groups
+
+
+def _least_padding(counts: t.Sequence[int], least: int) -> int:
+    """Return the size of groups, from ``least`` on, that leaves the fewest places empty; of equal ones the largest."""
+    sizes = range(least, max(*counts, least) + 1)
+    return min(sizes, key=lambda size: (sum(-count % size for count in counts), -size))
 
 
 def _one_kind(specs: t.Sequence[Spec]) -> bool:

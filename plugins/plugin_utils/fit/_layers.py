@@ -46,6 +46,14 @@ class Index(t.NamedTuple):
     size: int
 
 
+class Paged(t.NamedTuple):
+    """What is cut into pages of a size of its own: so many bytes for so many tokens, the same on every GPU."""
+
+    tokens: int
+    page: int
+    window: int | None = None
+
+
 class Cross(t.NamedTuple):
     """Keys and values of what an encoder gave, in place of a request's own tokens."""
 
@@ -63,7 +71,7 @@ class State(t.NamedTuple):
     convolved: int = 0  # elements that each speculated token adds to the convolution
 
 
-Layer = Attention | Latent | Index | Cross | State
+Layer = Attention | Latent | Index | Paged | Cross | State
 
 
 class Model(t.NamedTuple):
@@ -169,7 +177,7 @@ def read_model(config: Config, tensor_parallel_size: int = 1, release: Release |
         attention_heads=heads,
         kv_heads=text.kv_heads() if heads else 0,
         hidden_size=text.first(_WIDTHS),
-        intermediate_size=text.first(("intermediate_size", "n_inner", "ffn_dim")) or 4 * text.first(_WIDTHS),
+        intermediate_size=text.first(_FEED_FORWARD) or 4 * text.first(_WIDTHS),
         vocab_size=text.get("vocab_size", 0),
         quantization=_quantization(quantization),
         kv_cache_dtype=_kv_cache_dtype(quantization),
@@ -290,6 +298,7 @@ def _item_tokens(config: Config, raw: Config, outer: str) -> int:
     return _GEMMA4_FRAMES * _GEMMA4_FRAME if whole and config.get("vision_config") is not None else 0
 
 
+_FEED_FORWARD = ("intermediate_size", "n_inner", "ffn_dim", "moe_intermediate_size")
 _WIDTHS = ("hidden_size", "n_embd", "d_model")
 _EXPERTS = ("num_experts", "n_routed_experts", "num_local_experts", "moe_num_experts")
 _ACTIVE_EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts", "moe_topk", "moe_top_k", "moe_k")
@@ -772,6 +781,50 @@ def _longcat(text: _Text, size: int) -> Layers:
     return [(latent, latent)] * text.number("num_layers")
 
 
+# How DeepSeek V4 packs a token: 448 elements in fp8, 64 in bfloat16 and 8 bytes of scales; and its index a token in fp8
+# with a scale for 128 elements. Pages are multiples of 576 bytes.
+# source: vllm/models/deepseek_v4/attention.py, compressor.py and v1/attention/backends/mla/sparse_swa.py of 0.32.
+_V4_WIDTH, _V4_ROPE, _V4_PACKED, _V4_INDEX = 512, 64, 584, 128
+_V4_BLOCK, _V4_WINDOW_BLOCK, _V4_ALIGNED = 256, 64, 576
+_V4_STATE_BLOCKS = {4: 4, 128: 8}  # by the ratio of compression
+
+
+def _deepseek_v4(text: _Text, size: int) -> Layers:
+    """Return layers that keep a window, most of them compressed tokens besides, and the state of the compression."""
+    widths = (text.number("head_dim"), text.number("qk_rope_head_dim"), text.number("index_head_dim"))
+    if widths != (_V4_WIDTH, _V4_ROPE, _V4_INDEX):
+        raise CannotPredict(f"how DeepSeek V4 packs heads of the widths {widths} is not known")
+    ratios = text.get("compress_ratios")
+    if not isinstance(ratios, (list, tuple)) or len(ratios) < text.layers():
+        raise CannotPredict("config.json names fewer compress_ratios than layers")
+    window = Paged(_V4_WINDOW_BLOCK, _v4_page(_V4_WINDOW_BLOCK * _V4_PACKED), text.number("sliding_window"))
+    return [(window, *_v4_compressed(ratio)) for ratio in ratios[: text.layers()]]
+
+
+def _v4_compressed(ratio: t.Any) -> tuple[Paged, ...]:
+    """Return what a layer keeps of compressed tokens, and of those that are not compressed yet."""
+    if ratio in (0, 1):
+        return ()
+    if ratio not in _V4_STATE_BLOCKS:
+        raise CannotPredict(f"config.json has a compress_ratio {str(ratio)[:40]}, which is not known")
+    kept = Paged(_V4_BLOCK, _v4_page(_V4_BLOCK // ratio * _V4_PACKED))
+    if ratio != 4:
+        return (kept, _v4_state(ratio, _V4_WIDTH))
+    index = Paged(_V4_BLOCK, _v4_page(_V4_BLOCK // ratio * (_V4_INDEX + 4)))
+    return (kept, _v4_state(ratio, _V4_WIDTH), index, _v4_state(ratio, _V4_INDEX))
+
+
+def _v4_state(ratio: int, width: int) -> Paged:
+    """Return the state of a compression: keys and scores in float32, twice where windows overlap."""
+    overlap = 2 if ratio == 4 else 1
+    tokens = _V4_STATE_BLOCKS[ratio]
+    return Paged(tokens, _v4_page(tokens * 2 * overlap * width * 4), overlap * ratio)
+
+
+def _v4_page(size: int) -> int:
+    return -(-size // _V4_ALIGNED) * _V4_ALIGNED
+
+
 def _kimi_linear(text: _Text, size: int) -> Layers:
     """Return the layers of Kimi Linear: Kimi delta attention, with latent attention in between.
 
@@ -932,6 +985,7 @@ FAMILIES: dict[str, Family] = {
     "step3p5": _step3p5,
     "longcat_flash": _longcat,
     **dict.fromkeys(("deepseek_v32", "glm_moe_dsa"), _indexed),
+    "deepseek_v4": _deepseek_v4,
     "kimi_linear": _kimi_linear,
     "bailing_hybrid": _bailing_hybrid,
     **dict.fromkeys(("minimax_m1", "minimax_text_01"), _minimax_linear),

@@ -23,6 +23,7 @@ from ._layers import (
     Latent,
     Layer,
     Model,
+    Paged,
     predicting_layers,
     read_model,
 )
@@ -119,6 +120,7 @@ def _fit(request: Request) -> Fit:
     _refuse_unknown(engine)
     size = _whole(engine, "tensor_parallel_size", 1)
     model = _read(request)
+    _refuse_packing(model, engine)
     request = _raised(request, model)
     engine = request.engine
     reasons = list(_heads_problems(model, size))
@@ -607,6 +609,16 @@ def terms_of(
 # source: state_content_bytes in vllm/model_executor/layers/attention/mla_attention.py of 0.32.
 _PACKED = 656
 _SPARSE_WIDTH = 576
+
+
+def _refuse_packing(model: Model, engine: Engine) -> None:
+    """Refuse options by which DeepSeek V4 packs tokens in another way than the one that is known."""
+    if not any(isinstance(part, Paged) for parts in model.layers for part in parts):
+        return
+    wanted = str(engine.get("kv_cache_dtype", "auto"))
+    attention = engine.get("attention_config")
+    if not (wanted == "auto" or wanted.startswith("fp8")) or engine.get("attention_backend") or attention:
+        raise CannotPredict("what DeepSeek V4 keeps with another kv_cache_dtype or attention backend is not known")
 
 
 def _is_sparse(model: Model) -> bool:

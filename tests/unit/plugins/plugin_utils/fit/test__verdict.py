@@ -121,6 +121,23 @@ def test_an_embedding_of_a_language_model_keeps_what_that_keeps() -> None:
     assert (embedding.kv_tokens or 0) >= (chat.kv_tokens or 0) > 0
 
 
+@pytest.mark.parametrize(
+    ("changed", "engine", "why"),
+    [
+        ({"head_dim": 256}, {}, "packs heads of the widths"),
+        ({"compress_ratios": [4]}, {}, "fewer compress_ratios than layers"),
+        ({"compress_ratios": [16] * 6}, {}, "compress_ratio 16, which is not known"),
+        ({}, {"kv_cache_dtype": "bfloat16"}, "another kv_cache_dtype"),
+        ({}, {"attention_backend": "FLASHINFER_MLA_SPARSE_DSV4"}, "attention backend is not known"),
+        ({}, {"disable_hybrid_kv_cache_manager": True}, "disable_hybrid_kv_cache_manager is not known"),
+    ],
+)
+def test_deepseek_v4_is_told_where_it_is_known(changed: dict[str, t.Any], engine: dict[str, t.Any], why: str) -> None:
+    found = with_kv({**MEASURED["deepseek_v4"]["config"], **changed}, GIB, 3000, **engine)
+    assert found.verdict == CANNOT_PREDICT
+    assert why in found.reasons[-1]
+
+
 def test_the_document_lists_what_was_measured() -> None:
     document = (pathlib.Path(__file__).parents[5] / "docs" / "fit.md").read_text("utf-8")
     for case in MEASURED.values():
