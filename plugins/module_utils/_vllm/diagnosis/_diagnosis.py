@@ -470,7 +470,7 @@ _KINDS_BY_TEXT = (
     (re.compile(r"^OSError: [^\n]*\(os error \d+\)"), HOST),
     (
         re.compile(
-            r"CUDA(?! graph)|cuda(?:Error|rt)|NVML|nvml|libcuda|cudnn|CUBLAS|device ordinal|\bdriver\b|compute "
+            r"CUDA(?! [Gg]raph)|cuda(?:Error|rt)|NVML|nvml|libcuda|cudnn|CUBLAS|device ordinal|\bdriver\b|compute "
             r"capability|"
             r"(?:[Nn]o|visible|physical) (?:\w+ )?(?:GPU|device)s?\b"
         ),
@@ -487,10 +487,18 @@ _KINDS_BY_TEXT = (
         re.compile(r"^(?:\w+\.)*(?:PermissionError|OSError: \[Errno|BlockingIOError|IsADirectoryError|NotADirectory)"),
         HOST,
     ),
-    (re.compile(r"argument|--[a-z]+[a-z-]+|validation errors? for (?!ModelConfig)"), OPTIONS),
+    (
+        re.compile(
+            r"argument|--[a-z]+[a-z-]+|validation errors? for (?!ModelConfig)|mutually exclusive|"
+            r"not (?:yet )?(?:supported|compatible|allowed|available) (?:with|when|together|in combination)|"
+            r"(?:cannot|can't|can not) be (?:used|combined|enabled|set) (?:with|when|together)|incompatible with"
+        ),
+        OPTIONS,
+    ),
 )
 _MODEL_SAYS = re.compile(
-    r"safetensors|[Cc]heckpoint|config\.json|[Tt]okenizer|Transformers|[Mm]odel type|[Aa]rchitecture|JSON|[Qq]uantiz"
+    r"safetensors|[Cc]heckpoint|config\.json|[Tt]okenizer|Transformers|[Mm]odel type|[Aa]rchitecture|JSON|[Qq]uantiz|"
+    r"\b(?:bos|eos|pad|unk|mask)_token|[Vv]ocab"
 )
 _OPTION_FILES = re.compile(
     r"vllm/(?:config\b|engine/arg_utils|entrypoints/(?:openai/)?cli|envs|platforms|reasoning|tool_parsers|"

@@ -154,8 +154,9 @@ def options_in(text: str, loosely: bool = False) -> list[str]:
         if name in OPTIONS and name not in named:
             named.append(name)
     if loosely and not named:
+        # In the singular as well: a message is about one of several.
         plain = " ".join(re.findall(r"[a-z0-9]+", text.lower()))
-        named = [name for name in OPTIONS if "_" in name and f" {name.replace('_', ' ')} " in f" {plain} "]
+        named = [name for name in OPTIONS if "_" in name and f" {name.replace('_', ' ').rstrip('s')}" in f" {plain}"]
     return named
 
 
@@ -193,7 +194,7 @@ def _attention(groups: Groups, context: Context) -> dict[str, str]:
 
 def _in_load_weights(groups: Groups, context: Context) -> bool:
     """Tell whether weights were being put into the model."""
-    return any("load_weights" in name or "weight_loader" in name for name in context.functions)
+    return any("load" in name and "weight" in name for name in context.functions)
 
 
 def _image_variant(groups: Groups, context: Context) -> dict[str, str]:
@@ -1042,7 +1043,7 @@ SIGNATURES = (
     ),
     _signature(
         "image_inconsistent",
-        r"undefined symbol: (?P<symbol>\S+)|version `(?P<version>GLIBC\S*)' not found|"
+        r"undefined symbol: (?P<symbol>\S+)|version `(?P<version>GLIBC\S*)' not found|in static TLS block|"
         r"(?P<file>\S+\.so[\w.]*): cannot open shared object file",
         "libraries in the image do not fit each other ({symbol}{version}{file})",
         "use the image published by vLLM, and mount nothing over its libraries",
@@ -1123,7 +1124,7 @@ SIGNATURES = (
     ),
     _signature(
         "parser_of_another_model",
-        r"(?P<parser>[^\n:]+?) could not locate (?P<what>[^\n]*?\btokens?\b[^\n]*?) in\s+the\s+tokenizer",
+        r"(?P<parser>[^\n:]+?) could not locate (?:the )?(?P<what>[^\n]*?\btokens?\b[^\n]*?) in\s+the\s+tokenizer",
         "the model's tokenizer has no {what}, so {parser} belongs to another model",
         "set {option} to the parser that the model's card names, or leave it out",
         variable="{option}",

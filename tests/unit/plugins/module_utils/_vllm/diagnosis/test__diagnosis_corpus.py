@@ -5,8 +5,9 @@
 
 Four parts: failures that people reported (`reported.json`), messages from vLLM's own sources inside of logs as several
 releases write them (`sources_0.32.0.json`, from `scripts/vllm_messages.py`), facts known in public (`facts.json`), and
-hard ones that were written down when the diagnosis was done (`unseen.json`): of those 45, 95.6 % root lines and 82.2 %
-causes were right at first sight. They were looked at since, so they are known now.
+hard ones that were written down when the diagnosis was done (`unseen.json`): of the first 74 of them, 95.9 % root lines
+and 81.1 % causes were right at first sight. They were looked at since, so they are known now. Of the 31 that came then,
+and were not looked at since, 100 % and 93.5 % were.
 What is right was written down by reading the message. A message of a part that is held out was never looked at while
 the diagnosis was made; its figures are those that count.
 """
@@ -41,9 +42,12 @@ KINDS = {
 }
 # Signatures that say of a sort of thing what is wrong with it.
 OF_KIND = {
-    "O": {"option_refused", "option_validation", "option_field", "environment_refused", "bad_value", "unknown_option"},
+    "O": {
+        *("option_refused", "option_validation", "option_field", "environment_refused", "bad_value", "unknown_option"),
+        *("parser_of_another_model", "moe_backend"),
+    },
     "M": {"model_refused", "weights_differ", "transformers_differ", "lora_kind", "file_missing"},
-    "I": {"compilation"},
+    "I": {"compilation", "kernel_for_gpu"},
     "D": {"cuda_driver", "cuda_memory_access", "kernel_for_gpu"},
     "N": {"collective_timeout"},
 }
@@ -222,6 +226,11 @@ def unseen() -> list[tuple[list[str], dict[str, t.Any]]]:
     return logs + [(log_of(number, row), row) for number, row in enumerate(found["sources"])]
 
 
+def still_unseen() -> list[tuple[list[str], dict[str, t.Any]]]:
+    found = json.loads((CORPUS / "unseen.json").read_text(encoding="utf-8"))
+    return [(log_of(number, row), row) for number, row in enumerate(found["held"])]
+
+
 def measured(cases: t.Sequence[tuple[list[str], dict[str, t.Any]]]) -> tuple[float, float, list[str]]:
     """Return the share of root lines that are quoted, of right causes, and what was wrong."""
     quoted = right = 0
@@ -240,14 +249,20 @@ def measured(cases: t.Sequence[tuple[list[str], dict[str, t.Any]]]) -> tuple[flo
 
 
 def test_the_corpus_is_large() -> None:
-    assert len(rows(False)) + len(rows(True)) + len(facts()) + len(reported()) + len(unseen()) >= 300
+    assert len(rows(False)) + len(rows(True)) + len(facts()) + len(reported()) + len(unseen()) >= 320
     assert len(rows(True)) >= 90
 
 
 @pytest.mark.parametrize(
     ("name", "cases"),
-    [("known", rows(False)), ("held out", rows(True)), ("facts", facts()), ("hard", unseen())],
-    ids=["known", "held", "facts", "hard"],
+    [
+        ("known", rows(False)),
+        ("held out", rows(True)),
+        ("facts", facts()),
+        ("hard", unseen()),
+        ("hard held out", still_unseen()),
+    ],
+    ids=["known", "held", "facts", "hard", "hard-held"],
 )
 def test_root_lines_are_quoted_and_causes_are_right(name: str, cases: list[tuple[list[str], dict[str, t.Any]]]) -> None:
     quoted, right, wrong = measured(cases)
