@@ -13,10 +13,10 @@ commands, examples and code of the originals.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import os
 import re
-import runpy
 import shlex
 import subprocess
 import sys
@@ -31,6 +31,7 @@ import yaml
 from check_roles import COLLECTION, CheckError, Role, constants_of, parse, read_role, tasks_of
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / ".collections"))  # where a fragment finds what it is made of
 
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HEADING = re.compile(r"^(#{1,6}) (.+)$", re.MULTILINE)
@@ -262,7 +263,12 @@ def options_of(root: Path) -> dict[str, set[str]]:
 
 def fragments_of(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Read the documentation that a file adds, by the names under which modules take it, as Ansible does."""
-    for name, text in vars(runpy.run_path(str(path))["ModuleDocFragment"]).items():
+    package = "ansible_collections.private_llm.fleet.plugins.doc_fragments"
+    spec = importlib.util.spec_from_file_location(f"{package}.{path.stem}", path)
+    assert spec is not None and spec.loader is not None  # noqa: S101, PT018 - the path is that of a Python file
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    for name, text in vars(module.ModuleDocFragment).items():
         if name.isupper():
             suffix = "" if name == "DOCUMENTATION" else f".{name.lower()}"
             yield path.stem + suffix, dict(parse(str(text), path))

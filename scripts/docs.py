@@ -9,7 +9,8 @@
 
 A role's README gets its variables from `meta/argument_specs.yml`, the troubleshooting guide its table from the
 diagnoses of `plugins/module_utils/_vllm/diagnosis/_signatures.py`, and the README its list of modules from their
-documentation.
+documentation. What the role vllm_server declares of servers is made from the rows of
+`plugins/module_utils/_vllm/declaration/_rows.py`, in its specification, its defaults and its constants.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ import argparse
 import json
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from check_roles import COLLECTION, constants_of, load
 
@@ -28,7 +32,13 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / ".collections"))
 
 DIAGNOSIS = "plugins/module_utils/_vllm/diagnosis/_signatures.py"
-END = "<!-- /generated -->"
+# The marks before and after a generated part, by the kind of file; and what stands around the part.
+MARKS = {
+    ".md": ("<!-- generated: {name} -->", "<!-- /generated -->", "\n"),
+    ".yml": ("# generated: {name}", "# /generated", ""),
+}
+# In lines, of what is written into YAML.
+WIDTH = 160
 
 # Ansible's semantic markup, and how it reads in Markdown.
 MARKUP: tuple[tuple[str, str], ...] = (
@@ -149,6 +159,80 @@ def of_template(text: str) -> str:
     return re.sub(r"\{(\w+)\}", r"*\1*", text).replace("|", "\\|")
 
 
+def reads_back(text: str, value: Any) -> bool:
+    """Say whether a text, written into YAML as it is, is read as this value."""
+    try:
+        return bool(yaml.safe_load(f"a: {text}") == {"a": value})
+    except yaml.YAMLError:
+        return False
+
+
+def scalar(value: Any) -> str:
+    """Write a value in one line of YAML, plain where that is read back as the same."""
+    if isinstance(value, list):
+        return f"[{', '.join(scalar(one) for one in value)}]"
+    text = value if isinstance(value, str) else json.dumps(value)
+    plain = reads_back(text, value) and not any(sign in text for sign in ",[]{}")
+    return text if plain else json.dumps(value, ensure_ascii=False)
+
+
+def paragraph(key: str, text: str, indent: str) -> str:
+    """Write a text after its key or dash, in lines of the file's width."""
+    if not reads_back(text, text):
+        raise ValueError(f"cannot be written as plain YAML: {text}")
+    return textwrap.fill(
+        f"{key} {text}", WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_on_hyphens=False
+    )
+
+
+def specified(options: dict[str, dict[str, Any]], indent: str) -> str:
+    """Write options as an argument specification has them."""
+    lines = []
+    for name, option in options.items():
+        lines.append(f"{indent}{name}:")
+        inner = indent + "  "
+        texts = option["description"]
+        lines += [f"{inner}{key}: {scalar(value)}" for key, value in option.items() if key != "description"]
+        if len(texts) == 1 and len(inner) + len(texts[0]) + 13 <= WIDTH:
+            lines.append(paragraph("description:", texts[0], inner))
+        else:
+            lines += [f"{inner}description:", *(paragraph("-", text, inner + "  ") for text in texts)]
+    return "\n".join(lines)
+
+
+def defaulted(options: dict[str, dict[str, Any]]) -> str:
+    """Write variables as a role's defaults, each under what it is."""
+    parts = []
+    for name, option in options.items():
+        told = re.sub(r"[A-Z]\(([^()]+)\)", r"\1", " ".join(option["description"]))
+        if option.get("choices"):
+            told = f"{told.rstrip('.')}: {', '.join(option['choices'])}."
+        comment = textwrap.fill(told, WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+        parts.append(f"{comment}\n{name}: {scalar(option['default'])}\n")
+    return "\n".join(parts)
+
+
+def declared_parts(root: Path) -> dict[Path, dict[str, str]]:
+    """Say what the role vllm_server has to declare of servers."""
+    from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._rows import (  # noqa: PLC0415 - needs the collection
+        VARIABLES,
+        instance_options,
+        role_options,
+    )
+
+    role = root / "roles" / "vllm_server"
+    return {
+        role / "meta" / "argument_specs.yml": {
+            "keys": specified(instance_options(), " " * 10),
+            "variables": specified(role_options(), " " * 6),
+        },
+        role / "defaults" / "main.yml": {"variables": defaulted(role_options())},
+        role / "vars" / "main.yml": {
+            "defaults": "\n".join(f'  {name}: "{{{{ vllm_server_{name} }}}}"' for name in VARIABLES)
+        },
+    }
+
+
 def parts_of(root: Path) -> dict[Path, dict[str, str]]:
     """Name every document with generated parts, and say what they have to be."""
     parts = {
@@ -161,18 +245,30 @@ def parts_of(root: Path) -> dict[Path, dict[str, str]]:
     return parts
 
 
-def replaced(text: str, name: str, content: str) -> str:
+def replaced(text: str, name: str, content: str, suffix: str = ".md") -> str:
     """Put the content between the marks of that name; raise when they are not there."""
-    pattern = re.compile(rf"(<!-- generated: {name}\b[^>]*-->\n).*?({re.escape(END)})", re.DOTALL)
+    first, last, around = MARKS[suffix]
+    begin = first.format(name=name)
+    opening = re.escape(begin.removesuffix(" -->"))
+    pattern = re.compile(rf"(^[ ]*{opening}\b[^\n]*\n).*?(^[ ]*{re.escape(last)})", re.DOTALL | re.MULTILINE)
     if not pattern.search(text):
-        raise ValueError(f"has no lines <!-- generated: {name} --> and {END}; put them where the text is to stand")
-    return pattern.sub(lambda match: f"{match[1]}\n{content}\n{match[2]}", text, count=1)
+        raise ValueError(f"has no lines {begin} and {last}; put them where the text is to stand")
+    part = f"{around}{content if around else content.rstrip()}\n"
+    return pattern.sub(lambda match: f"{match[1]}{part}{match[2]}", text, count=1)
 
 
 def stale(root: Path, write: bool) -> list[str]:
-    """Compare, or write; give one line for each document that is not what it has to be."""
+    """Compare, or write; give one line for each document that is not what it has to be.
+
+    What a role declares comes first: its README is made from it.
+    """
+    return [*stale_parts(root, declared_parts(root), write), *stale_parts(root, parts_of(root), write)]
+
+
+def stale_parts(root: Path, wanted: dict[Path, dict[str, str]], write: bool) -> list[str]:
+    """Compare, or write, these documents."""
     problems = []
-    for path, parts in parts_of(root).items():
+    for path, parts in wanted.items():
         name = path.relative_to(root)
         if not path.is_file():
             problems.append(f"{name}: is missing")
@@ -180,7 +276,7 @@ def stale(root: Path, write: bool) -> list[str]:
         before = text = path.read_text(encoding="utf-8")
         try:
             for part, content in parts.items():
-                text = replaced(text, part, content)
+                text = replaced(text, part, content, path.suffix)
         except ValueError as error:
             problems.append(f"{name}: {error}")
             continue

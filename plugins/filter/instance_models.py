@@ -15,7 +15,7 @@ version_added: "0.1.0"
 author:
   - private_llm.fleet contributors
 description:
-  - Lists each hub id once, with the source and revision where an instance names them.
+  - Lists each hub id once, with what an instance says of where it comes from, such as its source and its revision.
   - The result is what the role model_download takes as C(model_download_models).
   - Models given as a path on the host, and those of servers that are to be absent, are left out.
 options:
@@ -36,7 +36,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Entries with C(repo) and, where given, C(source) and C(revision).
+  description: Entries with C(repo) and, where given, C(source), C(revision), C(endpoint), C(token), C(archive),
+    C(archive_on), C(include) and C(exclude).
   type: list
   elements: dict
 """

@@ -10,7 +10,8 @@ import typing as t
 
 from ansible.errors import AnsibleFilterError
 
-from ..module_utils._vllm.declaration._instances import KEYS, shape_problems
+from ..module_utils._vllm.declaration._instances import shape_problems
+from ..module_utils._vllm.declaration._rows import KEYS
 from ..module_utils._vllm.options._suggestions import kind, value_problem, whole_number
 from ._host_vars import ANY, Shape, conform, one_line
 

@@ -20,7 +20,8 @@ from ..module_utils._endpoint import (
     parse,
 )
 from ..module_utils._printable import printable
-from ..module_utils._vllm.declaration._instances import key_problem
+from ..module_utils._vllm.declaration._checks import key_problem
+from ..module_utils._vllm.declaration._rows import DOWNLOAD_KEYS
 from ._host_vars import (
     ANY,
     FLAG,
@@ -85,7 +86,9 @@ def instance_models(instances: t.Any) -> list[dict[str, t.Any]]:
         if not isinstance(repo, str) or not repo or repo.startswith("/") or instance.get("state") == "absent":
             continue
         model = models.setdefault(repo, {"repo": repo})
-        model.update({key: instance[key] for key in ("source", "revision") if instance.get(key)})
+        model.update({key: instance[key] for key in DOWNLOAD_KEYS if instance.get(key)})
+        if model.get("archive"):
+            model.setdefault("source", "archive")
     return list(models.values())
 
 

@@ -175,6 +175,11 @@ SECRETS: dict[str, Secret] = {
             "inspect": NO_CONTAINER,
         },
     ),
+    "token of one model": Secret(
+        "canary-model-token-9b2",
+        ("role vllm_server: vllm_server_instances.token",),
+        _declared(inspect=NO_CONTAINER, **{"async": NO_JOB}),
+    ),
     "password of a proxy": Secret(
         "canary-proxy-password-1d4",
         ("module model_snapshot: proxy", "role model_download: model_download_proxy"),

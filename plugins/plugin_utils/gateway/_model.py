@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from ...module_utils._endpoint import Endpoint, EndpointError, parse
-from ...module_utils._vllm.declaration._instances import share_of
+from ...module_utils._vllm.declaration._checks import share_of
 from ...module_utils._vllm.options._suggestions import did_you_mean
 from .._host_vars import FLAG, LINE, NUMBER, WHOLE, conform, silent
 from .._problem import Problem

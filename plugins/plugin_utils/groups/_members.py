@@ -13,12 +13,12 @@ from __future__ import annotations
 import typing as t
 
 from ...module_utils._vllm.declaration._instances import (
-    DEFAULTS,
     gpu_count,
     instance_problems,
     model_path,
     normal_instances,
 )
+from ...module_utils._vllm.declaration._rows import DEFAULTS, VARIABLES
 from ...module_utils._vllm.options._suggestions import whole_number
 from .._host_vars import ANY, LINE, HostVars, of_hosts
 
@@ -56,18 +56,16 @@ def groups_of(host: HostVars) -> list[dict[str, t.Any]]:
         defaults = defaults_of(host)
         if instance_problems([instance], "", open_to_all, defaults):
             continue
-        normal = normal_instances([instance], defaults)[0]
-        # What the declaration leaves open is for each node's own role model_download to say.
-        found.append({**normal, "source": instance.get("source"), "revision": instance.get("revision")})
+        found.append(normal_instances([instance], defaults)[0])
     return found
 
 
 def defaults_of(host: HostVars) -> dict[str, t.Any]:
     """Return what a host's variables say for all its servers, laid over by an instance's own keys."""
     stated = {}
-    for key in DEFAULTS:
+    for key in VARIABLES:
         name = f"vllm_server_{key}"
-        if key not in ("source", "revision", "gpus", "nodes", "state") and host.has(name):
+        if host.has(name):
             stated[key] = host.read(name, ANY)
     return {key: value for key, value in stated.items() if value is not None}
 

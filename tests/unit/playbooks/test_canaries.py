@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._rows import module_arguments
 from ansible_collections.private_llm.fleet.tests.support import canaries, fake_open_webui, playbooks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,7 +54,7 @@ def options_of(specs: t.Mapping[str, t.Any] | None, before: str = "") -> t.Itera
 
 def hidden_by_modules() -> set[str]:
     """The options with no_log in a module's own code, whose documentation does not say it."""
-    found = set()
+    found = {name for name, option in module_arguments().items() if option.get("no_log")}
     for path in sorted((ROOT / "plugins").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Dict):
@@ -320,6 +321,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
         "port": 18005,
         "bind": "127.0.0.1",
         "api_keys": [value("API key of a vLLM server")],
+        "token": value("token of one model"),
         "env": {
             "HF_TOKEN": value("environment of a vLLM server"),
             "AWS_ACCESS_KEY_ID": f"{value('environment of a vLLM server')}-aws",
@@ -381,6 +383,7 @@ PLAYS: dict[str, tuple[str, ...]] = {
     "API key of a vLLM server": ("fleet",),
     "environment of a vLLM server": ("fleet",),
     "token of a hub": ("fleet",),
+    "token of one model": ("fleet",),
     "password of a proxy": ("fleet",),
     "password of a package index": ("fleet",),
     "password of a database": ("fleet",),

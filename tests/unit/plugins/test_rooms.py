@@ -38,6 +38,7 @@ MAY_SEE: dict[str, set[str]] = {
     },
     "module_utils/_vllm/lifecycle": {"module_utils"},
     "module_utils/_watch": {"module_utils"},
+    "doc_fragments": {"module_utils/_vllm/declaration"},
     "plugin_utils": {"module_utils"},
     "modules": {"module_utils"},
     "filter": {"module_utils", "plugin_utils"},

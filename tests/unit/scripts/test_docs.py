@@ -62,6 +62,43 @@ def test_only_what_stands_between_the_marks_is_replaced() -> None:
         docs.replaced(text, "variables", "x")
 
 
+def test_yaml_is_replaced_between_marks_of_its_own() -> None:
+    text = "a:\n  # generated: keys, from x\n  old: 1\n  # /generated\nb: 2\n"
+    assert docs.replaced(text, "keys", "  new: 1", ".yml") == text.replace("old", "new")
+    with pytest.raises(ValueError, match="has no lines # generated: other and # /generated"):
+        docs.replaced(text, "other", "x", ".yml")
+
+
+def test_options_are_written_as_yaml_that_reads_back_the_same() -> None:
+    long = "A sentence of many words that does not fit into one line of the file. " * 4
+    options = {
+        "mode": {"type": "str", "choices": ["no", "a-b"], "default": "no", "description": ["How it works."]},
+        "size": {"type": "str", "default": "", "description": [long.strip(), "Second paragraph."]},
+        "more": {"type": "list", "elements": "str", "default": [], "no_log": True, "description": ["More."]},
+    }
+    written = docs.specified(options, "  ")
+    read = docs.yaml.safe_load(written)
+    assert read["mode"] == {**options["mode"], "description": "How it works."}
+    assert read["size"] == options["size"]
+    assert read["more"] == {**options["more"], "description": "More."}
+    assert max(map(len, written.splitlines())) <= docs.WIDTH
+    with pytest.raises(ValueError, match="cannot be written as plain YAML"):
+        docs.specified({"x": {"description": ["One: two."]}}, "")
+
+
+def test_what_a_role_declares_is_written_where_its_rows_are_read(tmp_path: Path) -> None:
+    parts = docs.declared_parts(docs.ROOT)
+    assert [path.name for path in parts] == ["argument_specs.yml", "main.yml", "main.yml"]
+    assert docs.stale_parts(docs.ROOT, parts, write=False) == []
+    (problem, *_others) = docs.stale_parts(tmp_path, docs.declared_parts(tmp_path), write=False)
+    assert problem == "roles/vllm_server/meta/argument_specs.yml: is missing"
+
+
+def test_variables_are_written_as_defaults_under_what_they_are() -> None:
+    options = {"r_mode": {"choices": ["a", "b"], "default": "a", "description": ["How V(it) works."]}}
+    assert docs.defaulted(options) == "# How it works: a, b.\nr_mode: a\n"
+
+
 def test_every_diagnosis_is_in_the_guide_under_the_heading_of_its_source() -> None:
     from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._diagnosis import SIGNATURES
 
@@ -88,7 +125,7 @@ def test_a_stale_document_is_named_and_written(tmp_path: Path) -> None:
     readme = tmp_path / "roles" / "cache" / "README.md"
     readme.write_text("# cache\n<!-- generated: variables -->\n<!-- /generated -->\n", encoding="utf-8")
     (tmp_path / "README.md").write_text("# No marks\n", encoding="utf-8")
-    assert docs.stale(tmp_path, write=False) == [
+    assert docs.stale_parts(tmp_path, docs.parts_of(tmp_path), write=False) == [
         "roles/cache/README.md: its generated part is not what the code says; run `make docs` and commit it",
         (
             "README.md: has no lines <!-- generated: modules --> and <!-- /generated -->; "
@@ -96,6 +133,6 @@ def test_a_stale_document_is_named_and_written(tmp_path: Path) -> None:
         ),
         "docs/troubleshooting.md: is missing",
     ]
-    docs.stale(tmp_path, write=True)
+    docs.stale_parts(tmp_path, docs.parts_of(tmp_path), write=True)
     assert "| `cache_port` | int | `1` | Its port. |" in readme.read_text(encoding="utf-8")
-    assert len(docs.stale(tmp_path, write=False)) == 2
+    assert len(docs.stale_parts(tmp_path, docs.parts_of(tmp_path), write=False)) == 2

@@ -12,127 +12,25 @@ from __future__ import annotations
 import ipaddress
 import math
 import posixpath
-import re
 import typing as t
 
-from ..._endpoint import EndpointError, parse, scheme_of
+from ..._endpoint import scheme_of
 from ..._printable import printable
-from ..options._argv import (
-    argument_problem,
-    name_problem,
-    normal_name,
-)
+from ..options._argv import normal_name
 from ..options._options import check as check_engine
 from ..options._release import release_of, repository_of
-from ..options._suggestions import (
-    did_you_mean,
-    kind,
-    shown,
-    value_problem,
-    whole_number,
-)
+from ..options._suggestions import did_you_mean, kind, shown, value_problem, whole_number
+from ._checks import HUB_ID, is_path, is_port, mount_target, restart_policy, share_of
+from ._rows import CHECKS, DEFAULTS, DOWNLOAD_KEYS, KEYS, LISTS, MAPPINGS, OPTIONS
 
 VARIABLE = "vllm_server_instances"
 SECRETS_ROOT = "/etc/private_llm/vllm_server"
-
-# An instance says only what differs from these; the role's variables of the same meaning come in between.
-DEFAULTS: dict[str, t.Any] = {
-    "image": "vllm/vllm-openai:v0.32.0",
-    "models_root": "/srv/models",
-    "source": "modelscope",
-    "revision": "",
-    "gpus": [],
-    "bind": "0.0.0.0",  # noqa: S104 - a server of a fleet is there to be reached; it has a key by default
-    "engine": {},
-    "env": {},
-    "volumes": [],
-    "shm_size": "",
-    "ipc": "private",
-    "restart_policy": "unless-stopped",
-    "nodes": [],
-    "state": "started",
-}
-
-KEYS = (
-    "name",
-    "model",
-    "source",
-    "revision",
-    "image",
-    "gpus",
-    "port",
-    "bind",
-    "url",
-    "share",
-    "engine",
-    "served_model_names",
-    "api_keys",
-    "env",
-    "volumes",
-    "shm_size",
-    "ipc",
-    "restart_policy",
-    "nodes",
-    "state",
-)
-
-CHOICES = {
-    "source": ("modelscope", "huggingface", "git_lfs"),
-    "ipc": ("private", "shareable", "host"),
-    "restart_policy": ("no", "always", "on-failure", "unless-stopped"),
-    "state": ("started", "stopped", "absent"),
-}
-
-# Environment variables that would quietly fight with a key of the instance.
-_OWNED_ENV = {
-    "VLLM_API_KEY": "api_keys",
-    "NVIDIA_VISIBLE_DEVICES": "gpus",
-    "CUDA_VISIBLE_DEVICES": "gpus",
-    "VLLM_PORT": "port",
-}
-
-PREVIOUS_SUFFIX = ".previous"
-
-# All of these are for fullmatch: "$" would let a newline at the end pass.
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{1,99}")
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*")
-_GPU_ID = re.compile(r"(?:[0-9]{1,4}|GPU-[0-9A-Fa-f-]+|MIG-(?:GPU-)?[0-9A-Fa-f-]+(?:/[0-9]+/[0-9]+)?)")
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
-# The grammar of https://github.com/distribution/reference: [registry[:port]/]path[:tag][@digest]
-_PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
-_IMAGE = re.compile(
-    rf"(?:(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:]+\])(?::[0-9]+)?/)?{_PART}(?:/{_PART})*"
-    r"(?::[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(?:@[a-z0-9]+(?:[+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})?"
-)
-_REVISION = re.compile(r"[^\s:~^?*\[\\-][^\s:~^?*\[\\]*")
-
-# What a container of ours mounts by itself, and what no container can have mounted over.
-_MOUNTS = {
-    "/run/private_llm": "the server's keys",
-    "/var/cache/vllm": "compiled kernels",
-    "/": "the container itself",
-    "/dev": "the container's devices",
-    "/proc": "the container's processes",
-    "/sys": "the container's system files",
-}
-# Shared memory below and beyond these is a slip of the pen; Docker takes 0 for its own default of 64 MiB.
-_LEAST_SHM = 2**20
-_MOST_SHM = 2**42
-_LEAST_KEY = 6
-_MOST_GPUS = 1024
 
 Instance = t.Mapping[str, t.Any]
 
 
 class InstanceError(ValueError):
     """Instances that have no normal form, because they are wrong."""
-
-
-def is_path(model: str) -> bool:
-    """Say whether the model is a path on the host, not a hub's ``organization/name``: a path begins with a slash."""
-    return model.startswith("/")
 
 
 def model_path(model: str, models_root: str) -> str:
@@ -171,10 +69,6 @@ def normal_instances(
     return [_normal(instance, base) for instance in instances]
 
 
-_MAPPINGS = ("engine", "env")
-_LISTS = ("served_model_names", "api_keys", "volumes", "nodes")
-
-
 def shape_problems(where: str, instance: object) -> list[str]:
     """Return the problems that keep an instance from being brought into its normal form."""
     if not isinstance(instance, t.Mapping):
@@ -186,11 +80,11 @@ def shape_problems(where: str, instance: object) -> list[str]:
         problem = value_problem(value)
         if problem:
             problems.append(f"{where}.{key}: {problem}")
-        elif key in _MAPPINGS and not isinstance(value, t.Mapping):
+        elif key in MAPPINGS and not isinstance(value, t.Mapping):
             problems.append(f"{where}.{key}: must be a mapping, not {kind(value)}")
-        elif key in _LISTS and not isinstance(value, (list, tuple)):
+        elif key in LISTS and not isinstance(value, (list, tuple)):
             problems.append(f"{where}.{key}: must be a list, not {kind(value)}")
-        elif key not in (*_MAPPINGS, *_LISTS, "gpus") and isinstance(value, (t.Mapping, list, tuple)):
+        elif key not in (*MAPPINGS, *LISTS, "gpus") and isinstance(value, (t.Mapping, list, tuple)):
             problems.append(f"{where}.{key}: must be one value, not {kind(value)}")
         elif key == "gpus" and (isinstance(value, bool) or not isinstance(value, (int, list, tuple))):
             problems.append(f"{where}.gpus: must be a list of indices or UUIDs, or a count, not {kind(value)}")
@@ -204,12 +98,14 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     result = {key: given.get(key, base.get(key)) for key in KEYS}
     result["name"] = name
     result["model"] = model
-    for key in ("engine", "env"):
+    # Nobody but the download needs it, and it takes it from the declaration.
+    result["token"] = None
+    for key in MAPPINGS:
         result[key] = {**base[key], **given.get(key, {})}
     result["volumes"] = list(base["volumes"]) + list(given.get("volumes", []))
     result["served_model_names"] = given.get("served_model_names") or ([name] if name else [])
-    result["restart_policy"] = _restart_policy(result["restart_policy"])
-    if _is_port(given.get("port")):
+    result["restart_policy"] = restart_policy(result["restart_policy"])
+    if is_port(given.get("port")):
         result["port"] = whole_number(given["port"])
     result["url"] = str(given.get("url", ""))
     result["share"] = share_of(given.get("share"))
@@ -220,10 +116,6 @@ def _normal(instance: Instance, base: t.Mapping[str, t.Any]) -> dict[str, t.Any]
     result["model_path"] = model_path(model, str(base["models_root"])) if model else ""
     result["key_file"] = "" if result["api_keys"] == [] else f"{secrets_directory(name)}/api_keys"
     return result
-
-
-# What a module for a server takes from an instance under the same name.
-_OPTIONS = (*(key for key in KEYS if key not in ("model", "source", "revision", "url", "share", "nodes")), "member")
 
 
 def server_options(
@@ -244,7 +136,7 @@ def _options(
 ) -> dict[str, t.Any]:
     if instance["state"] == "absent":
         return {"name": instance["name"], "state": "absent"}
-    options = {key: _plain(instance[key]) for key in _OPTIONS if instance.get(key) is not None}
+    options = {key: _plain(instance[key]) for key in OPTIONS if instance.get(key) is not None}
     return {
         **options,
         **settings,
@@ -298,7 +190,7 @@ def defaults_problems(defaults: t.Mapping[str, t.Any] | None) -> list[str]:
         if key in defaults:
             value = defaults[key]
             found = value_problem(value)
-            texts = [f": {found}"] if found else _CHECKS[key](value)
+            texts = [f": {found}"] if found else CHECKS[key](value)
             problems += [f"vllm_server_{key}{text}" for text in texts]
     return problems
 
@@ -354,7 +246,7 @@ def _own_problems(where: str, instance: Instance) -> list[str]:
         if key not in KEYS
     ]
     problems.extend(f"{where}.{key}: is required" for key in required if instance.get(key) is None)
-    for key, check in _CHECKS.items():
+    for key, check in CHECKS.items():
         if instance.get(key) is not None:
             # What an option of vLLM holds is told with its name.
             problem = None if key == "engine" else value_problem(instance[key])
@@ -365,7 +257,7 @@ def _own_problems(where: str, instance: Instance) -> list[str]:
 def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
     """Return what is wrong with one server's options by themselves, for a module that was given them as such."""
     problems = [
-        f"{key}{text}" for key, check in _CHECKS.items() if options.get(key) is not None for text in check(options[key])
+        f"{key}{text}" for key, check in CHECKS.items() if options.get(key) is not None for text in check(options[key])
     ]
     if not problems and options.get("image"):
         # An image whose tag does not tell its release is asked later, by whoever can.
@@ -384,301 +276,9 @@ def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
                 "out to have a key made, bind to 127.0.0.1, or set allow_unauthenticated: true"
             )
     model = options.get("model")
-    if isinstance(model, str) and _HUB_ID.fullmatch(model):
+    if isinstance(model, str) and HUB_ID.fullmatch(model):
         problems.append(f"model: {shown(model)} is a hub id; download it first, and name the absolute path on the host")
     return problems
-
-
-def _check_name(value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f": must be a string, not {kind(value)}"]
-    if not _NAME.fullmatch(value):
-        return [f": {shown(value)} cannot name a container; use 2 to 100 letters, digits, dots, dashes or underscores"]
-    if value.endswith(PREVIOUS_SUFFIX):
-        return [f": {shown(value)} ends in {PREVIOUS_SUFFIX}, which is kept for a container that is being replaced"]
-    return []
-
-
-def _check_model(value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f": must be a string, not {kind(value)}"]
-    if is_path(value):
-        problem = path_problem(value)
-        return [f": {shown(value)} {problem}"] if problem else []
-    if _HUB_ID.fullmatch(value):
-        return []
-    return [f": {shown(value)} is neither a hub id (organization/name) nor an absolute path on the host"]
-
-
-def path_problem(path: str) -> str | None:
-    """Return why a container cannot have this path mounted at the same place, or None when it can."""
-    if not path.isprintable() or ":" in path:
-        return "holds a colon, a newline or another character that Docker cannot mount"
-    target = posixpath.normpath("/" + path.lstrip("/"))
-    if target in _MOUNTS or target.startswith("/proc/"):
-        return f"is where a container has {_MOUNTS.get(target, 'its processes')}; name a folder of its own"
-    return None
-
-
-def _check_image(value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f": must be a string, not {kind(value)}"]
-    if _IMAGE.fullmatch(value) and len(repository_of(value)) <= 255:
-        return []
-    return [f": {shown(value)} is not an image reference"]
-
-
-def _check_root(value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f": must be a string, not {kind(value)}"]
-    if not value.startswith("/"):
-        return [f": {shown(value)} is not an absolute path on the host"]
-    problem = path_problem(value)
-    return [f": {shown(value)} {problem}"] if problem else []
-
-
-def _check_revision(value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f": must be a string, not {kind(value)}; quote it"]
-    if not value or (_REVISION.fullmatch(value) and value.isprintable()):
-        return []
-    return [f": {shown(value)} is not a branch, a tag or a commit"]
-
-
-def _check_choice(key: str) -> t.Callable[[object], list[str]]:
-    def check(value: object) -> list[str]:
-        if key == "restart_policy":
-            value = _restart_policy(value)
-        if isinstance(value, str) and value in CHOICES[key]:
-            return []
-        hint = did_you_mean(value, CHOICES[key]) if isinstance(value, str) else ""
-        return [f": {shown(value)} is none of {', '.join(CHOICES[key])}{hint}"]
-
-    return check
-
-
-def _check_gpus(value: object) -> list[str]:
-    if isinstance(value, bool) or not isinstance(value, (int, list, tuple)):
-        return [f": must be a list of indices or UUIDs, or a count, not {kind(value)}; [] is CPU"]
-    if isinstance(value, int):
-        return [] if 0 <= value <= _MOST_GPUS else [f": {shown(value)} is no count of GPUs"]
-    problems = []
-    seen: set[str] = set()
-    for index, gpu in enumerate(value):
-        usable = not isinstance(gpu, bool) and isinstance(gpu, (int, str)) and value_problem(gpu) is None
-        text = str(gpu).lower() if usable else ""
-        if not usable or not _GPU_ID.fullmatch(str(gpu)):
-            problems.append(f"[{index}]: {shown(gpu)} is no GPU index, no GPU-… UUID and no MIG-… UUID")
-            continue
-        text = str(int(text)) if text.isdecimal() else text
-        if text in seen:
-            problems.append(f"[{index}]: {gpu} is named twice")
-        seen.add(text)
-    return problems
-
-
-def _is_port(value: object) -> bool:
-    port = whole_number(value) if isinstance(value, (int, str)) else None
-    return port is not None and 1 <= port <= 65535
-
-
-def _check_port(value: object) -> list[str]:
-    return [] if _is_port(value) else [f": {shown(value)} is not a TCP port (1 to 65535)"]
-
-
-def _check_bind(value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f": must be a string, not {kind(value)}"]
-    try:
-        address = ipaddress.ip_address(value)
-    except ValueError:
-        return [f": {shown(value)} is not an IP address of the host (0.0.0.0 is all of them)"]
-    if "%" in value:
-        return [f": {shown(value)} names an interface, which Docker cannot listen on; use an address without one"]
-    v4 = address.version == 4 and not address.is_unspecified
-    if address.is_multicast or (v4 and (address.is_reserved or value.startswith("0."))):
-        return [f": {shown(value)} is not an address that a host can listen on (0.0.0.0 is all of them)"]
-    if address.version == 6 and address.is_link_local:
-        return [f": {shown(value)} needs an interface, which Docker cannot listen on; use another address of the host"]
-    return []
-
-
-def _check_url(value: object) -> list[str]:
-    if not isinstance(value, str):
-        return [f": must be a string, not {kind(value)}"]
-    try:
-        parse(value)
-    except EndpointError as error:
-        return [f": {error}"]
-    return []
-
-
-def share_of(value: object) -> float | None:
-    """Return a share of a model's requests; None where none is given, or where this is no share."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        share = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return share if 0 < share <= 1 else None
-
-
-def _check_share(value: object) -> list[str]:
-    if share_of(value) is not None:
-        return []
-    return [f": {shown(value)} is no share of a model's requests; give a number above 0 and up to 1, such as 0.1"]
-
-
-def _check_engine(value: object) -> list[str]:
-    if not isinstance(value, t.Mapping):
-        return [f": must be a mapping of vLLM's option names to values, not {kind(value)}"]
-    problems = []
-    for name in value:
-        # A value that nothing can carry is told in any case, and first.
-        problem = name_problem(name) or argument_problem(str(name), value[name])
-        if problem:
-            problems.append(f".{name}: {problem}")
-    return problems
-
-
-def _check_names(value: object) -> list[str]:
-    if not isinstance(value, (list, tuple)):
-        return [f": must be a list, not {kind(value)}"]
-    problems = []
-    for index, name in enumerate(value):
-        usable = isinstance(name, str) and name == name.strip() and name.isprintable() and 0 < len(name) <= 300
-        if not usable or name.startswith("-"):
-            problems.append(f"[{index}]: {shown(name)} is not a served model name")
-        elif name in value[:index]:
-            problems.append(f"[{index}]: {shown(name)} is named twice")
-    return problems
-
-
-def key_problem(key: object) -> str | None:
-    """Return why this is not an API key, never quoting it; None when it is one."""
-    if not isinstance(key, str):
-        return f"must be a string, not {kind(key)}"
-    if not key:
-        return "is empty"
-    if not key.isascii() or not key.isprintable() or " " in key:
-        return "holds a blank or a character that no HTTP header can carry"
-    if key.startswith("-"):
-        return "begins with a dash; vLLM would take it for an option"
-    return None
-
-
-def _check_api_keys(value: object) -> list[str]:
-    if not isinstance(value, (list, tuple)):
-        return [f": must be a list, not {kind(value)}; leave it out to have one key made on the host"]
-    problems = []
-    for index, key in enumerate(value):
-        problem = key_problem(key)
-        if problem:
-            problems.append(f"[{index}]: {problem}")
-        elif len(key) < _LEAST_KEY:
-            problems.append(f"[{index}]: has fewer than {_LEAST_KEY} characters, which is guessed in no time")
-        elif key in value[:index]:
-            problems.append(f"[{index}]: repeats another key")
-    return problems
-
-
-def _check_env(value: object) -> list[str]:
-    if not isinstance(value, t.Mapping):
-        return [f": must be a mapping, not {kind(value)}"]
-    problems = []
-    for name, content in value.items():
-        if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            problems.append(f".{name}: is no name of an environment variable")
-        elif name in _OWNED_ENV:
-            problems.append(f".{name}: is not set here; use {_OWNED_ENV[name]}")
-        elif isinstance(content, bool) or not isinstance(content, (str, int, float)):
-            problems.append(f".{name}: must be a string or a number, not {kind(content)}; quote it")
-        elif isinstance(content, float) and not math.isfinite(content):
-            problems.append(f".{name}: must be a string or a number; quote it")
-    return problems
-
-
-def volume_problem(value: object) -> str | None:
-    """Return why this is not a bind mount in the form ``/on/the/host:/in/the/container[:ro|rw]``, or None."""
-    if not isinstance(value, str):
-        return f"must be a string, not {kind(value)}"
-    if not value.isprintable():
-        return f"{shown(value)} holds a newline or another character that cannot be printed"
-    parts = value.split(":")
-    if len(parts) not in (2, 3) or not all(part.startswith("/") for part in parts[:2]):
-        return f"{shown(value)} is not /on/the/host:/in/the/container, with :ro or :rw at the end if you like"
-    if len(parts) == 3 and parts[2] not in ("ro", "rw"):
-        return f"{shown(value)} ends in {shown(parts[2])}, which is neither ro nor rw"
-    target = mount_target(value)
-    if target in _MOUNTS or target.startswith("/proc/"):
-        return f"{shown(value)} hides {_MOUNTS.get(target, 'the processes of the container')}; mount it elsewhere"
-    return None
-
-
-def mount_target(volume: str) -> str:
-    """Return where a bind mount is in the container, in its normal form."""
-    return posixpath.normpath("/" + volume.split(":")[1].lstrip("/"))
-
-
-def _check_volumes(value: object) -> list[str]:
-    if not isinstance(value, (list, tuple)):
-        return [f": must be a list, not {kind(value)}"]
-    found = ((index, volume_problem(volume)) for index, volume in enumerate(value))
-    return [f"[{index}]: {problem}" for index, problem in found if problem]
-
-
-def _check_nodes(value: object) -> list[str]:
-    if not isinstance(value, (list, tuple)):
-        return [f": must be a list of hosts of the inventory, not {kind(value)}"]
-    problems = []
-    for index, node in enumerate(value):
-        if not isinstance(node, str) or not node or not node.isprintable():
-            problems.append(f"[{index}]: {shown(node)} is not the name of a host of the inventory")
-        elif node in value[:index]:
-            problems.append(f"[{index}]: {node} is named twice; a host is one node of a server")
-    if len(value) == 1 and not problems:
-        problems.append(": names one host; leave it out for a server of one host")
-    return problems
-
-
-def _check_size(value: object) -> list[str]:
-    if value == "":
-        return []
-    match = None
-    if not isinstance(value, bool) and isinstance(value, (str, int)) and value_problem(value) is None:
-        match = _SIZE.fullmatch(str(value))
-    if match is None:
-        return [f": {shown(value)} is not a size such as 16g"]
-    size = float(match.group(1)) * 1024.0 ** " kmgt".index(match.group(2).lower().replace("b", "") or " ")
-    if size < _LEAST_SHM:
-        return [f": {shown(value)} is less than 1m; leave it out to have as much as vLLM needs"]
-    return [f": {shown(value)} is more than any host has"] if size > _MOST_SHM else []
-
-
-_CHECKS: dict[str, t.Callable[[object], list[str]]] = {
-    "name": _check_name,
-    "model": _check_model,
-    "source": _check_choice("source"),
-    "revision": _check_revision,
-    "models_root": _check_root,
-    "image": _check_image,
-    "gpus": _check_gpus,
-    "port": _check_port,
-    "bind": _check_bind,
-    "url": _check_url,
-    "share": _check_share,
-    "engine": _check_engine,
-    "served_model_names": _check_names,
-    "api_keys": _check_api_keys,
-    "env": _check_env,
-    "volumes": _check_volumes,
-    "shm_size": _check_size,
-    "ipc": _check_choice("ipc"),
-    "restart_policy": _check_choice("restart_policy"),
-    "nodes": _check_nodes,
-    "state": _check_choice("state"),
-}
 
 
 # --- what keys mean together ------------------------------------------------------------------------------------------
@@ -693,9 +293,10 @@ def _meaning_problems(
     if is_path(instance["model"]):
         problems.extend(
             f"{where}.{key}: has no meaning beside a model that is a path; leave it out"
-            for key in ("source", "revision")
+            for key in DOWNLOAD_KEYS
             if given.get(key)
         )
+    problems.extend(_archive_problems(where, given))
     if (
         instance["api_keys"] == []
         and not is_loopback(instance["bind"])
@@ -728,6 +329,20 @@ def _mount_problems(where: str, model_path: str, volumes: t.Sequence[str]) -> li
             problems.append(f"{where}: {volume} is mounted where {targets[target]} is; choose another place")
         targets.setdefault(target, volume)
     return problems
+
+
+def _archive_problems(where: str, given: Instance) -> list[str]:
+    """Find an archive that is not named, and keys that say nothing because of the source that was chosen."""
+    source = given.get("source") or ("archive" if given.get("archive") else "")
+    if source == "archive":
+        if not given.get("archive"):
+            return [f"{where}.archive: is required with source: archive; name the folder or tar file with the model"]
+        unused = [key for key in ("endpoint", "token") if given.get(key)]
+    else:
+        unused = [key for key in ("archive", "archive_on") if given.get(key)]
+    return [
+        f"{where}.{key}: has no meaning with source: {source or 'a hub'}; leave one of the two out" for key in unused
+    ]
 
 
 def gpu_count(gpus: int | t.Sequence[str]) -> int:
@@ -823,7 +438,7 @@ def _revision_problems(present: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[s
         problems.extend(
             f"{VARIABLE}[{index}].{key}: {shown(instance[key])} differs from {VARIABLE}[{first}], which serves the "
             f"same model {instance['model_repo']}; a host keeps one release of a model in use"
-            for key in ("source", "revision")
+            for key in DOWNLOAD_KEYS
             if instance[key] != present[first][key]
         )
     return problems
@@ -868,10 +483,6 @@ def _gpu_problems(running: t.Sequence[int], usable: t.Mapping[int, t.Mapping[str
 
 
 # --- small helpers ----------------------------------------------------------------------------------------------------
-
-
-def _restart_policy(value: object) -> object:
-    return "no" if value is False else value
 
 
 def _plain(value: t.Any) -> t.Any:

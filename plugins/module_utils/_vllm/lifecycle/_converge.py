@@ -29,7 +29,7 @@ from ..._progress import Progress
 from ..api import _drain
 from ..api._probe import Server as Api
 from ..container import _cache, _host, _image, _keys, _model_files, _network, _spec, _timeouts
-from ..declaration import _instances
+from ..declaration import _instances, _rows
 from ..diagnosis import _saved_logs
 from ..options._argv import serve_arguments
 from ..options._options import check
@@ -44,42 +44,7 @@ LOOK_TIMEOUT = 20.0  # seconds for nvidia-smi, which can hang with its GPU
 _UNKNOWN_GPUS = "because the memory or the compute capability of its GPUs is not known"
 AT_ONCE = 16  # servers that are carried out side by side; more GPUs than that are rare in one host
 
-ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "name": {"type": "str", "required": True},
-    "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
-    "image": {"type": "str"},
-    "model": {"type": "str"},
-    "served_model_names": {"type": "list", "elements": "str"},
-    "gpus": {"type": "raw", "default": []},
-    "port": {"type": "int"},
-    "bind": {"type": "str", "default": "0.0.0.0"},  # noqa: S104 - a server of a fleet is there to be reached
-    "engine": {"type": "dict", "default": {}},
-    "api_keys": {"type": "list", "elements": "str", "no_log": True},
-    "allow_unauthenticated": {"type": "bool", "default": False},
-    "env": {"type": "dict", "default": {}},
-    "volumes": {"type": "list", "elements": "str", "default": []},
-    "shm_size": {"type": "str", "default": ""},
-    "ipc": {"type": "str", "choices": ["private", "shareable", "host"], "default": "private"},
-    "restart_policy": {
-        "type": "str",
-        "choices": ["no", "always", "on-failure", "unless-stopped"],
-        "default": "unless-stopped",
-    },
-    "member": {
-        "type": "dict",
-        "options": {
-            "nodes": {"type": "list", "elements": "str", "required": True},
-            "rank": {"type": "int", "required": True},
-            "address": {"type": "str", "required": True},
-            "interface": {"type": "str", "default": ""},
-            "private": {"type": "bool", "default": True},
-        },
-    },
-    "wait": {"type": "bool", "default": True},
-    "timeout": {"type": "int"},
-    "drain_timeout": {"type": "int", "default": 60},
-    "rollback": {"type": "bool", "default": True},
-}
+ARGUMENTS = _rows.module_arguments()
 REQUIRED_IF = [
     ("state", "started", ("image", "model", "port")),
     ("state", "stopped", ("image", "model", "port")),

@@ -39,10 +39,29 @@ def test_models_are_listed_once_and_only_with_what_the_instances_say() -> None:
         {"name": "d", "model": "Qwen/Qwen3-0.6B", "source": "git_lfs"},
         {"name": "e", "model": "Qwen/Gone", "state": "absent"},
         {"name": "f"},
+        {"name": "g", "model": "Qwen/Box", "archive": "/mnt/box.tar", "archive_on": "controller", "image": "x"},
+        {
+            "name": "h",
+            "model": "Qwen/Part",
+            "source": "huggingface",
+            "endpoint": "https://hub.example.com",
+            "token": "hf_canary",
+            "include": ["*.json"],
+            "exclude": ["*.bin"],
+        },
     ]
     assert _fleet.instance_models(instances) == [
         {"repo": "Qwen/Qwen3-8B", "revision": "v1"},
         {"repo": "Qwen/Qwen3-0.6B", "source": "git_lfs"},
+        {"repo": "Qwen/Box", "archive": "/mnt/box.tar", "archive_on": "controller", "source": "archive"},
+        {
+            "repo": "Qwen/Part",
+            "source": "huggingface",
+            "endpoint": "https://hub.example.com",
+            "token": "hf_canary",
+            "include": ["*.json"],
+            "exclude": ["*.bin"],
+        },
     ]
 
 

@@ -87,7 +87,7 @@ def test_the_head_s_defaults_hold_for_all_and_each_node_has_its_own_store() -> N
     assert worker["image"] == head["image"] == "vllm/vllm-openai:v0.31.0"
     assert head["model_path"] == "/data/org/big/current"
     assert worker["model_path"] == "/srv/models/org/big/current"
-    assert worker["source"] is None  # each node's own role model_download says it
+    assert worker["source"] == ""  # each node's own role model_download says it
 
 
 def test_a_declared_address_may_be_a_public_one() -> None:

@@ -293,6 +293,62 @@ def test_a_server_without_a_key_must_be_allowed() -> None:
     assert instance_problems(declared, defaults={"bind": "127.0.0.1"}) == []
 
 
+def test_where_a_model_comes_from_may_be_said_by_its_server() -> None:
+    declared = [
+        instance(source="archive", archive="/mnt/a.tar", archive_on="controller"),
+        instance(name="box", model="a/b", gpus=[1], port=18006, archive="/mnt/b.tar", include=["*.json"], exclude=[]),
+        instance(name="hub", model="a/c", gpus=[2], port=18007, endpoint="https://hub.example.com/x", token="hf_1\n"),
+    ]
+    assert instance_problems(declared) == []
+    assert normal_instances(declared)[2]["token"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"source": "archive"},
+            "archive: is required with source: archive; name the folder or tar file with the model",
+        ),
+        ({"archive": "a.tar"}, "archive: 'a.tar' is not an absolute path"),
+        (
+            {"archive": "/a.tar", "endpoint": "https://hub.example.com"},
+            "endpoint: has no meaning with source: archive; leave one of the two out",
+        ),
+        (
+            {"source": "huggingface", "archive": "/a.tar"},
+            "archive: has no meaning with source: huggingface; leave one of the two out",
+        ),
+        ({"archive_on": "host"}, "archive_on: has no meaning with source: a hub; leave one of the two out"),
+        ({"archive": "/a", "archive_on": "here"}, "archive_on: 'here' is none of host, controller"),
+        (
+            {"endpoint": "https://me:canary@hub.example.com"},
+            "endpoint: holds a user or a password; give the token in token, where it stays secret",
+        ),
+        ({"endpoint": "hub"}, "endpoint: is not a URL such as https://llm.example.com"),
+        ({"token": "two canaries"}, "token: holds a blank inside it: give the key or token alone"),
+        ({"token": ["canary"]}, "token: must be a string, not a list"),
+        ({"include": "*.json"}, "include: must be a list of shell patterns, not a string"),
+        ({"exclude": [""]}, "exclude[0]: '' is not a shell pattern such as *.safetensors"),
+        (
+            {"model": "/srv/models/own", "include": ["*"]},
+            "include: has no meaning beside a model that is a path; leave it out",
+        ),
+    ],
+)
+def test_a_source_that_cannot_be(changes: dict[str, t.Any], problem: str) -> None:
+    found = instance_problems([instance(**changes)])
+    assert found == [f"vllm_server_instances[0].{problem}"]
+    assert "canar" not in str(found)
+
+
+def test_two_servers_of_one_model_take_it_from_one_place() -> None:
+    declared = [instance(include=["a"]), instance(name="beta", gpus=[1], port=18006, include=["b"])]
+    (problem,) = instance_problems(declared)
+    assert problem.startswith("vllm_server_instances[1].include: ")
+    assert "which serves the same model Qwen/Qwen3-32B; a host keeps one release of a model in use" in problem
+
+
 def test_normal_form_of_the_least_declaration() -> None:
     assert normal_instances([{"name": "alpha", "model": "Qwen/Qwen3-32B", "port": "18005"}]) == [
         {
@@ -300,8 +356,14 @@ def test_normal_form_of_the_least_declaration() -> None:
             "model": "Qwen/Qwen3-32B",
             "model_repo": "Qwen/Qwen3-32B",
             "model_path": "/srv/models/Qwen/Qwen3-32B/current",
-            "source": "modelscope",
+            "source": "",
             "revision": "",
+            "endpoint": "",
+            "token": None,
+            "archive": "",
+            "archive_on": "",
+            "include": None,
+            "exclude": None,
             "image": "vllm/vllm-openai:v0.32.0",
             "gpus": [],
             "port": 18005,
@@ -360,7 +422,7 @@ def test_normal_form_lays_an_instance_over_the_defaults() -> None:
     [
         ("x", None, "vllm_server_instances: must be a list, not a string"),
         (["x"], None, "vllm_server_instances[0]: must be a mapping, not a string"),
-        ([], {"imag": "x"}, "the defaults hold imag, which is none of bind, engine,"),
+        ([], {"imag": "x"}, "the defaults hold imag, which is none of archive, "),
         ([], "x", "the defaults must be a mapping, not a string"),
     ],
 )
