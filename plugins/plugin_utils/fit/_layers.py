@@ -114,7 +114,9 @@ WRAPPERS = frozenset(
         "gemma4",
         "glm4v",
         "glm4v_moe",
+        "glm_ocr",
         "idefics3",
+        "interns1",
         "internvl",
         "internvl_chat",
         "kimi_k25",
@@ -125,8 +127,12 @@ WRAPPERS = frozenset(
         "llava_next",
         "llava_onevision",
         "mistral3",
+        "ovis",
+        "ovis2_5",
+        "paddleocr_vl",
         "paligemma",
         "pixtral",
+        "qwen2_5_omni",
         "qwen2_5_vl",
         "qwen2_audio",
         "qwen2_vl",
@@ -136,6 +142,7 @@ WRAPPERS = frozenset(
         "qwen3_vl",
         "qwen3_vl_moe",
         "smolvlm",
+        "voxtral",
     )
 )
 
@@ -183,7 +190,7 @@ def read_model(config: Config, tensor_parallel_size: int = 1, release: Release |
         kv_cache_dtype=_kv_cache_dtype(quantization),
         experts=text.first(_EXPERTS),
         active_experts=text.first(_ACTIVE_EXPERTS),
-        encodes=raw is not config,
+        encodes=raw is not config or config.get("vision_config") is not None,
         item_tokens=_item_tokens(config, raw, outer),
         pools=bool(architecture) and not _generates(architecture),
     )
@@ -308,7 +315,7 @@ def _generates(architecture: str) -> bool:
     return architecture.endswith(
         (
             *("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "ChatModel", "ChatGLMModel", "MiniCPMV"),
-            *("Llama_Nemotron_Nano_VL", "NemotronH_Nano_VL_V2"),
+            *("Llama_Nemotron_Nano_VL", "NemotronH_Nano_VL_V2", "Ovis", "Ovis2_5", "Qwen2_5OmniModel"),
         )
     )
 
@@ -905,6 +912,7 @@ FAMILIES: dict[str, Family] = {
             "glm4_moe",
             "glm4v_moe_text",
             "glm4v_text",
+            "glm_ocr_text",
             "gpt2",
             "gpt_neox",
             "gptj",
@@ -918,6 +926,8 @@ FAMILIES: dict[str, Family] = {
             "olmo",
             "olmoe",
             "opt",
+            "paddleocr_vl",
+            "paddleocr_vl_text",
             "phi",
             "qwen3_vl_moe_text",
             "qwen3_vl_text",
@@ -957,7 +967,10 @@ FAMILIES: dict[str, Family] = {
     ),
     **dict.fromkeys(("chatglm", "mimo", "minicpm"), _divided_hidden),
     **dict.fromkeys(
-        ("qwen2", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl", "qwen2_vl_text"),
+        (
+            *("qwen2", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl", "qwen2_vl_text"),
+            *("dots_ocr", "qwen2_5_omni_text"),
+        ),
         _qwen2,
     ),
     "llama4_text": _chunked,

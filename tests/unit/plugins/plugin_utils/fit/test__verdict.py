@@ -353,6 +353,15 @@ def wrapped(outer: str, inner: t.Mapping[str, t.Any], *names: str) -> dict[str, 
     return {"model_type": outer, **config}
 
 
+def _heads(layers: int, heads: int, kv_heads: int, hidden: int) -> dict[str, int]:
+    return {
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "hidden_size": hidden,
+    }
+
+
 QWEN3_MOE_TEXT = {
     "num_hidden_layers": 48,
     "num_attention_heads": 32,
@@ -397,6 +406,26 @@ LFM2 = {
         ),
         ({"model_type": "ernie4_5_moe_vl", **QWEN3_MOE_TEXT}, 48 * 2048),
         ({"model_type": "minicpmv", "architectures": ["MiniCPMV"], **QWEN3_MOE_TEXT}, 48 * 2048),
+        (
+            {
+                **wrapped("qwen2_5_omni", {"model_type": "qwen2_5_omni_text"}, "thinker_config", "text_config"),
+                "architectures": ["Qwen2_5OmniModel"],
+            },
+            28 * 2048,
+        ),
+        ({"model_type": "dots_ocr", **_heads(28, 12, 2, 1536)}, 28 * 1024),
+        ({"model_type": "paddleocr_vl"}, 18 * 1024),
+        (wrapped("paddleocr_vl", {"model_type": "paddleocr_vl_text"}, "text_config"), 18 * 1024),
+        (wrapped("glm_ocr", {"model_type": "glm_ocr_text"}, "text_config"), 16 * 2048),
+        (wrapped("interns1", {"model_type": "qwen3", **_heads(36, 32, 8, 4096)}, "text_config"), 36 * 4096),
+        (
+            {
+                **wrapped("ovis2_5", {"model_type": "qwen3", **_heads(36, 32, 8, 4096)}, "llm_config"),
+                "architectures": ["Ovis2_5"],
+            },
+            36 * 4096,
+        ),
+        (wrapped("voxtral", {"model_type": "llama", **_heads(30, 32, 8, 4096)}, "text_config"), 30 * 4096),
         (wrapped("lfm2_vl", LFM2, "text_config"), 2 * 8 * 64 * 2),
         (wrapped("NemotronH_Nano_VL_V2", NEMOTRON_H, "llm_config"), 2 * 8 * 128 * 2),
         (wrapped("Llama_Nemotron_Nano_VL", LLAMA_8B, "llm_config"), 128 * 1024),
