@@ -523,6 +523,8 @@ def _cells(row: Mapping) -> dict[str, str]:
 def _tokens(row: Mapping) -> str:
     if row["dry_fit"] == "does_not_start":
         return "does not start (tried)"
+    if row["dry_fit"] == "starts" and row["kv_tokens"] is None:
+        return "starts (tried)"  # it keeps no KV cache
     if row["kv_tokens"] is None:
         return "?" if row["verdict"] == _verdict.CANNOT_PREDICT else ""
     tried = " (tried)" if row["dry_fit"] == "starts" else ""

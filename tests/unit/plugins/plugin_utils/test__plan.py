@@ -499,6 +499,12 @@ def test_what_a_start_with_made_up_weights_measured_takes_the_place_of_the_estim
     assert "123,456 (tried)" in "\n".join(fleet_plan(["gpu-01"], {"gpu-01": {"vllm_server_plan": made}})["lines"])
 
 
+def test_a_model_without_a_kv_cache_that_starts_with_made_up_weights_is_marked() -> None:
+    made = plan([server()], host(gpu(0), gpu(1)), tried=[tried("big", "starts")])
+    assert (made["servers"][0]["verdict"], made["servers"][0]["kv_tokens"]) == ("fits", None)
+    assert "starts (tried)" in "\n".join(fleet_plan(["gpu-01"], {"gpu-01": {"vllm_server_plan": made}})["lines"])
+
+
 def test_a_start_with_made_up_weights_that_fails_is_a_problem() -> None:
     made = plan([server()], host(gpu(0), gpu(1)), tried=[tried("big", "does_not_start", "the context is too long")])
     assert made["servers"][0]["kv_tokens"] is None
