@@ -15,7 +15,9 @@ import json
 import os
 import time
 
-DIRECTORY = "/run/private_llm/progress"
+from . import _paths
+
+DIRECTORY = _paths.PROGRESS
 MIN_INTERVAL = 1.0  # seconds between two writes
 LEFT_BEHIND = 24 * 3600.0  # seconds after which a file that nobody writes any more is removed
 

@@ -144,8 +144,8 @@ servers:
     measured:
       description:
         - What the server measured the last time it got ready, as it is kept on the host in
-          C(/etc/private_llm/vllm/<name>.measured.json); null when it never did. Unlike RV(servers[].ready) it is there
-          while the server is stopped or fails, and tells what the last good start was like.
+          C(/var/lib/private_llm/measured/<name>.measured.json); null when it never did. Unlike RV(servers[].ready) it
+          is there while the server is stopped or fails, and tells what the last good start was like.
       type: dict
       contains:
         release:

@@ -70,7 +70,7 @@ def test_the_prediction_is_what_vllm_measured(root: Any) -> None:
     command = root.check_output(f"docker inspect --format '{{{{json .Config.Cmd}}}}' {NAME}")
     models = [Path(str(path)).parent for path in root.check_output(f"find {ROOT} -name config.json").splitlines()]
     config = json.loads(root.file(str(models[0] / "config.json")).content_string)
-    measured = json.loads(root.file(f"/etc/private_llm/vllm/{NAME}.measured.json").content_string)
+    measured = json.loads(root.file(f"/var/lib/private_llm/measured/{NAME}.measured.json").content_string)
     predicted = vllm_fit(config, max_model_len=served["max_model_len"], kv_cache_memory_bytes=2147483648)
     assert predicted["verdict"] == "fits", (predicted["reasons"], command)
     # For a given amount of memory the prediction is to be exact.

@@ -22,7 +22,9 @@ import stat
 import time
 import typing as t
 
-DIRECTORY = "/run/private_llm/locks"
+from .. import _paths
+
+DIRECTORY = _paths.LOCKS
 POLL = 0.5  # seconds
 ATTEMPTS = 100  # to open a folder that a removal takes away at the same moment
 NOTE_LIMIT = 4096  # bytes that are read of a holder's note

@@ -10,9 +10,11 @@ import json
 import os
 import typing as t
 
-ROOT = "/etc/private_llm/server_watch"
+from .. import _paths
+
+ROOT = _paths.WATCH_CONFIG
 FILE = "config.json"
-METRICS = "/var/lib/private_llm/metrics"
+METRICS = _paths.METRICS
 
 STARTED = "started"
 

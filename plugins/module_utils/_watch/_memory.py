@@ -13,7 +13,9 @@ import os
 import tempfile
 import typing as t
 
-ROOT = "/var/lib/private_llm/server_watch"
+from .. import _paths
+
+ROOT = _paths.WATCH_MEMORY
 FILE = "state.json"
 
 # How a server is.

@@ -15,6 +15,7 @@ import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+from .. import _paths
 from .._engine import _lock
 from .._engine._api import EngineError
 from .._engine._logs import epoch
@@ -32,7 +33,7 @@ if t.TYPE_CHECKING:
     from .._vllm.diagnosis._diagnosis import Diagnosis
 
 LOCK_KIND = "vllm_server"  # what the module vllm_server locks as well
-SECRETS_ROOT = "/etc/private_llm/vllm_server"
+SECRETS_ROOT = _paths.SERVER_SECRETS
 AT_ONCE = 16  # servers that are asked side by side
 STOP_SECONDS = 10  # for a server that does not work; one that does is never stopped
 

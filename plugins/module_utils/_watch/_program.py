@@ -15,9 +15,10 @@ import stat
 import sys
 import typing as t
 
+from .. import _paths
 from . import _memory
 
-ROOT = "/opt/private_llm/server_watch"
+ROOT = _paths.WATCH_PROGRAM
 PACKAGE = "private_llm_fleet"
 START = f"""import sys
 

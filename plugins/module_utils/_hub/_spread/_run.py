@@ -21,10 +21,11 @@ import stat
 import time
 import typing as t
 
+from ... import _paths
 from .._files import HubError
 from .._store import is_ours
 
-DIRECTORY = "/run/private_llm/spread"
+DIRECTORY = _paths.SPREAD
 SERVER = "server"
 # Seconds that a server gets to end after its file has gone.
 END_LIMIT = 10.0

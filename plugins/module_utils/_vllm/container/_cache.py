@@ -17,7 +17,9 @@ import shutil
 import stat
 import typing as t
 
-ROOT = "/var/cache/private_llm/vllm"
+from ... import _paths
+
+ROOT = _paths.COMPILED
 SERVERS = "servers"  # below the root, with a folder for each server
 
 _ID_AT_END = re.compile(r"-([0-9a-f]{12})$")

@@ -14,6 +14,7 @@ import math
 import posixpath
 import typing as t
 
+from ... import _paths
 from ..._endpoint import scheme_of
 from ..._printable import printable
 from ..options._argv import normal_name
@@ -24,7 +25,7 @@ from ._checks import HUB_ID, is_path, is_port, mount_target, restart_policy, sha
 from ._rows import CHECKS, DEFAULTS, DOWNLOAD_KEYS, KEYS, LISTS, MAPPINGS, OPTIONS
 
 VARIABLE = "vllm_server_instances"
-SECRETS_ROOT = "/etc/private_llm/vllm_server"
+SECRETS_ROOT = _paths.SERVER_SECRETS
 
 Instance = t.Mapping[str, t.Any]
 

@@ -11,7 +11,9 @@ import datetime
 import os
 import typing as t
 
-ROOT = "/var/log/private_llm/vllm_server"
+from ... import _paths
+
+ROOT = _paths.FAILED_LOGS
 KEPT = 5  # of each server, the newest
 
 _SUFFIX = ".log"

@@ -324,7 +324,7 @@ class Server:
         self.found = _lifecycle.look(engine, self.name)
         if self.state == "absent":
             self.set_plan(_lifecycle.plan("absent", self.found, lambda container: ()))
-            kept = _keys.kept_in(self.directory) or os.path.exists(_measurements.path_of(self.name))
+            kept = _keys.kept_in(self.directory) or _measurements.kept(self.name)
             self.result["changed"] = self.plan.changed or kept
             self.result["diff"]["before"] = self.shown(engine, self.found.current)
             return

@@ -18,7 +18,9 @@ import os
 import time
 import typing as t
 
-DIRECTORY = "/run/private_llm/turns"
+from ... import _paths
+
+DIRECTORY = _paths.GPU_TURNS
 CPU = "cpu"  # what servers without a GPU share: the memory and cores of the host
 POLL = 1.0  # seconds
 

@@ -14,9 +14,10 @@ import tempfile
 import time
 import typing as t
 
+from ... import _paths
 from ..options._release import as_text, release_of
 
-ROOT = "/etc/private_llm/vllm"
+ROOT = _paths.MEASURED
 LEFT_BEHIND = 3600.0  # seconds after which nobody is still writing a file
 
 _FROM_START = ("kv_cache_tokens", "max_concurrency", "max_model_len")
@@ -48,22 +49,36 @@ def record(facts: t.Mapping[str, t.Any], ready: t.Mapping[str, t.Any], started_a
     }
 
 
-def read(name: str, root: str = ROOT) -> dict[str, t.Any] | None:
-    """Return the record of a server; None when there is none, or the file does not hold a record."""
-    try:
-        with open(path_of(name, root), encoding="utf-8") as stream:
-            found = json.load(stream)
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
+def kept(name: str, root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> bool:
+    """Say whether there is anything to forget of a server."""
+    return any(os.path.exists(path_of(name, one)) for one in (root, before))
 
 
-def write(name: str, wanted: t.Mapping[str, t.Any], root: str = ROOT) -> None:
-    """Keep it, in one step; what is there already is left alone."""
-    if read(name, root) == dict(wanted):
-        return
-    # What is above it holds keys, and is closed to everyone but root whoever makes it first.
-    os.makedirs(os.path.dirname(root), mode=0o700, exist_ok=True)
+def read(name: str, root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> dict[str, t.Any] | None:
+    """Return the record of a server, from where it was kept before where it is nowhere else.
+
+    None when there is none, or the file does not hold a record.
+    """
+    for one in (root, before):
+        try:
+            with open(path_of(name, one), encoding="utf-8") as stream:
+                found = json.load(stream)
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError):
+            return None
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def write(name: str, wanted: t.Mapping[str, t.Any], root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> None:
+    """Keep it, in one step; what is there already is left alone, and what was kept before goes."""
+    if read(name, root, root) != dict(wanted):
+        _write(name, wanted, root)
+    _forget(name, before)
+
+
+def _write(name: str, wanted: t.Mapping[str, t.Any], root: str) -> None:
     os.makedirs(root, mode=0o755, exist_ok=True)
     _sweep(root)
     descriptor, temporary = tempfile.mkstemp(prefix=".", dir=root)
@@ -86,8 +101,13 @@ def _sweep(root: str) -> None:
             os.unlink(path)
 
 
-def remove(name: str, root: str = ROOT) -> None:
-    """Forget it; the folder goes with the last record."""
+def remove(name: str, root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> None:
+    """Forget it; a folder goes with its last record."""
+    for one in (root, before):
+        _forget(name, one)
+
+
+def _forget(name: str, root: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path_of(name, root))
     with contextlib.suppress(OSError):

@@ -36,16 +36,32 @@ def test_written_read_and_removed(tmp_path: pathlib.Path) -> None:
     _measurements.write("alpha", {"release": "0.32.0"}, str(root))
     file = root / "alpha.measured.json"
     assert _measurements.path_of("alpha", str(root)) == str(file)
-    assert (file.stat().st_mode & 0o777, root.parent.stat().st_mode & 0o777) == (0o644, 0o700)
+    assert (file.stat().st_mode & 0o777, root.stat().st_mode & 0o777) == (0o644, 0o755)
     assert _measurements.read("alpha", str(root)) == {"release": "0.32.0"}
     inode = file.stat().st_ino
     _measurements.write("alpha", {"release": "0.32.0"}, str(root))
     assert file.stat().st_ino == inode
     _measurements.write("alpha", {"release": "0.33.0"}, str(root))
     assert _measurements.read("alpha", str(root)) == {"release": "0.33.0"}
+    assert _measurements.kept("alpha", str(root))
     _measurements.remove("alpha", str(root))
     _measurements.remove("alpha", str(root))
     assert not root.exists()
+    assert not _measurements.kept("alpha", str(root))
+
+
+def test_what_was_kept_elsewhere_before_is_read_and_moves_with_the_next_record(tmp_path: pathlib.Path) -> None:
+    before, root = tmp_path / "before", tmp_path / "now"
+    _measurements.write("alpha", {"release": "0.31.0"}, str(before), str(root))
+    assert _measurements.read("alpha", str(root), str(before)) == {"release": "0.31.0"}
+    assert _measurements.kept("alpha", str(root), str(before))
+    _measurements.write("alpha", {"release": "0.31.0"}, str(root), str(before))
+    assert not before.exists()
+    assert _measurements.read("alpha", str(root), str(before)) == {"release": "0.31.0"}
+    _measurements.write("alpha", {"release": "0.30.0"}, str(before), str(tmp_path / "none"))
+    assert _measurements.read("alpha", str(root), str(before)) == {"release": "0.31.0"}, "the newer place counts"
+    _measurements.remove("alpha", str(root), str(before))
+    assert not _measurements.kept("alpha", str(root), str(before))
 
 
 def test_a_damaged_record_is_none(tmp_path: pathlib.Path) -> None:
