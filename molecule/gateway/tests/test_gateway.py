@@ -18,6 +18,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import pytest
 import yaml
 from tests.support import playbooks
 
@@ -40,17 +41,22 @@ def on(host: str, *argv: str) -> str:
 
 
 @functools.cache
-def url(gateway: str) -> str:
-    """Return the address of a gateway."""
+def variables(host: str) -> dict[str, t.Any]:
+    """Return the variables of a host."""
     done = subprocess.run(
-        [str(playbooks.ANSIBLE_PLAYBOOK.with_name("ansible-inventory")), "-i", INVENTORY, "--host", gateway],
+        [str(playbooks.ANSIBLE_PLAYBOOK.with_name("ansible-inventory")), "-i", INVENTORY, "--host", host],
         cwd=playbooks.ROOT,
         env=playbooks.environment(),
         capture_output=True,
         text=True,
         check=True,
     )
-    return f"https://{json.loads(done.stdout)['lab_ip']}"
+    return dict(json.loads(done.stdout))
+
+
+def url(gateway: str) -> str:
+    """Return the address of a gateway."""
+    return f"https://{variables(gateway)['lab_ip']}"
 
 
 @functools.cache
@@ -109,7 +115,7 @@ def under_load(
         "--model",
         model,
         "--pause",
-        "0.3",
+        "0.6",
         "--until",
         str(stop),
     ]
@@ -243,9 +249,53 @@ def test_the_next_run_brings_back_what_a_killed_one_left_away(tmp_path: Path) ->
     assert ("gw-01", "private_llm.fleet.gateway : Bring every server back that was taken away") in outcome.changed()
 
 
+def test_a_servers_port_can_be_closed_to_all_but_the_gateways() -> None:
+    """The rules are those of docs/gateway.md."""
+    allowed = ",".join(url(gateway).removeprefix("https://") for gateway in GATEWAYS)
+    port = ("-p", "tcp", "-m", "conntrack", "--ctorigdstport", "18005:18007", "--ctdir", "ORIGINAL")
+    reach = "import socket, sys; socket.create_connection((sys.argv[1], 18007), 3)"
+    servers = variables("gpu-01")["lab_ip"]
+    on("web-01", "python3", "-c", reach, servers)
+    on("gpu-01", "iptables", "-I", "DOCKER-USER", *port, "-j", "DROP")
+    on("gpu-01", "iptables", "-I", "DOCKER-USER", *port, "-s", allowed, "-j", "ACCEPT")
+    with pytest.raises(AssertionError, match=r"timed out|TimeoutError"):
+        on("web-01", "python3", "-c", reach, servers)
+    for gateway in GATEWAYS:
+        on(gateway, "python3", "-c", reach, servers)
+        assert ask(gateway, key_of("ann"), "lone")[0] == 200
+
+
+def test_a_gateway_fetches_its_certificate_by_acme_and_takes_up_a_renewed_one(tmp_path: Path) -> None:
+    folder = tmp_path / "inventory"
+    (folder / "host_vars").mkdir(parents=True)
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {}}))
+    acme = {"gateway_internal_ca": False, "gateway_acme": True, "gateway_names": ["llm.lab.test"]}
+    acme["gateway_acme_server"] = "https://acme.lab.test:14000/dir"
+    (folder / "host_vars" / "gw-02.yml").write_text(yaml.safe_dump(acme))
+
+    def run(playbook: str) -> playbooks.Outcome:
+        outcome = playbooks.run(playbook, [INVENTORY, str(folder)], "--limit", "gw-02")
+        assert outcome.returncode == 0, outcome.text[-3000:]
+        return outcome
+
+    def serial() -> str:
+        """Return the serial number of the certificate that is served; the CA and the name are checked."""
+        told = "openssl s_client -connect 127.0.0.1:443 -servername llm.lab.test -verify_hostname llm.lab.test "
+        told += "-CAfile /srv/pebble/root.pem -verify_return_error </dev/null | openssl x509 -noout -serial"
+        return on("gw-02", "bash", "-o", "pipefail", "-c", told)
+
+    run("molecule/gateway/acme.yml")
+    run(GATEWAY)
+    first = serial()
+    on("gw-02", "certbot", "renew", "--force-renewal", "--no-random-sleep-on-renew")
+    until(lambda: serial() != first)
+    assert run(GATEWAY).changed() == set()
+    assert "certbot.timer" in on("gw-02", "systemctl", "list-timers", "--no-pager", "--no-legend")
+
+
 def test_it_goes_without_a_trace() -> None:
     outcome = playbooks.run(GATEWAY, [INVENTORY], "-e", "gateway_state=absent")
     assert outcome.returncode == 0, outcome.text[-3000:]
     for gateway in GATEWAYS:
-        assert on(gateway, "find", "/etc/private_llm", "-path", "*gateway*") == ""
+        assert on(gateway, "find", "/etc", "/usr/local/sbin", "-path", "*private*gateway*") == ""
         assert "private-llm-gateway" not in on(gateway, "systemctl", "list-units", "--all", "--plain", "--no-legend")

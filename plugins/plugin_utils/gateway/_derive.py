@@ -113,7 +113,13 @@ def endpoint_of(host: HostVars) -> Endpoint:
     if public:
         return parse(public)
     address = host.read("gateway_address", LINE) or host.read("ansible_host", LINE) or host.name
-    tls = host.read("gateway_certificate_files", [LINE]) or host.read("gateway_internal_ca", FLAG)
+    tls = any(
+        (
+            host.read("gateway_certificate_files", [LINE]),
+            host.read("gateway_internal_ca", FLAG),
+            host.read("gateway_acme", FLAG),
+        )
+    )
     scheme = "https" if tls else "http"
     bind = host.read("gateway_bind", LINE) or "0.0.0.0"  # noqa: S104 - what the role itself takes
     return listening(scheme, bind, host.read("gateway_port", WHOLE) or PORT, address)

@@ -92,6 +92,9 @@ def test_open_webui_has_one_connection_to_the_gateway_with_a_user_of_its_own() -
     (found,) = _derive.connection(["g"], hostvars, ["gw"])
     assert (found["url"], found["prefix_id"], found["models"]) == ("https://192.0.2.9:8443/v1", "", ["alpha", "b"])
     assert (found["host"], found["key_file"]) == ("gw", "/etc/private_llm/gateway/keys/open-webui")
+    for tls in ("gateway_internal_ca", "gateway_acme"):
+        hostvars["gw"] = {"ansible_host": "192.0.2.9", tls: True}
+        assert _derive.connection(["g"], hostvars, ["gw"])[0]["url"] == "https://192.0.2.9:8000/v1"
     hostvars["gw"] = {"gateway_public_url": "https://llm.example.com"}
     assert _derive.connection(["g"], hostvars, ["gw"])[0]["url"] == "https://llm.example.com/v1"
     assert _derive.connection([], hostvars, ["gw"]) == _derive.connection(["g"], hostvars, []) == []
