@@ -166,6 +166,14 @@ def test_a_chat_in_the_browser_over_the_gateway() -> None:
     assert any('"user":"open-webui","model":"tiny"' in log for log in asked)
 
 
+def test_every_model_is_proven_through_every_gateway() -> None:
+    outcome = playbooks.run("playbooks/verify.yml", [INVENTORY])
+    assert outcome.returncode == 0, outcome.text[-3000:]
+    for gateway in GATEWAYS:
+        asked = outcome.result(gateway, "private_llm.fleet.gateway : Ask every model through the gateway")
+        assert sorted(asked["answered"]) == ["lone", "tiny"]
+
+
 def test_a_user_is_limited() -> None:
     asked = [ask("gw-01", BOB, "lone")[0] for _request in range(5)]
     assert asked.count(200) <= 3
