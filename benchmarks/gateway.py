@@ -6,7 +6,7 @@
 
 The server answers at once, so that all one sees is the gateway. The last line is JSON: added_ms (time of one request of
 2 kB more than without, median), cpu_us (HAProxy's processor time for such a request), and for 1,000 servers and 200
-users check_s (`haproxy -c`) and rss_mb (memory of the running gateway).
+users check_s (`haproxy -c`), reload_s (until the new configuration serves) and rss_mb (memory of the running gateway).
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / ".collections"))
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._gateway import _runtime
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.gateway import _model, _render
 from ansible_collections.private_llm.fleet.tests.support import ports, proxies
 
@@ -152,8 +153,24 @@ def large_fleet(folder: Path) -> dict[str, float]:
         sys.exit(said)
     proxy = proxies.Proxy(folder, port)
     memory = resident_mb([proxy.process.pid, *workers(proxy.process.pid)])
+    runtime = _runtime.Runtime(str(folder / "admin.sock"))
+    old = serving(runtime)
+    began = time.monotonic()
+    proxy.reload()
+    while serving(runtime) in ("", old):
+        time.sleep(0.02)
+    reload = time.monotonic() - began
     proxy.stop()
-    return {"check_s": round(check, 2), "rss_mb": round(memory, 1)}
+    return {"check_s": round(check, 2), "reload_s": round(reload, 2), "rss_mb": round(memory, 1)}
+
+
+def serving(runtime: _runtime.Runtime) -> str:
+    """Return the process that answers on the runtime socket; empty where none does."""
+    try:
+        lines = runtime.ask("show info").splitlines()
+    except _runtime.RuntimeSocketError:
+        return ""
+    return next((line for line in lines if line.startswith("Pid:")), "")
 
 
 def main() -> None:

@@ -16,6 +16,9 @@ same way. It prints one line of JSON at its end:
     first_ms                 the median of that
     changes, seconds         how many times the playbook ran, and how long it took on average
     only                     the same for the only replica, whose requests wait while it is away
+    beside                   before all changes, the only replica asked directly and through the gateway, in turns:
+                             throughput (requests of 64 clients with the gateway for each one without), first_ms
+                             (median of one client that asks directly) and added_first_ms (what the gateway adds)
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -47,6 +51,8 @@ SERVERS, GATEWAY = "gpu-01", "gw-01"
 PORT = 8000
 USER, KEY = "ann", "sk-bench-of-the-rolling-change"
 PAIR, ONLY = "pair", "only"
+SERVER_KEY, SERVER_PORT = "sk-bench-of-one-server", 18007
+MANY, ROUNDS, ROUND_SECONDS = 64, 4, 15
 LENGTHS = (480, 512)  # a server is changed from one to the other
 LONGEST_SECONDS = 3600
 
@@ -85,6 +91,7 @@ def server(name: str, model: str, port: int, length: int) -> dict[str, Any]:
         "gpus": [],
         "port": port,
         "served_model_names": [model],
+        "api_keys": [SERVER_KEY],
         "engine": {"max_model_len": length},
     }
 
@@ -118,7 +125,7 @@ class Fleet:
             "vllm_server_instances": [
                 server("one", PAIR, 18005, self.lengths[PAIR]),
                 server("two", PAIR, 18006, self.lengths[PAIR]),
-                server("three", ONLY, 18007, self.lengths[ONLY]),
+                server("three", ONLY, SERVER_PORT, self.lengths[ONLY]),
             ],
         }
         gateway = {
@@ -166,6 +173,33 @@ def under_load(fleet: Fleet, model: str, clients: int, requests: int) -> dict[st
     return {**told, "changes": len(seconds), "seconds": round(sum(seconds) / len(seconds), 1)}
 
 
+def beside(fleet: Fleet) -> dict[str, float]:
+    """Ask the only replica directly and through the gateway, in turns, and compare what clients see."""
+    ways = {
+        "direct": (f"http://{fleet.hosts[SERVERS]['lab_ip']}:{SERVER_PORT}", SERVER_KEY),
+        "gateway": (fleet.url, KEY),
+    }
+    told: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for _round in range(ROUNDS):
+        for way, (url, key) in ways.items():
+            for clients in (1, MANY):
+                figures = run_load(Load(url, key, ONLY, tokens=8), clients, None, ROUND_SECONDS)
+                if figures["failed"] or figures["cut"]:
+                    raise SystemExit(f"{way}, {clients} clients: {figures}")
+                told.setdefault((way, clients), []).append(figures)
+                print(f"{way}, {clients} clients: {figures}", file=sys.stderr, flush=True)
+
+    def median(way: str, clients: int, figure: str) -> float:
+        return float(statistics.median(one[figure] for one in told[way, clients]))
+
+    direct, through = (median(way, 1, "first_ms") for way in ways)
+    return {
+        "throughput": round(median("gateway", MANY, "requests") / median("direct", MANY, "requests"), 3),
+        "first_ms": direct,
+        "added_first_ms": round(through - direct, 2),
+    }
+
+
 def main() -> int:
     """Measure and print; status 1 when a client noticed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -176,8 +210,10 @@ def main() -> int:
     work = Path(tempfile.mkdtemp(prefix="private-llm-bench-"))
     try:
         fleet = Fleet(work)
+        compared = beside(fleet)
         figures = under_load(fleet, PAIR, arguments.clients, arguments.requests)
         figures["only"] = under_load(fleet, ONLY, arguments.clients, 1)
+        figures["beside"] = compared
     finally:
         if not arguments.keep:
             lab("hosts.py", "down", "--prefix", PREFIX)
