@@ -30,7 +30,9 @@ UNMEASURED = 256
 SHARE_OF_CONTEXT = 4
 FEWEST = 16
 
-# Seconds that requests are held for a server that is being changed, beyond the time that it measured of its start.
+# How long requests are held for a server that is being changed: several times what its last start took, because a start
+# on a busy host or with other options takes longer, and some seconds for all else.
+HOLD_STARTS = 3
 HOLD_MARGIN = 60
 HOLD_UNMEASURED = 300
 
@@ -184,7 +186,7 @@ def hold_seconds(start_seconds: float | None) -> int:
     """Return how long a request waits for a server that is being changed."""
     if not start_seconds or start_seconds <= 0:
         return HOLD_UNMEASURED
-    return math.ceil(start_seconds) + HOLD_MARGIN
+    return math.ceil(HOLD_STARTS * start_seconds) + HOLD_MARGIN
 
 
 def problems(servers: t.Any, users: t.Any, host: str = "") -> list[Problem]:

@@ -43,9 +43,9 @@ def test_a_server_is_sent_what_its_cache_was_measured_for(measured: float | None
     assert _model.most_requests(measured) == most
 
 
-def test_requests_are_held_as_long_as_a_start_takes_and_a_minute() -> None:
+def test_requests_are_held_for_three_times_what_a_start_took_and_a_minute() -> None:
     fleet = _model.fleet_of([server(start_seconds=89.2), server("gpu-02:qwen", start_seconds=30)], [])
-    assert fleet.pools[0].hold_seconds == 150
+    assert fleet.pools[0].hold_seconds == 328
     assert _model.hold_seconds(None) == 300
 
 
