@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,15 @@ def run_stages(make: str, names: list[str]) -> list[Case]:
     return cases
 
 
+def machine(cpuinfo: str, meminfo: str) -> str:
+    """Say on what the tests run; vLLM on a processor with AMX takes other ways than on one without."""
+    models = re.findall(r"^model name\s*: (.+)$", cpuinfo, re.MULTILINE)
+    amx = "with" if re.search(r"\bamx_tile\b", cpuinfo) else "without"
+    memory = re.search(r"^MemTotal:\s+(\d+) kB", meminfo, re.MULTILINE)
+    size = f"{int(memory[1]) / 2**20:.0f} GiB" if memory else "memory of unknown size"
+    return f"{len(models)} processors ({models[0] if models else 'of unknown kind'}, {amx} AMX), {size}"
+
+
 def main() -> int:
     """Run the stages named, in that order; or only sum what the last ones left."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,6 +88,8 @@ def main() -> int:
     shutil.rmtree(RESULTS, ignore_errors=True)
     make = os.environ.get("MAKE", "make")
     started = time.monotonic()
+    cpuinfo, meminfo = (Path(f"/proc/{name}").read_text(encoding="utf-8") for name in ("cpuinfo", "meminfo"))
+    print(machine(cpuinfo, meminfo), flush=True)
     cases = run_stages(make, arguments.stages)
     print("\n== summary")
     for case in cases:

@@ -157,6 +157,12 @@ def test_stages_run_on_and_all_failures_count(
     assert capfd.readouterr().out == "1 passed, 2 failed\n"
 
 
+def test_the_machine_is_told() -> None:
+    intel = "processor\t: 0\nmodel name\t: Xeon\nflags\t: fpu amx_tile sse\n\nmodel name\t: Xeon\n"
+    assert run_stages.machine(intel, "MemTotal:       16777216 kB\n") == "2 processors (Xeon, with AMX), 16 GiB"
+    assert run_stages.machine("", "") == "0 processors (of unknown kind, without AMX), memory of unknown size"
+
+
 def test_all_stages_pass(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert with_arguments(monkeypatch, run_stages.main, "good") == 0
 
