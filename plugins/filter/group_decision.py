@@ -39,8 +39,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - C(action) is V(prove), V(change), V(undo) or V(keep) after a run that was cut off, or V(leave)
-      where something stands in the way.
+    - C(action) is V(prove), V(change), V(undo) or V(keep) after a run that was cut off, V(take_over) where such a run
+      still claims the server, or V(leave) where something stands in the way.
     - C(reasons) are sentences, and C(running) says whether all members run now.
   type: dict
 """

@@ -36,14 +36,48 @@ options:
         still runs.
       - V(keep) removes C(NAME.previous). V(put_back) brings it back, stopped, in place of the new container.
       - V(stop) stops the container.
+      - V(release) ends the claim of O(run).
+      - V(listen) listens for the other nodes at a TCP port for two minutes, and V(reach) connects to where they listen,
+        O(peers). Both change nothing, and are the same in check mode.
     type: str
     required: true
-    choices: [look, set_aside, start, wait, keep, put_back, stop]
+    choices: [look, set_aside, start, wait, keep, put_back, stop, release, listen, reach]
   seconds:
     description:
       - How long one O(step=wait) waits at most. All of them together end with O(timeout).
     type: int
     default: 30
+  peers:
+    description:
+      - Where the other nodes listen, of P(private_llm.fleet.group_peers#filter).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      node:
+        description: Name of the host.
+        type: str
+        required: true
+      address:
+        description: Its address.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        required: true
+  run:
+    description:
+      - Name of the run that takes the steps, of P(private_llm.fleet.group_run#filter). The member is claimed for it
+        with each step, for 15 minutes from then, until O(step=release). The step of another run is refused
+        meanwhile, which RV(problem) tells, and C(server_watch) leaves the member alone. Empty claims nothing.
+    type: str
+    default: ""
+  ended_run:
+    description:
+      - Name of a run that has ended without its release, because it was killed. Its claim is void.
+    type: str
+    default: ""
 attributes:
   check_mode:
     support: full
@@ -95,6 +129,10 @@ status:
   description: What the container does, such as V(running); empty when there is none. Of O(step=look).
   returned: always
   type: str
+holder:
+  description: Name of another run that is at work on the member, so that the step was not taken; empty otherwise.
+  returned: always
+  type: str
 previous:
   description: Whether a container of before is kept, because a change is not proven yet. Of O(step=look).
   returned: always
@@ -120,6 +158,20 @@ waited:
   description: Seconds since the container was started. Of O(step=wait).
   returned: always
   type: float
+network:
+  description:
+    - How the member speaks to the others, from the environment of its container, such as C(NCCL_SOCKET_IFNAME=eth1).
+      Of O(step=wait), O(step=stop) and O(step=put_back).
+  returned: always
+  type: str
+address:
+  description: Address of this host at which it speaks to the others. Of O(step=listen).
+  returned: always
+  type: str
+port:
+  description: Port at which it listens for them. Of O(step=listen).
+  returned: always
+  type: int
 actions:
   description: What would be done with a server of one host. Of O(step=look).
   returned: always
@@ -165,6 +217,18 @@ def main() -> None:
         **_converge.ARGUMENTS,
         "step": {"type": "str", "required": True, "choices": list(_member.STEPS)},
         "seconds": {"type": "int", "default": 30},
+        "peers": {
+            "type": "list",
+            "elements": "dict",
+            "default": [],
+            "options": {
+                "node": {"type": "str", "required": True},
+                "address": {"type": "str", "required": True},
+                "port": {"type": "int", "required": True},
+            },
+        },
+        "run": {"type": "str", "default": ""},
+        "ended_run": {"type": "str", "default": ""},
     }
     module = AnsibleModule(argument_spec=arguments, required_if=_converge.REQUIRED_IF, supports_check_mode=True)
     options = take_options(module)[0]
@@ -179,7 +243,9 @@ def main() -> None:
             member.take(options["step"], engine, options["seconds"])
         else:
             with _lock.hold_all(_converge.LOCK_KIND, [member.name], options["step"]):
-                member.take(options["step"], engine, options["seconds"])
+                run = options["run"]
+                if not run or member.claim(options["step"], run, options["ended_run"]):
+                    member.take(options["step"], engine, options["seconds"])
     except ValueError as error:
         module.fail_json(msg=str(error), **member.result)
     # What the module for a server of one host shows of a change is not known to one member.

@@ -86,14 +86,14 @@ def hold(
 
     Whoever needs several takes them with `hold_all`, so that no two runs wait for each other.
     """
-    file_name = _file_name(kind, name)
-    folder, descriptor = _enter(directory, file_name, waiting, sleep)
+    own = file_name(kind, name)
+    folder, descriptor = _enter(directory, own, waiting, sleep)
     try:
         yield Lock(descriptor, doing)
     finally:
         # Whoever opened the file meanwhile sees that it has gone from the folder, and opens the next one.
         with contextlib.suppress(OSError):
-            os.unlink(file_name, dir_fd=folder)
+            os.unlink(own, dir_fd=folder)
         os.close(descriptor)
         os.close(folder)
 
@@ -126,7 +126,7 @@ def holder_of(kind: str, name: str, directory: str = DIRECTORY) -> Holder | None
     except OSError:
         return None
     try:
-        descriptor = os.open(_file_name(kind, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
+        descriptor = os.open(file_name(kind, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
         return None
     finally:
@@ -197,7 +197,8 @@ def _read(descriptor: int) -> Holder:
     return Holder(0, 0.0, "")
 
 
-def _file_name(kind: str, name: str) -> str:
+def file_name(kind: str, name: str) -> str:
+    """Return the name of the file of an object in the folder of the locks."""
     plain = name if _PLAIN.fullmatch(name) else hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()[:32]
     return f"{kind}.{plain}.lock"
 

@@ -15,12 +15,14 @@ HUNG = "hung"  # it answers, and generates nothing
 SILENT = "silent"  # it ran, and answers nothing any more
 NOT_STARTED = "not_started"  # the engine could not start the container
 STUCK = "stuck_in_start"  # it was not ready within the time for a start
+PARTED = "parted"  # a member of a server over several hosts lost the others
 
 CURABLE = frozenset(
     {
         HUNG,
         SILENT,
         STUCK,
+        PARTED,
         # A process is stuck, or lost the others.
         "worker_hangs",
         "worker_timeout",

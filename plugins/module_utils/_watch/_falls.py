@@ -24,6 +24,7 @@ _OWN = {
     _cures.HUNG: "the server answered, and generated nothing: its engine hung",
     _cures.SILENT: "the server ran, and answered nothing any more",
     _cures.STUCK: "the server did not get ready in time",
+    _cures.PARTED: "the member lost another one, and none of them works alone",
 }
 
 

@@ -6,14 +6,14 @@
 
 Docker's restart policy starts a container whose process ended. The watch does what Docker does not: it restarts a
 server that hangs, and starts one that the engine could not start. It never stops a server, and it leaves alone what
-somebody stopped.
+somebody stopped. The members of a server over several hosts have no restart policy of Docker's, so it starts them, too.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-from . import _cures, _memory, _probing
+from . import _cures, _memory, _probing, _ties
 from ._config import STARTED, Limits
 from ._memory import Memory
 from ._seen import Seen
@@ -34,22 +34,11 @@ class Verdict(t.NamedTuple):
     action: str = NOTHING
     message: str = ""
     cause: str = ""
+    free: bool = False  # nothing works that a start would take away, so it may be tried as often as one likes
 
 
 def judge(seen: Seen, memory: Memory, declared: str, limits: Limits, start_limit: float) -> Verdict:
-    """Return the verdict. ``memory`` must know of this start already (`recall`); ``start_limit`` is for one start.
-
-    A member of a server over several hosts is never started by itself: its head would wait for workers of before.
-    """
-    verdict = _judge(seen, memory, declared, limits, start_limit)
-    troubled = verdict.action != NOTHING or (not seen.running and verdict.state == _memory.STOPPED)
-    if not seen.member or declared != STARTED or not troubled:
-        return verdict
-    why = verdict.message or "it ended"
-    return Verdict(verdict.state, message=f"{why}; it starts with its other nodes: run the playbook servers")
-
-
-def _judge(seen: Seen, memory: Memory, declared: str, limits: Limits, start_limit: float) -> Verdict:
+    """Return the verdict. ``memory`` must know of this start already (`recall`); ``start_limit`` is for one start."""
     if seen.problem:
         return Verdict(_memory.UNKNOWN, message=seen.problem)
     if seen.holder:
@@ -67,16 +56,44 @@ def _judge(seen: Seen, memory: Memory, declared: str, limits: Limits, start_limi
         return Verdict(_memory.RESTARTING, message="it ends after each start, and the engine starts it again")
     if not seen.running:
         return _at_rest(seen, memory)
+    if seen.member:
+        parted = _parted(seen, memory, limits)
+        if parted is not None:
+            return parted
+    if seen.worker:
+        return Verdict(_memory.JOINED if seen.ties or seen.replicas else _memory.STARTING)
     return _at_work(seen, memory, limits, start_limit)
+
+
+def _parted(seen: Seen, memory: Memory, limits: Limits) -> Verdict | None:
+    """Return what becomes of a member of a server over several hosts that has lost another one; None when it has not.
+
+    Members are bound to one life of each other: a head waits for ever for workers of before, and they do not notice.
+    So each host ends its own member when another one has gone, and starts it anew; those that are first wait.
+    """
+    gone = _ties.lost(memory.ties, seen.ties or {})
+    text = f"its connection to {', '.join(gone)} has ended" if gone else ""
+    if not gone and memory.ties and seen.knock == _ties.REFUSED:
+        text = "its head does not listen any more"
+    if not gone and memory.ties and seen.knock == _ties.AWAY:
+        # The network may be back before anybody notices, so this takes a while.
+        if not memory.trouble_since or seen.at - memory.trouble_since < limits.busy:
+            return Verdict(_memory.FAILING, message="the host of its head does not answer")
+        text = f"the host of its head did not answer for {limits.busy:g} seconds"
+    return Verdict(_memory.FAILING, RESTART, text, _cures.PARTED, free=True) if text else None
 
 
 def _at_rest(seen: Seen, memory: Memory) -> Verdict:
     if memory.restarting:
         return Verdict(_memory.STOPPED, START, "the watch was cut off while it restarted it", _cures.NOT_STARTED)
-    if seen.policy == "no":
+    if seen.policy == "no" and not seen.member:
         return Verdict(_memory.STOPPED, message="it ended, and restart_policy says no")
     if seen.not_started:
         return Verdict(_memory.STOPPED, START, f"the engine did not start it: {seen.error}", _cures.NOT_STARTED)
+    if seen.member:
+        # Its restart policy is ours, and any end of it ends the whole server.
+        text = f"its member ended (exit code {seen.exit_code})"
+        return Verdict(_memory.STOPPED, START, text, "" if seen.started_at > 0 else _cures.NOT_STARTED, free=True)
     return Verdict(_memory.STOPPED, message=f"stopped by somebody (exit code {seen.exit_code})")
 
 
@@ -122,14 +139,17 @@ class Leave(t.NamedTuple):
     given_up: bool = False
 
 
-def may_restart(memory: Memory, cause: str, limits: Limits, now: float) -> Leave:
-    """Say whether one more restart is allowed: the cause must be one that a restart cures, and they must be few."""
+def may_restart(memory: Memory, cause: str, limits: Limits, now: float, free: bool = False) -> Leave:
+    """Say whether one more restart is allowed: the cause must be one that a restart cures, and they must be few.
+
+    ``free`` is one of a server that does not work anyway until it was tried often enough.
+    """
     starting = cause == _cures.NOT_STARTED
     recent = [at for at in memory.attempts if 0 <= now - at < limits.window]
     if not starting and not _cures.is_curable(cause):
         return Leave(False, "a restart cannot cure this", given_up=True)
     # A start takes nothing away, and what it lacks may come, so starts are only further and further apart.
-    if not starting and len(recent) >= limits.restarts:
+    if not (starting or free) and len(recent) >= limits.restarts:
         text = f"{len(recent)} restarts within {limits.window:g} seconds did not help, so it is left as it is"
         return Leave(False, text, given_up=True)
     if memory.given_up:
@@ -144,6 +164,8 @@ def may_restart(memory: Memory, cause: str, limits: Limits, now: float) -> Leave
 def recall(memory: Memory, seen: Seen) -> int:
     """Bring the memory up to this start of the container; returns how often Docker started it again since."""
     again = 0
+    if (seen.container, seen.started_at) != (memory.container, memory.started_at):
+        memory.ties = {}
     if seen.container != memory.container:
         # A run made another one: what was true of the one before is not of this one.
         memory.container = seen.container
@@ -177,9 +199,12 @@ def remember(memory: Memory, seen: Seen, verdict: Verdict) -> None:
     if seen.probe is not None:
         memory.last_probe = seen.at
         memory.requests = seen.probe.requests
+    if seen.ties is not None and verdict.cause != _cures.PARTED:
+        memory.ties = {peer: sorted(ports) for peer, ports in seen.ties.items()}
     if verdict.state in _memory.UP:
         memory.worked = True
-        memory.last_token = seen.at
+        # A worker generates nothing itself.
+        memory.last_token = memory.last_token if seen.worker else seen.at
         memory.trouble_since = 0.0
         memory.given_up = memory.restarting = False
     elif verdict.state in (_memory.HUNG, _memory.FAILING, _memory.UNREACHABLE):

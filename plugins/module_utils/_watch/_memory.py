@@ -21,6 +21,7 @@ FILE = "state.json"
 # How a server is.
 READY = "ready"  # it generated a token
 BUSY = "busy"  # it works on other requests, and gets on
+JOINED = "joined"  # a worker of a server over several hosts, connected to its head
 STARTING = "starting"
 WAITING = "waiting"  # its start waits for GPUs, files, or its turn
 HUNG = "hung"
@@ -35,6 +36,7 @@ UNKNOWN = "unknown"  # the engine did not answer
 STATES = (
     READY,
     BUSY,
+    JOINED,
     STARTING,
     WAITING,
     HUNG,
@@ -46,7 +48,7 @@ STATES = (
     CHANGING,
     UNKNOWN,
 )
-UP = (READY, BUSY)
+UP = (READY, BUSY, JOINED)
 
 
 @dataclasses.dataclass
@@ -67,6 +69,8 @@ class Memory:
     restarting: bool = False  # a restart of our own was begun
     own_start: float = 0.0  # the start that our last restart led to
     given_up: bool = False
+    # Of a member of a server over several hosts: its connections to the others since this start of it.
+    ties: t.Dict[str, t.List[int]] = dataclasses.field(default_factory=dict)  # noqa: UP006 - read by Python 3.8
     restarts_total: int = 0
     falls_total: int = 0
     fell: float = 0.0  # the start whose fall was noted

@@ -16,13 +16,14 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from .. import _paths
-from .._engine import _lock
+from .._engine import _lease, _lock
 from .._engine._api import EngineError
 from .._engine._logs import epoch
 from .._vllm.api._probe import Server
 from .._vllm.container import _host, _keys, _model_files, _spec, _timeouts
 from .._vllm.lifecycle import _gpu_lock
-from . import _cures, _judge, _memory, _needs, _probing, _seen
+from .._vllm.options._suggestions import whole_number
+from . import _cures, _judge, _memory, _needs, _probing, _seen, _ties
 from ._config import STARTED, Config
 from ._judge import Verdict
 from ._memory import Memory
@@ -55,6 +56,13 @@ class Place(t.NamedTuple):
     turns: str = _gpu_lock.DIRECTORY
 
 
+class Ways(t.NamedTuple):
+    """How a pass learns of the other members of a server over several hosts; tests have other ways."""
+
+    read: t.Callable[[int, bool], _ties.Ties] = _ties.read
+    knock: t.Callable[[str, int], str] = _ties.knock
+
+
 class Look(t.NamedTuple):
     """A server as it was found: its container, what matters of it, and how often the engine started it again."""
 
@@ -78,6 +86,7 @@ class Pass:
         now: t.Callable[[], float] = time.time,
         ask: t.Callable[..., _probing.Probe] = _probing.probe,
         place: Place = Place(),  # noqa: B008 - cannot be changed
+        ways: Ways = Ways(),  # noqa: B008 - cannot be changed
     ) -> None:
         self._engine = engine
         self._config = config
@@ -87,6 +96,7 @@ class Pass:
         self._now = now
         self._ask = ask
         self._place = place
+        self._ways = ways
         self._looks: dict[str, Look] = {}
 
     def run(self) -> None:
@@ -130,7 +140,11 @@ class Pass:
         devices = _gpu_lock.devices_of([_host.uuid_of(device, ()) for device in spec.gpus])
         seen = self._held(name, _seen.seen_of(container, self._now(), devices))
         again = _judge.recall(memory, seen)
-        if self._config.servers[name] == STARTED and seen.running and not seen.paused and not seen.holder:
+        if self._config.servers[name] != STARTED or not seen.running or seen.paused or seen.holder:
+            return Look(container, seen, again, began, worked)
+        if seen.member:
+            seen = self._tied(seen, spec, joined=bool(memory.ties))
+        if not seen.worker:
             server = self._server(name, spec)
             model = (spec.served_model_names or (name,))[0]
             probe = self._ask(server, model, self._config.limits, memory.requests)
@@ -139,8 +153,18 @@ class Pass:
                 seen = seen._replace(broken_way=self._broken_way(name, container, server))
         return Look(container, seen, again, began, worked)
 
+    def _tied(self, seen: Seen, spec: _spec.ServerSpec, joined: bool) -> Seen:
+        """Return the look with what is known of the other members of a server over several hosts."""
+        port = int(spec.engine.get("master_port") or _ties.DEFAULT_PORT)
+        ties = self._ways.read(port, not spec.headless)
+        knock = self._ways.knock(str(spec.engine.get("master_addr")), port) if spec.headless and joined else _ties.THERE
+        replicas = (whole_number(spec.engine.get("data_parallel_size")) or 1) > 1
+        return seen._replace(worker=spec.headless, replicas=replicas, ties=ties, knock=knock)
+
     def _held(self, name: str, seen: Seen) -> Seen:
-        holder = _lock.holder_of(LOCK_KIND, name, self._place.locks)
+        holder = _lock.holder_of(LOCK_KIND, name, self._place.locks) or (
+            _lease.read(LOCK_KIND, name, self._place.locks, seen.at) if seen.member else None
+        )
         return seen if holder is None else seen._replace(holder=str(holder))
 
     def _server(self, name: str, spec: _spec.ServerSpec) -> Server:
@@ -187,9 +211,9 @@ class Pass:
         look, memory = self._looks[name], self._memories[name]
         memory.trouble_since = memory.trouble_since or look.seen.at
         cause = verdict.cause
-        if verdict.action == _judge.RESTART:
+        if cause != _cures.NOT_STARTED:
             cause = self._fell(name, verdict)
-        leave = _judge.may_restart(memory, cause, self._config.limits, look.seen.at)
+        leave = _judge.may_restart(memory, cause, self._config.limits, look.seen.at, verdict.free)
         memory.given_up = leave.given_up
         if not leave.granted:
             memory.message = f"{verdict.message}; {leave.why_not}"
@@ -212,9 +236,13 @@ class Pass:
 
         look, memory = self._looks[name], self._memories[name]
         if memory.fell == look.seen.started_at:
-            return str(memory.last_fall.get("cause", verdict.cause))
+            return verdict.cause or str(memory.last_fall.get("cause", ""))
         container = look.container or {}
-        diagnosis = _falls.hung(self._engine, name, container, verdict.cause, verdict.message)
+        if look.seen.running:
+            diagnosis = _falls.hung(self._engine, name, container, verdict.cause, verdict.message)
+        else:
+            began = look.seen.started_at
+            diagnosis = _falls.ended(self._engine, name, container, look.seen, began, memory.worked)
         self._note(name, diagnosis, "", look.seen.started_at)
         memory.fell = look.seen.started_at
         # What hangs is cured by a restart, whatever was logged before.
@@ -261,11 +289,11 @@ class Pass:
             memory.restarting = False
             self._failed(name, str(error))
             return
-        memory.restarting, memory.worked, memory.trouble_since = False, False, 0.0
+        memory.restarting, memory.worked, memory.trouble_since, memory.ties = False, False, 0.0, {}
         state = (self._engine.inspect(name) or {}).get("State") or {}
         memory.started_at = memory.own_start = epoch(str(state.get("StartedAt") or ""))
         memory.state, memory.message = _memory.STARTING, f"the watch started it: {verdict.message}"
-        if verdict.action == _judge.RESTART:
+        if memory.fell == seen.started_at:
             memory.last_fall["action"] = "the watch restarted it"
 
     def _failed(self, name: str, error: str) -> None:

@@ -11,6 +11,7 @@ import typing as t
 from .._engine._life import is_gone
 from .._engine._logs import epoch
 from .._vllm.container._spec import LABEL_MEMBER
+from . import _ties
 from ._probing import Probe
 
 STOP_SECONDS = 10  # what the engine itself takes where a container says nothing
@@ -32,7 +33,11 @@ class Seen(t.NamedTuple):
     error: str = ""
     restart_count: int = 0
     policy: str = "unless-stopped"
-    member: bool = False  # of a server over several hosts, which starts on all of them or on none
+    member: bool = False  # of a server over several hosts, which lives on all of them or on none
+    worker: bool = False  # a member that serves nothing itself
+    replicas: bool = False  # a member of data parallel replicas, which need no connection at the master port
+    ties: t.Optional[_ties.Ties] = None  # noqa: UP045 - evaluated by Python 3.8; a member's connections to the others
+    knock: str = _ties.THERE  # what a worker's attempt to connect to its head said
     stop_seconds: int = STOP_SECONDS
     devices: tuple[str, ...] = ()
     holder: str = ""  # who is at work on it

@@ -20,7 +20,7 @@ from ...module_utils._vllm.declaration._instances import (
 )
 from ...module_utils._vllm.declaration._rows import DEFAULTS, VARIABLES
 from ...module_utils._vllm.options._suggestions import whole_number
-from .._host_vars import ANY, LINE, HostVars, of_hosts
+from .._host_vars import ANY, FLAG, LINE, HostVars, of_hosts
 
 Mapping = t.Mapping[str, t.Any]
 
@@ -103,6 +103,8 @@ def member(instance: Mapping, rank: int, nodes: t.Sequence[HostVars]) -> dict[st
             "address": address_of(here),
             "interface": here.read("vllm_server_group_interface", LINE) or "",
             "private": not here.read("vllm_server_group_address", LINE),
+            "rdma": here.read("vllm_server_group_rdma", FLAG) or False,
+            "hcas": here.read("vllm_server_group_hcas", LINE) or "",
         },
     }
 

@@ -14,12 +14,15 @@ from __future__ import annotations
 import typing as t
 
 from .._host_vars import FLAG, LINE, NUMBER, TEXT, HostVars, of_hosts
-from ._judge import differences
+from .._problem import Problem
+from ._judge import KIND, differences
+from ._run import has_ended
 
 Mapping = t.Mapping[str, t.Any]
 
 # Decisions after a look.
 PROVE, CHANGE, UNDO, KEEP, LEAVE = "prove", "change", "undo", "keep", "leave"
+TAKE_OVER = "take_over"  # the run that claims the group was killed
 # Decisions while a group starts.
 READY, WAITING, FAILED = "ready", "waiting", "failed"
 
@@ -34,6 +37,7 @@ MEMBER = {
     "actions": [LINE],
     "changes": [{"option!": LINE}],
     "status": LINE,
+    "holder": LINE,
     "previous": FLAG,
     "image_id": LINE,
     "release": LINE,
@@ -42,6 +46,9 @@ MEMBER = {
     "waited": NUMBER,
     "diagnosis": {"id": LINE, "cause": TEXT, "evidence": TEXT, "fix": TEXT},
     "log_file": LINE,
+    "network": LINE,
+    "address": LINE,
+    "port": NUMBER,
 }
 # What the filters need of a member.
 GROUP = {"name!": LINE, "member": {"nodes": [LINE]}}
@@ -51,13 +58,18 @@ FAILURE = "fleet_group_failure"
 
 def told(member: Mapping, hostvars: t.Any, step: str) -> dict[str, dict[str, t.Any]]:
     """Return what each node of the group told of its member in this step; a node that told nothing has a problem."""
-    nodes = [str(node) for node in member["member"]["nodes"]]
+    nodes = _nodes(member)
     if not nodes:
         return {"": {"problem": "the member names no nodes"}}
     found = {}
     for node, host in of_hosts(nodes, hostvars).items():
         found[node] = _told(host, str(member["name"]), step)
     return found
+
+
+def _nodes(member: Mapping) -> list[str]:
+    """Return the nodes of a group; none where the member was not of this shape."""
+    return [str(node) for node in member["member"].get("nodes") or []]
 
 
 def _told(host: HostVars, name: str, step: str) -> dict[str, t.Any]:
@@ -76,10 +88,13 @@ def decide(member: Mapping, hostvars: t.Any) -> dict[str, t.Any]:
     """
     seen = told(member, hostvars, "look")
     name = str(member["name"])
+    claims = {str(one["holder"]) for one in seen.values() if one.get("holder")}
     problems = [f"{node}: {one['problem']}" for node, one in seen.items() if one["problem"]]
     if not problems:
         problems = differences(name, seen)
     running = all(one.get("status") == "running" for one in seen.values())
+    if claims and all(has_ended(run) for run in claims):
+        return {"action": TAKE_OVER, "reasons": sorted(claims), "running": running}
     if problems:
         return {"action": LEAVE, "reasons": problems, "running": running}
     head = next(iter(seen.values()))
@@ -103,6 +118,26 @@ def _reasons(node: str, one: Mapping) -> list[str]:
     return [f"{node}: its member is {one['status']}{f' ({cause})' if cause else ''}"]
 
 
+def peers(member: Mapping, hostvars: t.Any, node: str) -> list[dict[str, t.Any]]:
+    """Return where the other nodes of a group listen, for this one to connect to."""
+    seen = told(member, hostvars, "listen")
+    return [
+        {"node": other, "address": one["address"] or "", "port": int(one["port"] or 0)}
+        for other, one in seen.items()
+        if other != node and not one["problem"]
+    ]
+
+
+def obstacles(member: Mapping, hostvars: t.Any) -> list[Problem]:
+    """Return what stands between the nodes of a group, as each told after it tried to reach the others."""
+    name = str(member["name"])
+    return [
+        Problem(node, "", KIND, f"{name}: {one['problem']}")
+        for node, one in told(member, hostvars, "reach").items()
+        if one["problem"]
+    ]
+
+
 def progress(member: Mapping, hostvars: t.Any) -> dict[str, t.Any]:
     """Return how far the start of a group has come: ``verdict``, and the seconds ``wait`` that the head is given next.
 
@@ -119,7 +154,7 @@ def progress(member: Mapping, hostvars: t.Any) -> dict[str, t.Any]:
 
 def complaint(member: Mapping, hostvars: t.Any, ending: str) -> str:
     """Return why a group failed: the member at fault first, then what the others say, then how it ended."""
-    nodes = [str(node) for node in member["member"]["nodes"]]
+    nodes = _nodes(member)
     found = []
     for rank, (node, host) in enumerate(of_hosts(nodes, hostvars).items()):
         one: dict[str, t.Any] = host.read(FAILURE, MEMBER) if host.has(FAILURE) else {}
@@ -141,11 +176,28 @@ def complaint(member: Mapping, hostvars: t.Any, ending: str) -> str:
 
 def _said(node: str, one: Mapping) -> str:
     log = f" Its log: {one['log_file']} on {node}." if one["log_file"] else ""
-    return f"{one['problem']}.{log}"
+    network = f" Its network: {one['network']}." if one.get("network") and _is_of_the_network(one) else ""
+    return f"{one['problem']}.{network}{log}"
 
 
 # What a member says of another one that has gone, which is no cause of its own.
 _ECHOES = ("unknown", "timeout", "")
+
+
+# What can come of members that do not reach each other.
+_OF_THE_NETWORK = (
+    *_ECHOES,
+    "nccl",
+    "no_meeting",
+    "meeting_port",
+    "worker_hangs",
+    "worker_timeout",
+    "engine_ready_timeout",
+)
+
+
+def _is_of_the_network(one: Mapping) -> bool:
+    return (one.get("diagnosis") or {}).get("id") in _OF_THE_NETWORK
 
 
 def _weight(one: Mapping) -> int:

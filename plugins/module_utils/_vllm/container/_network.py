@@ -18,6 +18,8 @@ import typing as t
 
 _SIOCGIFADDR = 0x8915
 VARIABLE = "vllm_server_group_address"
+# The variables that say how a member speaks to the others; none of them holds a secret.
+_PREFIXES = ("GLOO_", "NCCL_", "NVSHMEM_", "UCX_", "VLLM_HOST_IP", "TP_SOCKET_IFNAME")
 
 
 class NetworkError(ValueError):
@@ -68,6 +70,12 @@ def place(
     return found
 
 
+def shown(env: t.Mapping[str, str]) -> str:
+    """Return in a line how a member speaks to the others, from the environment of its container."""
+    names = [name for name in sorted(env) if name.startswith(_PREFIXES)]
+    return ", ".join(f"{name}={env[name]}" for name in names)
+
+
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)
@@ -76,13 +84,19 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def environment(found: Place, stated: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """Return the environment that keeps NCCL, Gloo and vLLM on this interface; what is stated wins."""
+def environment(found: Place, stated: t.Mapping[str, t.Any], rdma: bool = False, hcas: str = "") -> dict[str, str]:
+    """Return the environment that keeps NCCL, Gloo and vLLM on this interface; what is stated wins.
+
+    ``hcas`` are the RDMA adapters in NCCL's own form, empty for all of them.
+    """
     own = {
         "VLLM_HOST_IP": found.address,
         "GLOO_SOCKET_IFNAME": found.interface,
         # Without the sign NCCL takes every interface whose name begins like this one.
         "NCCL_SOCKET_IFNAME": f"={found.interface}",
+        # Without the devices NCCL finds adapters that it cannot open. Who says something of them has reasons.
+        **({} if rdma or any(name.startswith("NCCL_IB_") for name in stated) else {"NCCL_IB_DISABLE": "1"}),
+        **({"NCCL_IB_HCA": hcas} if rdma and hcas else {}),
     }
     return {name: value for name, value in own.items() if name not in stated}
 

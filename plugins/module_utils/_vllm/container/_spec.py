@@ -42,6 +42,9 @@ CONTAINER_PORT = 8000
 # The parts of one server speak to each other at ports that they choose, so they have no network of their own.
 HOST_NETWORK = "host"
 CACHE_MOUNT = "/var/cache/vllm"
+# The host's RDMA devices, as a whole: NCCL opens a device for each adapter, and one for the connection manager.
+RDMA_DEVICES = "/dev/infiniband"
+_RDMA = {"PathOnHost": RDMA_DEVICES, "PathInContainer": RDMA_DEVICES, "CgroupPermissions": "rwm"}
 NO_ADDRESS = "0.0.0.0"  # noqa: S104 - what the engine means by no address
 STOP_GRACE = 15  # seconds beyond vLLM's own shutdown timeout, for everything that is not draining
 
@@ -105,6 +108,7 @@ class ServerSpec:
     cap_drop: tuple[str, ...] = CAP_DROP
     pids_limit: int = PIDS_LIMIT
     member: str = ""
+    rdma: bool = False
 
     @property
     def headless(self) -> bool:
@@ -173,11 +177,17 @@ def desired_spec(
         restart_policy=options["restart_policy"],
         nofile=nofile,
         # vLLM binds memory and threads to NUMA nodes on CPU, and on GPU when asked to; Docker forbids that otherwise.
-        capabilities=(*CAP_ADD, "SYS_NICE") if not gpus or engine.get("numa_bind") else CAP_ADD,
+        # What an adapter reads by itself must stay where it is in memory.
+        capabilities=(
+            *CAP_ADD,
+            *(["IPC_LOCK"] if member and member.get("rdma") else []),
+            *(["SYS_NICE"] if not gpus or engine.get("numa_bind") else []),
+        ),
         pids_limit=pids_limit,
         stop_timeout=shutdown_timeout(engine) + STOP_GRACE,
         network=HOST_NETWORK if member else "bridge",
         member=member_label(member) if member else "",
+        rdma=bool(member and member.get("rdma")),
     )
 
 
@@ -340,8 +350,11 @@ def create_body(spec: ServerSpec, keys: str = "") -> dict[str, t.Any]:
         host["PidsLimit"] = spec.pids_limit
     if spec.shm_size:
         host["ShmSize"] = spec.shm_size
-    if spec.nofile:
-        host["Ulimits"] = [{"Name": "nofile", "Soft": spec.nofile, "Hard": spec.nofile}]
+    limits = {**({"nofile": spec.nofile} if spec.nofile else {}), **({"memlock": -1} if spec.rdma else {})}
+    if limits:
+        host["Ulimits"] = [{"Name": name, "Soft": limit, "Hard": limit} for name, limit in limits.items()]
+    if spec.rdma:
+        host["Devices"] = [dict(_RDMA)]
     if spec.gpus:
         host["DeviceRequests"] = [device_request(spec.gpus, spec.gpu_driver)]
     return {
@@ -379,8 +392,10 @@ def labels(spec: ServerSpec) -> dict[str, str]:
 def config_hash(spec: ServerSpec) -> str:
     """Return a fingerprint of the declared configuration, which holds no secret."""
     declared = {**dataclasses.asdict(spec), "volumes": without_cache(spec.volumes)}
-    if not spec.member:
-        del declared["member"]
+    # So that what most servers do not have changes no fingerprint of theirs.
+    for name in ("member", "rdma"):
+        if not declared[name]:
+            del declared[name]
     text = json.dumps(declared, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
@@ -446,6 +461,7 @@ def spec_of(inspect: t.Mapping[str, t.Any], image_env: t.Mapping[str, str] | Non
         cap_drop=_capabilities(host.get("CapDrop")),
         pids_limit=max(0, int(host.get("PidsLimit") or 0)),
         member=str((config.get("Labels") or {}).get(LABEL_MEMBER) or ""),
+        rdma=host.get("Devices") == [_RDMA] and limits.get("memlock") == -1,
     )
 
 
@@ -558,7 +574,8 @@ def drift(inspect: t.Mapping[str, t.Any], name: str, image: t.Mapping[str, t.Any
     """
     config, host = inspect.get("Config") or {}, inspect.get("HostConfig") or {}
     # Podman writes out that a namespace is the container's own; Docker leaves that empty.
-    changes = [Change(option, host[key], None) for option, key in _NEVER if host.get(key) not in (*_NOTHING, "private")]
+    nothing = (*_NOTHING, "private", [_RDMA])
+    changes = [Change(option, host[key], None) for option, key in _NEVER if host.get(key) not in nothing]
     of_image = (image or {}).get("Config") or {}
     for option, key in _FROM_IMAGE:
         if image is not None and (config.get(key) or None) != (of_image.get(key) or None):

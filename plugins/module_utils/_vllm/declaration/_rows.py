@@ -397,6 +397,17 @@ ROWS = (
                 "type": "str",
                 "default": "",
             },
+            "rdma": {
+                "description": "Give the container the host's RDMA devices, C(/dev/infiniband), with C(IPC_LOCK) and "
+                "no limit on locked memory. Without it C(NCCL_IB_DISABLE) keeps NCCL on sockets.",
+                "type": "bool",
+                "default": False,
+            },
+            "hcas": {
+                "description": "RDMA adapters to use, as C(NCCL_IB_HCA) takes them; empty for all.",
+                "type": "str",
+                "default": "",
+            },
             "private": {
                 "description": "Refuse an address that can be reached from the internet, for nothing between nodes is "
                 "authenticated.",

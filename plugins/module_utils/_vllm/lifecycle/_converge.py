@@ -227,14 +227,24 @@ class Server:
         member = self.params.get("member")
         if not member:
             return {}
-        found = _network.place(
+        found = self.place()
+        if member.get("rdma") and not os.path.isdir(_spec.RDMA_DEVICES):
+            raise _network.NetworkError(
+                f"there is no {_spec.RDMA_DEVICES} on {platform.node()}, and vllm_server_group_rdma asks for it; load "
+                "the driver of the adapter with ib_uverbs and rdma_ucm, or set vllm_server_group_rdma to false"
+            )
+        return _network.environment(found, self.params["env"], member.get("rdma"), member.get("hcas") or "")
+
+    def place(self) -> _network.Place:
+        """Return where this host speaks to the other nodes of a server over several hosts."""
+        member = self.params["member"]
+        return _network.place(
             member["address"],
             member["interface"],
             member["private"],
             _network.interfaces_here(),
             _network.resolve_here,
         )
-        return _network.environment(found, self.params["env"])
 
     # --- the difference ---
 

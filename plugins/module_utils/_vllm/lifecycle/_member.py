@@ -16,17 +16,18 @@ import os
 import time
 import typing as t
 
-from ..._engine import _life
+from ..._engine import _lease, _life
 from ..._engine._client import Engine
-from ..container import _cache, _keys, _spec
+from ..container import _cache, _keys, _network, _spec
 from ..diagnosis import _saved_logs
 from ..diagnosis._diagnosis import Diagnosis
-from . import _lifecycle, _measurements, _readiness
-from ._converge import Server, _plainly
+from . import _lifecycle, _measurements, _meeting, _readiness
+from ._converge import LOCK_KIND, Server, _plainly
 from ._result import container_facts
 
-STEPS = ("look", "set_aside", "start", "wait", "keep", "put_back", "stop")
+STEPS = ("look", "set_aside", "start", "wait", "keep", "put_back", "stop", "release", "listen", "reach")
 READY, WAITING = "ready", "waiting"
+WORKER_STOP_SECONDS = 5
 
 
 class Member(Server):
@@ -42,12 +43,16 @@ class Member(Server):
             step="",
             problem="",
             status="",
+            holder="",
             previous=False,
             image_id="",
             release="",
             gpu_names=[],
             verdict="",
             waited=0.0,
+            network="",
+            address="",
+            port=0,
         )
 
     def take(self, step: str, engine: Engine | None, seconds: float = 0.0) -> None:
@@ -57,7 +62,11 @@ class Member(Server):
         """
         self.result["step"] = step
         try:
-            if engine is None:
+            if step == "listen":
+                self.listen()
+            elif step == "reach":
+                self.reach()
+            elif engine is None:
                 self._foretell(step)
             else:
                 self._take(step, engine, seconds)
@@ -66,7 +75,22 @@ class Member(Server):
         except Exception as error:
             self.result["problem"] = _plainly(error)
 
+    def claim(self, step: str, run: str, ended: str) -> bool:
+        """Claim the member for this run, from its look to its release; False where another run is at work on it.
+
+        The caller holds the member's lock. ``ended`` is a run that is known to have ended without a release.
+        """
+        if step == "release":
+            _lease.drop(LOCK_KIND, self.name, run)
+            return True
+        other = _lease.take(LOCK_KIND, self.name, run, ended)
+        if other is not None:
+            self.result.update(step=step, holder=other.run, problem=str(other))
+        return other is None
+
     def _take(self, step: str, engine: Engine, seconds: float) -> None:
+        if step == "release":
+            return
         if step == "look":
             self.look(engine)
         elif step == "wait":
@@ -89,6 +113,20 @@ class Member(Server):
         self.result["verdict"] = READY if step == "wait" else ""
 
     # --- the steps ---
+
+    def listen(self) -> None:
+        """Listen for the other nodes for a while, and say where."""
+        self.result["address"] = address = self.place().address
+        self.result["port"] = _meeting.listen(address)
+
+    def reach(self) -> None:
+        """Connect to where the other nodes listen."""
+        found = _meeting.unreached(self.place().address, self.params["peers"])
+        if found:
+            self.result["problem"] = (
+                f"it {' and '.join(found)}; open all TCP ports between the nodes, or set {_network.VARIABLE} to "
+                "addresses at which they reach each other"
+            )
 
     def look(self, engine: Engine) -> None:
         """Say what there is, and what would be done with a server of one host."""
@@ -155,6 +193,7 @@ class Member(Server):
         if container is None:
             raise ValueError(f"there is no container {self.name}; somebody else removed it, so run again")
         spec = _spec.spec_of(container)
+        self.result["network"] = _network.shown(spec.env)
         waiter = self.waiter(engine, spec, _keys.read_directory(self.directory))
         self.result["waited"] = round(time.time() - _readiness.started_at(container), 1)
         if spec.headless:
@@ -205,6 +244,7 @@ class Member(Server):
         )
         if current is None or self.host.check_mode:
             return
+        self.result["network"] = _network.shown(_spec.spec_of(current).env)
         since = _readiness.log_since(current)
         lines = [line for line in engine.log(self.name, since) if line.at >= since]
         running = _life.is_running(current)
@@ -224,4 +264,7 @@ class Member(Server):
 
 
 def _stop_seconds(container: t.Mapping[str, t.Any]) -> int:
+    """Return how long a member may take to stop; a worker has no requests, and would wait for its head in vain."""
+    if _spec.spec_of(container).headless:
+        return WORKER_STOP_SECONDS
     return int((container.get("Config") or {}).get("StopTimeout") or _life.STOP_SECONDS)

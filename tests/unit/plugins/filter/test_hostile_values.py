@@ -313,9 +313,15 @@ STEP = {
     "waited": 5.0,
     "diagnosis": {"id": "oom", "cause": "a", "evidence": "b", "fix": "c"},
     "log_file": "/l",
+    "holder": "",
+    "network": "NCCL_IB_DISABLE=1",
 }
 LOOKING = {name: {"vllm_server_member": {**STEP, "step": "look"}} for name in HOSTS}
 STARTING = {name: {"vllm_server_member": {**STEP, "step": "wait"}} for name in HOSTS}
+LISTENING = {
+    name: {"vllm_server_member": {**STEP, "step": "listen", "address": "10.0.0.1", "port": 40001}} for name in HOSTS
+}
+REACHING = {name: {"vllm_server_member": {**STEP, "step": "reach", "problem": "blocked"}} for name in HOSTS}
 BROKEN = {name: {"fleet_group_failure": {**STEP, "step": "wait", "problem": "killed"}} for name in HOSTS}
 BUNDLED = {
     "platform": "debian:13",
@@ -355,8 +361,11 @@ CALLS: dict[str, list[t.Any]] = {
     "group_complaint": [MEMBER, BROKEN, "All members were stopped."],
     "group_decision": [MEMBER, LOOKING],
     "group_members": [HOSTS, GROUPED],
+    "group_obstacles": [MEMBER, REACHING],
+    "group_peers": [MEMBER, LISTENING, "b"],
     "group_problems": [HOSTS, GROUPED, HOSTS],
     "group_progress": [MEMBER, STARTING],
+    "group_run": ["servers"],
     "instance_models": [[INSTANCE]],
     "local_url": ["0.0.0.0", 3000],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],

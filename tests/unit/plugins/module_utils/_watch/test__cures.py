@@ -9,7 +9,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _c
 
 # What the diagnosis and the wait for a server tell beside the table of known failures.
 OTHERS = {"host_out_of_memory", "timeout", "not_working", "unknown"}
-OWN = {_cures.HUNG, _cures.SILENT, _cures.STUCK, _cures.NOT_STARTED}
+OWN = {_cures.HUNG, _cures.SILENT, _cures.STUCK, _cures.PARTED, _cures.NOT_STARTED}
 
 
 def test_the_table_names_causes_that_there_are() -> None:

@@ -196,12 +196,74 @@ def test_the_engine_s_words_are_read() -> None:
     assert not seen_of({"State": {"Dead": True}}, NOW).present
 
 
-@pytest.mark.parametrize("state", [{**UP, "probe": Probe("still")}, {**AT_REST, "policy": "no"}])
-def test_a_member_of_a_server_over_several_hosts_is_never_started_by_itself(state: dict[str, t.Any]) -> None:
-    found = judge(Seen(NOW, member=True, **state), WORKED, "started", Limits(), 1200.0)
-    assert found.action == NOTHING
-    assert "it starts with its other nodes: run the playbook servers" in found.message
+# --- members of a server over several hosts ---
+
+TIED = {"10.0.0.2": frozenset({40001})}
+HEAD = {**UP, "member": True, "ties": TIED}
+WORKER = {**UP, "member": True, "worker": True, "ties": TIED}
+
+
+def member(seen: dict[str, t.Any], **memory: t.Any) -> _judge.Verdict:
+    known = Memory(container="c1", started_at=NOW - 500, **{"worked": True, "ties": {"10.0.0.2": [40001]}, **memory})
+    return judge(Seen(NOW, **seen), known, "started", Limits(), 1200.0)
+
+
+def test_members_that_are_connected_are_judged_as_they_are() -> None:
+    assert member({**HEAD, "probe": Probe("token")}).state == "ready"
+    assert member({**HEAD, "probe": Probe("still")}).action == RESTART
+    assert member(WORKER) == _judge.Verdict("joined")
+    assert member({**WORKER, "ties": {}}, ties={}) == _judge.Verdict("starting")
+    assert member({**WORKER, "ties": {}, "replicas": True}, ties={}) == _judge.Verdict("joined")
+
+
+@pytest.mark.parametrize("seen", [HEAD, WORKER])
+@pytest.mark.parametrize("ties", [{}, {"10.0.0.2": frozenset({50002})}, {"10.0.0.3": frozenset({40001})}])
+def test_a_member_that_lost_another_one_starts_anew(seen: dict[str, t.Any], ties: t.Any) -> None:
+    found = member({**seen, "ties": ties, "probe": Probe("token")})
+    assert (found.action, found.cause, found.free) == (RESTART, _cures.PARTED, True)
+    assert found.message == "its connection to 10.0.0.2 has ended"
+
+
+def test_a_worker_asks_whether_its_head_is_there() -> None:
+    assert member({**WORKER, "knock": "refused"}).message == "its head does not listen any more"
+    away = {**WORKER, "knock": "away"}
+    assert member(away) == _judge.Verdict("failing", message="the host of its head does not answer")
+    assert member(away, trouble_since=NOW - 44).action == NOTHING
+    assert member(away, trouble_since=NOW - 45).cause == _cures.PARTED
+
+
+@pytest.mark.parametrize("code", [0, 1, 137])
+def test_a_member_that_ended_starts_anew_whatever_its_policy(code: int) -> None:
+    found = member({**AT_REST, "member": True, "policy": "no", "exit_code": code})
+    assert (found.action, found.cause, found.free) == (START, "", True)
+    made = member({**AT_REST, "member": True, "policy": "no", "started_at": -1.0})
+    assert (made.action, made.cause) == (START, _cures.NOT_STARTED)
+    for declared in ("stopped", "absent"):
+        seen = Seen(NOW, **AT_REST, member=True, policy="no")
+        assert judge(seen, WORKED, declared, Limits(), 1200.0).action == NOTHING
+
+
+def test_starts_of_members_are_not_counted_but_their_cause_must_be_curable() -> None:
+    memory = Memory(attempts=[NOW - 3000, NOW - 2900, NOW - 2800, NOW - 1000])
+    assert not may_restart(memory, _cures.PARTED, Limits(), NOW).granted
+    assert may_restart(memory, _cures.PARTED, Limits(), NOW, free=True).granted
+    assert may_restart(memory, "weights_missing", Limits(), NOW, free=True).given_up
+
+
+def test_connections_are_remembered_for_one_start() -> None:
+    memory = Memory(container="c1", started_at=NOW - 500)
+    remember(memory, Seen(NOW, **WORKER), _judge.Verdict(_memory.JOINED))
+    assert (memory.ties, memory.worked, memory.last_token) == ({"10.0.0.2": [40001]}, True, 0.0)
+    parted = Seen(NOW, **{**WORKER, "ties": {}})
+    remember(memory, parted, _judge.Verdict(_memory.FAILING, RESTART, "", _cures.PARTED))
+    assert memory.ties == {"10.0.0.2": [40001]}
+    recall(memory, parted)
+    assert memory.ties == {"10.0.0.2": [40001]}
+    recall(memory, parted._replace(started_at=NOW - 1))
+    assert memory.ties == {}
+
+
+def test_a_member_is_known_by_its_label() -> None:
     labels = {"private_llm.fleet.member": "0:a,b"}
     assert seen_of({"Config": {"Labels": labels}}, NOW).member
     assert not seen_of({"Config": {"Labels": {}}}, NOW).member
-    assert verdict(**UP, member=True, probe=Probe("token")) == ("ready", NOTHING)

@@ -11,7 +11,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lock
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lease, _lock
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Ran
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
@@ -21,7 +21,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle 
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _needs
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._config import Config, Limits
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._memory import Memory
-from ansible_collections.private_llm.fleet.plugins.module_utils._watch._pass import Pass, Place
+from ansible_collections.private_llm.fleet.plugins.module_utils._watch._pass import Pass, Place, Ways
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._probing import Probe
 
 NOW = 1795435800.0  # ten minutes after the servers started
@@ -41,6 +41,8 @@ class Host:
         self.memories: dict[str, Memory] = {}
         self.told: list[str] = []
         self.saved: list[bool] = []
+        self.ties: dict[str, frozenset[int]] = {}
+        self.knock = ""
         self.now = NOW
         self.place = Place(str(folder / "secrets"), str(folder / "run/locks"), str(folder / "run/turns"))
 
@@ -102,7 +104,8 @@ class Host:
             return self.probes[model]
 
         engine = t.cast(t.Any, self)
-        Pass(engine, config, self.memories, save, self.told.append, lambda: self.now, ask, self.place).run()
+        ways = Ways(lambda port, head: self.ties, lambda address, port: self.knock)
+        Pass(engine, config, self.memories, save, self.told.append, lambda: self.now, ask, self.place, ways).run()
         return [f"{name} {memory.state}" for name, memory in self.memories.items()]
 
 
@@ -296,3 +299,72 @@ def test_a_server_that_cannot_be_looked_at_does_not_keep_the_others_from_it(host
     (keys / "api_keys").write_bytes(b"\xff\xfe")
     assert host.watch() == ["alpha ready", "beta unknown"]
     assert "damaged" in host.memories["beta"].message
+
+
+# --- members of a server over several hosts ---
+
+
+def add_member(host: Host, rank: int, **state: t.Any) -> None:
+    found = host.add("pair", **state)
+    found["Config"]["Labels"][_spec.LABEL_MEMBER] = f"{rank}:a,b"
+    found["Config"]["Cmd"] += ["--master-addr", "10.0.0.1", *(["--headless"] if rank else [])]
+    found["HostConfig"]["RestartPolicy"]["Name"] = "no"
+    host.ties = {f"10.0.0.{2 - rank}": frozenset({40001})}
+
+
+def test_a_worker_is_asked_nothing_and_follows_its_head(host: Host) -> None:
+    add_member(host, 1)
+    host.probes["pair"] = Probe("down", "nobody asks a worker")
+    assert host.watch() == ["pair joined"]
+    host.ties = {}
+    assert host.watch() == ["pair starting"]
+    assert host.calls == ["stop pair 10", "start pair"]
+    memory = host.memories["pair"]
+    assert (memory.last_fall["cause"], memory.last_fall["action"]) == ("parted", "the watch restarted it")
+    # It waits for the next life of its head, for as long as that takes.
+    host.now += 4000
+    assert host.watch() == ["pair starting"]
+    host.ties = {"10.0.0.1": frozenset({40002})}
+    assert host.watch() == ["pair joined"]
+    assert host.calls == ["stop pair 10", "start pair"]
+
+
+def test_a_worker_does_not_believe_in_a_connection_to_a_head_that_does_not_listen(host: Host) -> None:
+    add_member(host, 1)
+    host.knock = "refused"
+    assert host.watch() == ["pair joined"]  # it is not asked for before it was connected
+    assert host.watch() == ["pair starting"]
+
+
+def test_a_head_that_ended_starts_anew_and_its_fall_is_kept(host: Host) -> None:
+    add_member(host, 0)
+    assert host.watch() == ["pair ready"]
+    host.there["pair"]["State"].update(Running=False, ExitCode=0, FinishedAt="2026-11-23T12:09:00Z")
+    for attempt in range(1, 6):
+        host.now += 700
+        assert host.watch() == ["pair starting"]
+        assert host.calls == ["start pair"] * attempt
+        assert host.memories["pair"].falls_total == attempt
+        host.there["pair"]["State"].update(Running=False, ExitCode=0)
+
+
+def test_a_member_whose_cause_stays_is_left(host: Host) -> None:
+    add_member(host, 1)
+    host.lines["pair"] = [LogLine(NOW - 500, "RuntimeError: Cannot find any model weights with `/m`")]
+    assert host.watch() == ["pair joined"]
+    host.there["pair"]["State"].update(Running=False, ExitCode=1, FinishedAt="2026-11-23T12:09:00Z")
+    assert host.watch() == ["pair stopped"]
+    assert host.calls == []
+    assert host.memories["pair"].given_up
+
+
+def test_a_member_that_a_run_claims_is_left_alone(host: Host) -> None:
+    add_member(host, 1)
+    assert host.watch() == ["pair joined"]
+    with _lock.hold("vllm_server", "pair", "", directory=host.place.locks):
+        _lease.take("vllm_server", "pair", "servers of c/1.2", "", host.place.locks, host.now)
+    host.there["pair"]["State"].update(Running=False, ExitCode=1, FinishedAt="2026-11-23T12:09:00Z")
+    assert host.watch() == ["pair changing"]
+    assert "another run (servers of c/1.2) is at work on it" in host.memories["pair"].message
+    host.now += _lease.SECONDS
+    assert host.watch() == ["pair starting"]

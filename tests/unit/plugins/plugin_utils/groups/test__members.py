@@ -90,17 +90,21 @@ def test_the_head_s_defaults_hold_for_all_and_each_node_has_its_own_store() -> N
     assert worker["source"] == ""  # each node's own role model_download says it
 
 
-def test_a_declared_address_may_be_a_public_one() -> None:
-    head, worker = derived(BIG, vllm_server_group_address="192.168.7.1", vllm_server_group_interface="ib0")
+def test_each_node_has_its_own_network() -> None:
+    rdma = {"vllm_server_group_rdma": True, "vllm_server_group_hcas": "=mlx5_0"}
+    head, worker = derived(BIG, vllm_server_group_address="192.168.7.1", vllm_server_group_interface="ib0", **rdma)
     assert head["member"] == {
         "nodes": ["a", "b"],
         "rank": 0,
         "address": "192.168.7.1",
         "interface": "ib0",
         "private": False,
+        "rdma": True,
+        "hcas": "=mlx5_0",
     }
     assert worker["engine"]["master_addr"] == "192.168.7.1"
     assert worker["member"]["private"]
+    assert (worker["member"]["rdma"], worker["member"]["hcas"]) == (False, "")
 
 
 def test_a_member_takes_the_place_of_its_declaration_with_the_declared_keys() -> None:

@@ -8,7 +8,14 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups._steps import complaint, decide, progress
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups import _steps
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups._steps import (
+    complaint,
+    decide,
+    obstacles,
+    peers,
+    progress,
+)
 
 MEMBER = {"name": "big", "member": {"nodes": ["a", "b"], "rank": 1}}
 RUNS = {"name": "big", "step": "look", "status": "running", "image_id": "sha256:aa", "release": "r1"}
@@ -64,6 +71,29 @@ def test_the_head_s_container_of_before_says_that_a_change_was_not_proven() -> N
     assert decide(MEMBER, hosts(before, RUNS))["action"] == "undo"
     # The head was kept: the change was proven, and only workers are left to be tidied.
     assert decide(MEMBER, hosts(RUNS, before))["action"] == "keep"
+
+
+def test_a_group_that_another_run_claims_is_left_unless_that_run_was_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    claimed = {**RUNS, "holder": "servers of c/1.2", "problem": "another run (servers of c/1.2) is at work on it"}
+    assert decide(MEMBER, hosts(claimed, RUNS))["action"] == "leave"
+    monkeypatch.setattr(_steps, "has_ended", lambda run: run == "servers of c/1.2")
+    found = decide(MEMBER, hosts(claimed, RUNS))
+    assert (found["action"], found["reasons"]) == ("take_over", ["servers of c/1.2"])
+    other = {**claimed, "holder": "servers of d/1.2"}
+    assert decide(MEMBER, hosts(claimed, other))["action"] == "leave"
+
+
+def test_nodes_are_told_where_the_others_listen_and_what_stands_between_them() -> None:
+    listens = {"name": "big", "step": "listen", "address": "10.0.0.2", "port": 40001}
+    seen = hosts({**listens, "address": "10.0.0.1"}, listens)
+    assert peers(MEMBER, seen, "a") == [{"node": "b", "address": "10.0.0.2", "port": 40001}]
+    assert peers(MEMBER, hosts(listens, {**listens, "problem": "no address"}), "a") == []
+    reached = {"name": "big", "step": "reach"}
+    assert obstacles(MEMBER, hosts(reached, reached)) == []
+    (found,) = obstacles(MEMBER, hosts(reached, {**reached, "problem": "it does not reach a"}))
+    assert found.sentence == "b: big: it does not reach a"
+    # A node that could not listen said so before anybody could reach it.
+    assert obstacles(MEMBER, hosts(reached, listens)) != []
 
 
 def waits(**more: t.Any) -> dict[str, t.Any]:

@@ -16,6 +16,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container.
     parse_inet6,
     place,
     resolve_here,
+    shown,
 )
 
 HERE = [("lo", "127.0.0.1"), ("eth0", "203.0.113.9"), ("eth1", "8.8.4.4"), ("ib0", "10.0.0.1"), ("ib0", "fd00::1")]
@@ -53,6 +54,21 @@ def test_what_is_stated_wins_over_the_derived_environment() -> None:
         "GLOO_SOCKET_IFNAME": "ib0",
     }
     assert environment(Place("10.0.0.1", "ib0"), {})["NCCL_SOCKET_IFNAME"] == "=ib0"
+
+
+def test_rdma_is_used_where_it_is_asked_for() -> None:
+    here = Place("10.0.0.1", "ib0")
+    assert environment(here, {})["NCCL_IB_DISABLE"] == "1"
+    assert "NCCL_IB_HCA" not in environment(here, {}, hcas="=mlx5_0")
+    fast = environment(here, {}, rdma=True, hcas="=mlx5_0,mlx5_1")
+    assert fast["NCCL_IB_HCA"] == "=mlx5_0,mlx5_1"
+    assert "NCCL_IB_DISABLE" not in fast
+    assert "NCCL_IB_HCA" not in environment(here, {}, rdma=True)
+
+
+def test_a_diagnosis_shows_the_network_and_nothing_else() -> None:
+    env = {"HF_TOKEN": "secret", "VLLM_HOST_IP": "10.0.0.1", "GLOO_SOCKET_IFNAME": "ib0", "NCCL_IB_HCA": "=mlx5_0"}
+    assert shown(env) == "GLOO_SOCKET_IFNAME=ib0, NCCL_IB_HCA==mlx5_0, VLLM_HOST_IP=10.0.0.1"
 
 
 def test_addresses_of_one_link_are_left_out() -> None:

@@ -93,6 +93,7 @@ VARIANTS = [
         )
     ),
     spec({**declared(restart_policy="no"), "member": {"rank": 0, "nodes": ["a", "b"]}}),
+    spec({**declared(restart_policy="no"), "member": {"rank": 0, "nodes": ["a", "b"], "rdma": True}}),
     spec({**declared(api_keys=[], engine={"headless": True}), "member": {"rank": 1, "nodes": ["a", "b"]}}, keys="none"),
 ]
 
@@ -117,6 +118,20 @@ def test_a_worker_serves_no_api() -> None:
     assert not {"--host", "--port"}.intersection(body["Cmd"])
     assert VARIANTS[-1].headless
     assert VARIANTS[-1].port == 0
+
+
+def test_a_member_with_rdma_has_the_devices_and_may_lock_memory() -> None:
+    member = {"rank": 0, "nodes": ["a", "b"]}
+    plain, fast = (
+        spec({**declared(restart_policy="no"), "member": {**member, "rdma": rdma}}) for rdma in (False, True)
+    )
+    host = _spec.create_body(fast)["HostConfig"]
+    assert [one["PathOnHost"] for one in host["Devices"]] == ["/dev/infiniband"]
+    assert {"Name": "memlock", "Soft": -1, "Hard": -1} in host["Ulimits"]
+    assert "IPC_LOCK" in host["CapAdd"]
+    assert "Devices" not in _spec.create_body(plain)["HostConfig"]
+    assert {change.option for change in _spec.differences(plain, fast)} == {"rdma", "capabilities"}
+    assert _spec.config_hash(plain) != _spec.config_hash(fast)
 
 
 def test_the_fingerprint_of_other_servers_is_as_it_was_before_there_were_members() -> None:
