@@ -42,6 +42,7 @@ CURABLE = frozenset(
         # Something else was on the GPU while it measured.
         "gpu_shared",
         "gpu_memory_shared",
+        "kv_cache_refused",
         "profiling_disturbed",
         # Nobody knows; the number of restarts is bounded.
         "not_working",

@@ -132,6 +132,11 @@ def _bytes(number: str, unit: str) -> float:
     return float(number) * {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}.get(unit, 1)
 
 
+def _allocates_kv_cache(groups: Groups, context: Context) -> bool:
+    """Tell whether it was the KV cache itself that found no room, and not what a step needs besides."""
+    return any("allocate_kv_cache" in function for function in context.functions)
+
+
 def _had_enough(groups: Groups, context: Context) -> bool:
     """Tell whether the GPU had more free memory than was asked for, so that it was not the GPU's that ran out."""
     return _bytes(groups["free"], groups["free_unit"]) > _bytes(groups["want"], groups["want_unit"])
@@ -328,6 +333,16 @@ SIGNATURES = (
         variable="engine.gpu_memory_utilization",
         value=_share_beside,
         applies=_much_is_taken,
+    ),
+    _signature(
+        "kv_cache_refused",
+        r"OutOfMemoryError: (?:CUDA|HIP) out of memory",
+        "the GPU has less free memory than the KV cache was to take",
+        "lower engine.kv_cache_memory_bytes, or leave it out, for vLLM does not hold it against what is free; where it "
+        "is not set, another process took memory during the start: look with nvidia-smi",
+        LIKELY,
+        variable="engine.kv_cache_memory_bytes",
+        applies=_allocates_kv_cache,
     ),
     _signature(
         "cuda_out_of_memory",

@@ -161,7 +161,7 @@ LOGS: dict[str, tuple[str, str, t.Any]] = {
     "gpu/float16_unsupported": ("float16_unsupported", "engine.dtype", "bfloat16"),
     "gpu/gpu_does_not_exist": ("no_gpu_visible", "gpus", None),
     "gpu/gpu_shared": ("gpu_shared", "engine.gpu_memory_utilization", 0.46),
-    "gpu/kv_bytes_too_many": ("cuda_out_of_memory", "engine.gpu_memory_utilization", None),
+    "gpu/kv_bytes_too_many": ("kv_cache_refused", "engine.kv_cache_memory_bytes", None),
     "gpu/nccl_no_interface": ("nccl", "env.NCCL_DEBUG", "INFO"),
     "gpu/no_gpu_visible": ("no_gpu_visible", "gpus", None),
     "gpu/no_kv_memory": ("no_kv_memory", "engine.gpu_memory_utilization", None),

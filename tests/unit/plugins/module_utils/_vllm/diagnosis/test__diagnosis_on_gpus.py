@@ -36,11 +36,22 @@ EXPECTED = {
     "gpu_hidden": ("sees no GPU", "DP adjusted local rank 0 is out of bounds", "gpus"),
     "gpu_index_absent": ("sees no GPU", "NVMLError_InvalidArgument", "gpus"),
     "gpu_uuid_unknown": ("CUDA_VISIBLE_DEVICES", "invalid literal for int()", "CUDA_VISIBLE_DEVICES"),
+    "kv_bytes_too_many": (
+        "less free memory than the KV cache was to take",
+        "Tried to allocate 3.88 GiB",
+        "lower engine.kv_cache_memory_bytes",
+    ),
+    "libcuda_empty": ("library libcuda is not in the container", "libcuda.so.1: file too short", "nvidia_toolkit"),
     "no_room_for_the_cache": ("nothing of its share", "No available memory for the cache", "gpu_memory_utilization"),
     "oom_at_run_time": (
         "process 12218 of the host has 55.19 GiB of its 139.80 GiB",
         "Tried to allocate 384.00 MiB",
         "engine.gpu_memory_utilization",
+    ),
+    "oom_run_time_taken": (
+        "process 876 of the host has 82.46 GiB of its 139.80 GiB",
+        "Tried to allocate 192.00 MiB",
+        "end process 876",
     ),
     "oom_sampler_warmup": ("4096 requests at once", "warming up sampler", "engine.max_num_seqs"),
     "open_files": ("may not open more files", "Too many open files", "nofile"),
