@@ -260,7 +260,7 @@ def option_problems(options: t.Mapping[str, t.Any]) -> list[str]:
     problems = [
         f"{key}{text}" for key, check in CHECKS.items() if options.get(key) is not None for text in check(options[key])
     ]
-    if not problems and options.get("image"):
+    if not problems and options.get("image") and options.get("state") != "absent":
         # An image whose tag does not tell its release is asked later, by whoever can.
         release = release_of(options["image"])
         found = check_engine(options.get("engine") or {}, release)

@@ -634,3 +634,9 @@ def test_two_replicas_on_one_gpu_are_refused_unless_others_have_the_gpus() -> No
     assert len(instance_problems([instance(engine=spread)])) == 1
     for more in ({"data_parallel_size_local": 1}, {"data_parallel_backend": "ray"}, {"data_parallel_rank": 1}):
         assert instance_problems([instance(engine={**spread, **more})]) == []
+
+
+def test_a_server_that_is_to_go_needs_no_image_that_fits() -> None:
+    gone = {"name": "gone", "state": "absent", "image": "vllm/vllm-openai:v0.32.0", "gpus": []}
+    assert option_problems(gone) == []
+    assert option_problems({**gone, "state": "started"}) != []
