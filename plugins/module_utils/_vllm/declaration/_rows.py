@@ -35,6 +35,8 @@ class Row(t.NamedTuple):
     secret: bool = False
     suboptions: t.Mapping[str, t.Any] = {}
     required: bool = False
+    # Whether the modules have to be told it of a server that is to be there: the default is the role's, not theirs.
+    needed: bool = False
     # Paragraphs for a key of `vllm_server_instances`, for the role's variable `vllm_server_NAME`, for the modules.
     instance: Text = ()
     variable: Text = ()
@@ -78,6 +80,7 @@ ROWS = (
         "model",
         "str",
         checks.check_model,
+        needed=True,
         instance=text(
             "A hub id (organization/name) below O(vllm_server_models_root), or an absolute path on the host. "
             "Required unless the server is absent.",
@@ -190,6 +193,7 @@ ROWS = (
         "str",
         checks.check_image,
         "vllm/vllm-openai:v0.32.0",
+        needed=True,
         instance=text("Image of vLLM; see O(vllm_server_image)."),
         variable=text(
             "Image of vLLM for servers that name none, with a tag that names a release.",
@@ -217,6 +221,7 @@ ROWS = (
         "port",
         "int",
         checks.check_port,
+        needed=True,
         instance=text("TCP port on the host. Required unless the server is absent."),
         module=text("TCP port on the host. Required unless O(state=absent)."),
     ),
@@ -474,12 +479,18 @@ def described(row: Row, text: Text, default: t.Any) -> dict[str, t.Any]:
     return {**found, "description": list(text)}
 
 
+def required_if() -> list[tuple[str, str, Text]]:
+    """Return what a module has to be told of a server that is to be there, as Ansible checks it."""
+    needed = tuple(row.name for row in ROWS if row.needed)
+    return [("state", state, needed) for state in ("started", "stopped")]
+
+
 def module_arguments() -> dict[str, dict[str, t.Any]]:
     """Return the argument specification of a module for one server."""
     arguments = {}
     for row in ROWS:
         if row.module:
-            argument = described(row, row.module, row.default)
+            argument = described(row, row.module, None if row.needed else row.default)
             del argument["description"]
             if row.suboptions:
                 argument["options"] = {
@@ -495,7 +506,7 @@ def module_documentation() -> dict[str, dict[str, t.Any]]:
     documented = {}
     for row in ROWS:
         if row.module:
-            option = described(row, row.module, row.default)
+            option = described(row, row.module, None if row.needed else row.default)
             option.pop("no_log", None)
             documented[row.name] = {**option, **({"suboptions": dict(row.suboptions)} if row.suboptions else {})}
     return documented

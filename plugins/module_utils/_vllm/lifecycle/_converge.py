@@ -45,10 +45,7 @@ _UNKNOWN_GPUS = "because the memory or the compute capability of its GPUs is not
 AT_ONCE = 16  # servers that are carried out side by side; more GPUs than that are rare in one host
 
 ARGUMENTS = _rows.module_arguments()
-REQUIRED_IF = [
-    ("state", "started", ("image", "model", "port")),
-    ("state", "stopped", ("image", "model", "port")),
-]
+REQUIRED_IF = _rows.required_if()
 
 
 class Host:

@@ -61,3 +61,27 @@ def test_a_key_with_a_variable_has_its_default_there() -> None:
     assert keys["state"]["default"] == "started"
     assert "default" not in keys["endpoint"], "left out, the role model_download says it"
     assert keys["token"]["no_log"] is True
+
+
+def test_a_module_has_to_be_told_the_image_the_model_and_the_port_of_a_server_that_is_to_be_there() -> None:
+    arguments = _rows.module_arguments()
+    for _option, state, needed in _rows.required_if():
+        assert state in {"started", "stopped"}
+        assert needed == ("model", "image", "port")
+        assert [name for name in needed if "default" in arguments[name]] == []
+    defaults = {name: argument["default"] for name, argument in arguments.items() if "default" in argument}
+    assert defaults == {
+        "state": "started",
+        "gpus": [],
+        "bind": "0.0.0.0",
+        "engine": {},
+        "allow_unauthenticated": False,
+        "env": {},
+        "volumes": [],
+        "shm_size": "",
+        "ipc": "private",
+        "restart_policy": "unless-stopped",
+        "wait": True,
+        "drain_timeout": 60,
+        "rollback": True,
+    }
