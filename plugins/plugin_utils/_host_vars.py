@@ -153,7 +153,7 @@ def _mapped(value: t.Mapping[str, t.Any], shape: t.Mapping[str, Shape], where: s
             odd: _Odd | None = None
         except _Odd as error:
             found[key], odd = _empty(inner), error
-        if name != key and found[key] in (None, ""):
+        if name != key and found[key] in (None, "", {}):
             raise _Odd(f"has no {key}" if odd is None else f"has a {key} that {odd}")
         if odd is not None:
             note(place, str(odd))

@@ -66,9 +66,15 @@ def declared(host: HostVars) -> list[dict[str, t.Any]]:
             normal = normal_instances([instance], common)[0]
         except InstanceError:
             continue  # the role vllm_server tells it
-        if normal["state"] == "started" and normal["name"] and isinstance(normal["port"], int):
+        if normal["state"] == "started" and _named(normal) and isinstance(normal["port"], int):
             found.append(normal)
     return found
+
+
+def _named(instance: t.Mapping[str, t.Any]) -> bool:
+    """Say whether a server and what it serves have names that can be shown; else the role vllm_server tells it."""
+    names = [instance["name"], instance["model"], *instance["served_model_names"]]
+    return all(isinstance(name, str) and name.isprintable() for name in names) and bool(instance["name"])
 
 
 def with_keys(derived: t.Any, read: t.Any) -> list[dict[str, t.Any]]:

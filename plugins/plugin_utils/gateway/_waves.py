@@ -60,8 +60,9 @@ def rounds(instances: t.Any, changing: t.Any, most: t.Any) -> list[list[str]]:
     found: list[tuple[list[str], collections.Counter[str]]] = []
     names = {}
     for instance in instances if isinstance(instances, (list, tuple)) else ():
-        if isinstance(instance, t.Mapping) and isinstance(instance.get("name"), str):
-            names[instance["name"]] = collections.Counter(served_names(instance) or [instance["name"]])
+        name = conform(instance.get("name"), LINE, "name", silent) if isinstance(instance, t.Mapping) else None
+        if name:
+            names[name] = collections.Counter(served_names(instance) or [name])
     for name in [one for one in names if one in moving]:
         for chosen, away in found:
             if all(away[model] < limit for model in names[name]):
