@@ -21,7 +21,8 @@ CASES is a JSON file: `models` are configurations by name, `cases` a list in the
                 signal   process whose title holds `process` gets signal `number`
                 ask      a completion of `tokens` tokens with `more` in its body; its answer is kept
                 run      `command` of the shell, with the server's PORT; its output is kept
-    until     "ready" (the default), or "end" for one that is to fail; `patience` seconds after its turn at most
+    until     "ready" (the default), "end" for one that is to fail, or a text of the log that is all that is
+              wanted; `patience` seconds after its turn at most
 
 A server gets as far as its GPU at once, and waits there for its turn (gpu_turns/), so that what one measures is not
 disturbed by another. OUT/results.json says how each ended, and holds the lines about memory of each log; the cases in
@@ -310,6 +311,12 @@ class Server:
             return f"{error.code} {error.read()[:500].decode('utf-8', 'replace')}"
 
 
+def seen_enough(case: dict[str, Any], text: str) -> bool:
+    """Tell whether the log holds the text that was all that is wanted of the case."""
+    until = str(case.get("until", "ready"))
+    return until not in ("ready", "end") and until in text
+
+
 def run_case(place: int, case: dict[str, Any], gpus: list[int], turns: Turns, settings: Settings) -> dict[str, Any]:
     """Start the case, wait for its turn, and for its end."""
     wanted = set(gpus)
@@ -326,7 +333,7 @@ def run_case(place: int, case: dict[str, Any], gpus: list[int], turns: Turns, se
             elif current.process.poll() is not None:
                 current.read()
                 ended = f"exit {current.process.returncode}"
-            elif current.granted and now - current.granted > case.get("patience", 150):
+            elif (since := current.granted if gpus else current.launched) and now - since > case.get("patience", 150):
                 ended = "out of patience"
             elif not current.granted and gpus and (case.get("command") or current.waits()):
                 if had or turns.try_take(place, wanted):
@@ -334,8 +341,8 @@ def run_case(place: int, case: dict[str, Any], gpus: list[int], turns: Turns, se
                     current.act("turn")
                     current.granted = time.monotonic()
                     (current.turn / "go").touch()
-            elif not gpus and now - current.launched > case.get("patience", 150):
-                ended = "out of patience"
+            elif seen_enough(current.case, current.text):
+                ended = "seen"
             else:
                 current.act("log")
                 if READY in current.text:

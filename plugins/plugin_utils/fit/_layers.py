@@ -69,6 +69,7 @@ class State(t.NamedTuple):
     recurrent_dtype: str = "auto"
     checkpoints: int = 0  # states that vLLM keeps besides, while it caches prefixes
     convolved: int = 0  # elements that each speculated token adds to the convolution
+    mamba: bool = False
 
 
 Layer = Attention | Latent | Index | Paged | Cross | State
@@ -588,12 +589,12 @@ def _mamba2(size: int, inner: int, groups: int, heads: int, head_size: int, stat
         groups = size
     width = _divided(inner + 2 * groups * state, size, "the width of the convolution")
     recurrent = _divided(heads, size, "the number of Mamba heads") * head_size * state
-    return State(width * (kernel - 1), recurrent, checkpoints=1, convolved=width)
+    return State(width * (kernel - 1), recurrent, checkpoints=1, convolved=width, mamba=True)
 
 
 def _mamba1(size: int, inner: int, state: int, kernel: int) -> State:
     width = _divided(inner, size, "the inner width")
-    return State(width * (kernel - 1), width * state)
+    return State(width * (kernel - 1), width * state, mamba=True)
 
 
 def _delta_net(text: _Text, size: int) -> Layers:

@@ -19,6 +19,7 @@ from ._layers import (
     CannotPredict,
     Latent,
     Model,
+    State,
 )
 
 _GIB = 2**30
@@ -107,12 +108,14 @@ def overhead(model: Model, engine: Engine, batched_tokens: int, sequences: int) 
 
 _ONE_ARRAY = 1024  # requests
 
-# How much more was measured than is expected, at most: of nine servers on H100 (vLLM 0.23), and of public logs.
+# How much more was measured than is expected, at most: of servers on H100 and H200 (vLLM 0.23), and of public logs.
 _DOUBT = int(0.3 * _GIB)  # dense models
-_DOUBT_WINDOWS = int(2.3 * _GIB)  # windows (Gemma 3 12B), and latent attention with its work space
+_DOUBT_QUANTIZED = int(0.7 * _GIB)  # dense models with quantized weights (Qwen3-32B in AWQ)
+_DOUBT_STATES = int(1.0 * _GIB)  # states beside attention (Falcon H1 7B)
+_DOUBT_WINDOWS = int(2.6 * _GIB)  # windows (Gemma 3 27B), and latent attention with its work space
 # Models with an encoder: Qwen3.6-27B in fp8 on an H100 had 856 blocks where 923 are expected, each of 51 MiB.
 _DOUBT_ENCODER = int(4.2 * _GIB)
-_DOUBT_EXPERTS = int(1.8 * _GIB)  # mixtures of experts on one GPU
+_DOUBT_EXPERTS = int(2.1 * _GIB)  # mixtures of experts on one GPU (Granite 4 H Small)
 _DOUBT_SPREAD = int(6.5 * _GIB)  # mixtures of experts on several: MiniMax-M2.5 on 4 took 8.1 GiB where 2.4 are expected
 _LARGE_GRAPHS = int(2.8 * _GIB)  # CUDA graphs of 94 layers of experts took 3.45 GiB where 0.7 are expected
 
@@ -128,9 +131,12 @@ def _doubt(model: Model, engine: Engine, size: int, batched_tokens: int) -> int:
         return _DOUBT_ENCODER
     if model.experts:
         return _DOUBT_EXPERTS
-    latent = any(isinstance(part, Latent) for parts in model.layers for part in parts)
-    windows = any(isinstance(part, Attention) and part.window for parts in model.layers for part in parts)
-    return _DOUBT_WINDOWS if latent or windows else _DOUBT
+    parts = [part for layer in model.layers for part in layer]
+    if any(isinstance(part, Latent) or (isinstance(part, Attention) and part.window) for part in parts):
+        return _DOUBT_WINDOWS
+    if any(isinstance(part, State) for part in parts):
+        return _DOUBT_STATES
+    return _DOUBT_QUANTIZED if model.quantization else _DOUBT
 
 
 def measured(overhead_bytes: int | None) -> Overhead | None:

@@ -24,6 +24,7 @@ from ._layers import (
     Layer,
     Model,
     Paged,
+    State,
     predicting_layers,
     read_model,
 )
@@ -567,6 +568,12 @@ _ONE_STEP = (0, 25)
 # The first release that keeps one more state of Mamba 2 while it caches prefixes.
 # source: num_prefill_checkpoint_blocks in vllm/v1/kv_cache_interface.py, 0.28 and 0.29.
 _CHECKPOINTS = (0, 29)
+# The last release that caches no prefixes of models with states unless it is told to.
+# source: is_prefix_caching_supported in vllm/config/model.py, 0.25 and 0.26.
+_NO_PREFIXES_OF_STATES = (0, 25)
+# The last release that keeps a state of Mamba for each block of tokens while it caches prefixes.
+# source: verify_and_update_config of MambaModelConfig in vllm/model_executor/models/config.py, 0.27 and 0.28.
+_STATE_OF_EACH_BLOCK = (0, 27)
 
 
 def _steps(engine: Engine, cpu: bool, stages: int, release: Release | None) -> int:
@@ -574,6 +581,27 @@ def _steps(engine: Engine, cpu: bool, stages: int, release: Release | None) -> i
     if release is not None and release[:2] <= _ONE_STEP:
         return 1
     return stages if cpu or engine.get("async_scheduling") is False else stages + 1
+
+
+def _caches_prefixes(model: Model, engine: Engine, release: Release | None) -> bool:
+    """Say whether prefixes are cached: as asked for, else vLLM's default, which was another one for states."""
+    parts = [part for layer in all_layers(model) for part in layer]
+    asked = engine.get("enable_prefix_caching")
+    if release is None or not any(isinstance(part, State) for part in parts):
+        return asked is not False
+    caches = release[:2] > _NO_PREFIXES_OF_STATES if asked is None else asked is not False
+    mamba = sum(isinstance(part, State) and part.mamba for part in parts)
+    if (
+        caches
+        and release[:2] <= _STATE_OF_EACH_BLOCK
+        and 0 < mamba < len(parts)
+        and engine.get("mamba_cache_mode") != "align"
+    ):
+        raise CannotPredict(
+            "how many states vLLM up to 0.27 keeps of Mamba while it caches prefixes is not known; set "
+            "engine.enable_prefix_caching: false, or engine.mamba_cache_mode: align"
+        )
+    return caches
 
 
 def terms_of(
@@ -593,7 +621,7 @@ def terms_of(
         latent_block_size=16 if cpu else _whole(engine, "block_size", 64),
         kernel_block_size=32 if cpu else 16,
         in_flight=_steps(engine, cpu, stages, release) * batch,
-        prefix_caching=engine.get("enable_prefix_caching", True) is not False,
+        prefix_caching=_caches_prefixes(model, engine, release),
         state_bytes={"auto": 0, "float32": 4, "bfloat16": 2, "float16": 2}.get(state, 0) or (4 if cpu else 0),
         pipeline_parallel_size=stages,
         unwindowed=engine.get("disable_hybrid_kv_cache_manager") is True,

@@ -75,6 +75,9 @@ def dry_fit(server: Server, engine: Driver, config: t.Mapping[str, t.Any] | None
         whole = os.path.isdir(path)
         if not whole and not config:
             return nothing(name, UNCLEAR, "the configuration of its model is not known, neither here nor at the hub")
+        if not whole and config and _is_quantized_as_its_files_say(config):
+            why = "vLLM takes from a GPTQ model's weight files which of its layers are quantized; fetch it first"
+            return nothing(name, UNCLEAR, why)
         if not whole and config:
             path = stack.enter_context(_folder_with(config))
         server.params = {**server.params, "model": path, "state": "started"}
@@ -87,6 +90,18 @@ def dry_fit(server: Server, engine: Driver, config: t.Mapping[str, t.Any] | None
             why = f"{', '.join(busy)} runs on its GPUs, and vLLM measures what is free; stop it first to try this"
             return nothing(name, UNCLEAR, why)
         return _judged(server, _run(engine, with_made_up_weights(spec), str(image["Id"])), whole)
+
+
+def _is_quantized_as_its_files_say(config: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether vLLM would make all layers unquantized without the weight files.
+
+    source: maybe_update_config in vllm/model_executor/layers/quantization/auto_gptq.py of 0.23 and 0.32.
+    """
+    for part in (config, config.get("text_config")):
+        quantization = part.get("quantization_config") if isinstance(part, dict) else None
+        if isinstance(quantization, dict) and "gptq" in str(quantization.get("quant_method")).lower():
+            return not quantization.get("modules_in_block_to_quantize")
+    return False
 
 
 @contextlib.contextmanager

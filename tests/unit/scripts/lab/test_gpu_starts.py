@@ -38,3 +38,11 @@ def test_options_become_words() -> None:
     assert gpu_starts.flags(engine) == [
         "--enforce-eager", "--no-enable-prefix-caching", "--max-num-seqs", "4", "--hf-overrides", '{"a": 1}',
     ]  # fmt: skip
+
+
+def test_a_text_of_the_log_may_be_all_that_is_wanted() -> None:
+    case = {"name": "one", "until": "Maximum concurrency"}
+    assert gpu_starts.seen_enough(case, "GPU KV cache size: 16 tokens\nMaximum concurrency for 16 tokens")
+    assert not gpu_starts.seen_enough(case, "GPU KV cache size: 16 tokens")
+    assert not gpu_starts.seen_enough({"name": "one"}, "ready")
+    assert not gpu_starts.seen_enough({"name": "one", "until": "end"}, "end")

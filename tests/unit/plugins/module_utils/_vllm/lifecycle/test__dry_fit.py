@@ -96,6 +96,22 @@ def test_a_configuration_is_enough_to_try_a_server() -> None:
     assert "--skip-tokenizer-init" in command
 
 
+@pytest.mark.parametrize("method", ["gptq", "gptq_marlin", "auto_gptq"])
+def test_a_model_in_gptq_is_not_tried_without_its_files(method: str, tmp_path: pathlib.Path) -> None:
+    """vLLM 0.23 made all of Qwen3-32B in bfloat16 then, 61 GiB, where it made 18.6 GiB of it in AWQ."""
+    config: dict[str, t.Any] = {"model_type": "qwen3", "quantization_config": {"quant_method": method, "bits": 4}}
+    for stated in (config, {"model_type": "qwen3_vl", "text_config": config}):
+        engine = Engine()
+        found = try_it(engine, stated)
+        assert (found["verdict"], engine.asked) == ("unclear", [])
+        assert "GPTQ" in found["why"]
+    config["quantization_config"]["modules_in_block_to_quantize"] = [["self_attn.k_proj"]]
+    assert try_it(Engine(), config)["verdict"] == "starts"
+    del config["quantization_config"]["modules_in_block_to_quantize"]
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert try_it(Engine(), config, model=str(tmp_path))["verdict"] == "starts"
+
+
 def test_what_is_on_the_host_is_taken_from_there(tmp_path: pathlib.Path) -> None:
     for name in ("config.json", "tokenizer.json"):
         (tmp_path / name).write_text("{}", encoding="utf-8")
