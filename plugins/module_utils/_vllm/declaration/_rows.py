@@ -100,7 +100,7 @@ ROWS = (
         download=True,
         instance=text(
             "Where the model comes from, when that is not "
-            "O(private_llm.fleet.model_download#role:model_download_source).",
+            "O(private_llm.fleet.model_download#role:main:model_download_source).",
         ),
     ),
     Row(
@@ -119,7 +119,7 @@ ROWS = (
         download=True,
         instance=text(
             "Base URL of the hub or git server of this model, when that is not "
-            "O(private_llm.fleet.model_download#role:model_download_endpoint).",
+            "O(private_llm.fleet.model_download#role:main:model_download_endpoint).",
         ),
     ),
     Row(
@@ -130,7 +130,7 @@ ROWS = (
         download=True,
         instance=text(
             "Access token for this model, when that is not "
-            "O(private_llm.fleet.model_download#role:model_download_token). Of a server over several hosts "
+            "O(private_llm.fleet.model_download#role:main:model_download_token). Of a server over several hosts "
             "only the first uses it.",
         ),
     ),
@@ -164,7 +164,7 @@ ROWS = (
         download=True,
         instance=text(
             "Shell patterns of the model's files to take, when these are not "
-            "O(private_llm.fleet.model_download#role:model_download_include).",
+            "O(private_llm.fleet.model_download#role:main:model_download_include).",
         ),
     ),
     Row(
@@ -175,7 +175,7 @@ ROWS = (
         download=True,
         instance=text(
             "Shell patterns of the model's files to leave out, when these are not "
-            "O(private_llm.fleet.model_download#role:model_download_exclude).",
+            "O(private_llm.fleet.model_download#role:main:model_download_exclude).",
         ),
     ),
     Row(

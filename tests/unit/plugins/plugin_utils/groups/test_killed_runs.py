@@ -18,8 +18,8 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle._converge import Host
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups._steps import decide
 
-NODES = ["head", "worker"]
-WHOLE = {"name": "big", "member": {"nodes": NODES}}
+NODES = ("head", "worker")
+WHOLE = {"name": "big", "member": {"nodes": list(NODES)}}
 
 
 class Killed(Exception):
