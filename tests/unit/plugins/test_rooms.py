@@ -102,3 +102,11 @@ def test_no_circle_of_imports() -> None:
 def test_every_room_has_its_row() -> None:
     rooms = {one.relative_to(PLUGINS).parent.as_posix() for one, _other in ARROWS} - {"module_utils"}
     assert [one for one in sorted(rooms) if not any(f"{one}/".startswith(f"{row}/") for row in MAY_SEE)] == []
+
+
+def test_tests_of_what_runs_on_hosts_import_nothing_of_the_controller() -> None:
+    tests = Path(__file__).parent
+    files = [one for folder in ("module_utils", "modules") for one in (tests / folder).rglob("test_*.py")]
+    assert len(files) > 100
+    wrong = [one.name for one in files if ".plugins.plugin_utils" in one.read_text("utf-8")]
+    assert wrong == [], "they run on every Python of hosts, where Ansible is not installed"
