@@ -98,7 +98,7 @@ def test_two_at_once(anywhere: tuple[str, t.Any], tmp_path: Path) -> None:
     source, server = anywhere
     server.faults = [lab.Fault(big(source), "slow", rate=10_000_000, times=-1)]
     ended = [end(running) for running in [start(tmp_path, source=source, endpoint=server.url) for _run in range(2)]]
-    assert [run.failed for run in ended] == [False, False]
+    assert [run.failed for run in ended] == [False, False], [run.result.get("msg") for run in ended]
     assert sorted(run.result["bytes_downloaded"] for run in ended) == [0, len(WEIGHTS) + 2]
     assert len({run.result["path"] for run in ended}) == 1
     assert Path(ended[0].result["current"], "w.bin").read_bytes() == WEIGHTS
