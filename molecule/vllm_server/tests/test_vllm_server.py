@@ -146,7 +146,7 @@ def test_nothing_else_is_there(host: t.Any) -> None:
 
 def test_the_plan_shows_what_was_measured_and_predicts_what_a_change_brings(host: t.Any) -> None:
     measured = {
-        name: json.loads(host.file(f"/etc/private_llm/vllm/{name}.measured.json").content_string)
+        name: json.loads(host.file(f"/var/lib/private_llm/measured/{name}.measured.json").content_string)
         for name in ("alpha", "beta")
     }
     shorter = {"max_model_len": 256, "enforce_eager": True, "kv_cache_memory_bytes": 134217728}
