@@ -177,7 +177,7 @@ def desired_spec(
         restart_policy=options["restart_policy"],
         nofile=nofile,
         # vLLM binds memory and threads to NUMA nodes on CPU, and on GPU when asked to; Docker forbids that otherwise.
-        # What an adapter reads by itself must stay where it is in memory.
+        # Pages that a network adapter reads by itself must stay where they are in memory.
         capabilities=(
             *CAP_ADD,
             *(["IPC_LOCK"] if member and member.get("rdma") else []),

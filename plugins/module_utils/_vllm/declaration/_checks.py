@@ -46,7 +46,7 @@ _IMAGE = re.compile(
 )
 _REVISION = re.compile(r"[^\s:~^?*\[\\-][^\s:~^?*\[\\]*")
 
-# What a container of ours mounts by itself, and what no container can have mounted over.
+# Mounts of every container of ours, and paths over which no container can have anything mounted.
 _MOUNTS = {
     "/run/private_llm": "the server's keys",
     "/var/cache/vllm": "compiled kernels",

@@ -28,14 +28,14 @@ class Row(t.NamedTuple):
     name: str
     type: str
     check: t.Optional[checks.Check] = None  # noqa: UP045 - evaluated by Python 3.8
-    # What it is in the normal form when nobody says anything; None for what is then found or made.
+    # The value in the normal form where nobody says one; None where one is then found or made.
     default: t.Any = None
     choices: Text = ()
     elements: str = ""
     secret: bool = False
     suboptions: t.Mapping[str, t.Any] = {}
     required: bool = False
-    # Whether the modules have to be told it of a server that is to be there: the default is the role's, not theirs.
+    # True where the modules demand it of a server that is to be there: the default is the role's, not theirs.
     needed: bool = False
     # Paragraphs for a key of `vllm_server_instances`, for the role's variable `vllm_server_NAME`, for the modules.
     instance: Text = ()
