@@ -68,18 +68,24 @@ def listeners() -> list[Listener]:
 LOST = "Docker itself, for a container that is gone"
 
 
-def process_of(inode: int) -> str:
+def process_of(inode: int, proc: str = "/proc") -> str:
     """Name the owner of a socket: ``process NAME (pid 123)``, LOST for Docker's proxy, ``a process`` where unseen."""
     wanted = f"socket:[{inode}]"
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        directory = f"/proc/{pid}/fd"
+    for pid in filter(str.isdigit, os.listdir(proc)):
         # Processes come and go while this looks.
         with contextlib.suppress(OSError):
-            if any(os.readlink(os.path.join(directory, handle)) == wanted for handle in os.listdir(directory)):
-                with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as stream:
+            if wanted in _handles(os.path.join(proc, pid, "fd")):
+                with open(os.path.join(proc, pid, "comm"), encoding="utf-8", errors="replace") as stream:
                     name = stream.read().strip()
                 return LOST if name == "docker-proxy" else f"process {name} (pid {pid})"
     return "a process"
+
+
+def _handles(directory: str) -> t.Iterator[str]:
+    """Yield what the handles of a process lead to; it may close some while they are read."""
+    for handle in os.listdir(directory):
+        with contextlib.suppress(FileNotFoundError):
+            yield os.readlink(os.path.join(directory, handle))
 
 
 def container_on(

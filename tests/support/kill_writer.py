@@ -11,10 +11,12 @@ What a power cut, the kernel's memory killer or an impatient person does to a do
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -22,12 +24,17 @@ def writers_of(path: Path) -> list[int]:
     """Return the processes that have a file open."""
     found = []
     for folder in Path("/proc").glob("[0-9]*/fd"):
-        try:
-            if any(os.readlink(link) == str(path) for link in folder.iterdir()):
+        with contextlib.suppress(OSError):  # the process has ended meanwhile
+            if str(path) in handles(folder):
                 found.append(int(folder.parent.name))
-        except OSError:  # the process has ended meanwhile
-            continue
     return found
+
+
+def handles(folder: Path) -> Iterator[str]:
+    """Yield what the handles of a process lead to; it may close some while they are read."""
+    for link in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            yield os.readlink(link)
 
 
 def main() -> int:

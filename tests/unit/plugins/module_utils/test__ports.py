@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 
@@ -85,3 +86,15 @@ def test_this_process_is_found_by_its_socket() -> None:
         assert _ports.holder("0.0.0.0", port, rows) == "container own"
         assert _ports.holder("0.0.0.0", port, rows, ("own",)) is None
     assert _ports.holder("0.0.0.0", port) is None
+
+
+def test_a_handle_that_closes_meanwhile_hides_no_other() -> None:
+    # The list of handles is read through a handle of its own, which is in the list and closed when the list is there.
+    with contextlib.ExitStack() as stack:
+        lower = stack.enter_context(open(os.devnull, encoding="ascii"))
+        server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        lower.close()
+        listing = os.open(os.devnull, os.O_RDONLY)
+        os.close(listing)
+        assert listing < server.fileno()
+        assert (_ports.holder("127.0.0.1", server.getsockname()[1]) or "").endswith(f"(pid {os.getpid()})")
