@@ -89,7 +89,8 @@ def main() -> int:
     make = os.environ.get("MAKE", "make")
     started = time.monotonic()
     cpuinfo, meminfo = (Path(f"/proc/{name}").read_text(encoding="utf-8") for name in ("cpuinfo", "meminfo"))
-    print(machine(cpuinfo, meminfo), flush=True)
+    on = machine(cpuinfo, meminfo)
+    print(on, flush=True)
     cases = run_stages(make, arguments.stages)
     print("\n== summary")
     for case in cases:
@@ -98,7 +99,7 @@ def main() -> int:
     for name, told in failures(RESULTS):
         print(f"\n-- {name}\n{told.strip()[-EXCERPT:]}")
     counts = total(RESULTS)
-    print(f"{counts}, {counts.skipped} skipped", flush=True)
+    print(f"on {on}: {counts}, {counts.skipped} skipped", flush=True)
     return 1 if any(case.failure for case in cases) or counts.failed else 0
 
 
