@@ -60,7 +60,7 @@ def host_info(number: int, servers: int) -> dict[str, t.Any]:
 
 def measure(hosts: int = 1000, servers: int = 4) -> dict[str, float]:
     """Return the processor seconds of the plan of so many hosts with so many servers each, of which none fits."""
-    files = [{"path": "model.safetensors", "size": 65_527_752_704}]
+    files = [{"path": "model.safetensors", "size": 65_527_752_704}, {"path": "tokenizer.json", "size": 11_422_654}]
     models = {MODEL: {"config": CONFIG, "files": files, "bytes_missing": 0}}
     declared = normal_instances(
         [{"name": f"s{one}", "model": MODEL, "port": 18000 + one, "gpus": [one]} for one in range(servers)]
