@@ -13,8 +13,8 @@ author:
 description:
   - Orders the hosts that want one release. Those that have it come first, then those that lack it in the order of the
     input, hosts of one rack together. Each gets it from the one before it, and the first of all from the hub.
-  - Reads the fact C(model_download_offer) of each host, which P(private_llm.fleet.model_offer#filter) makes.
-positional: hostvars, host, looked
+  - Reads a fact of each host, which P(private_llm.fleet.model_offer#filter) makes.
+positional: hostvars, host, looked, fact
 options:
   _input:
     description: The hosts of the play, in their order.
@@ -35,6 +35,10 @@ options:
     type: list
     elements: dict
     required: true
+  fact:
+    description: The name of the fact in which each host says what it wants and lacks.
+    type: str
+    default: model_download_offer
 """
 
 EXAMPLES = r"""
@@ -52,15 +56,19 @@ _value:
 
 import typing as t
 
-from ..plugin_utils._chain import chain_of
+from ..plugin_utils._chain import FACT, chain_of
 from ..plugin_utils._filter_input import demand
 from ..plugin_utils._host_vars import ANY, LINE
 
 
-def model_chain(hosts: t.Any, hostvars: t.Any, host: t.Any, looked: t.Any) -> dict[str, t.Any]:
+def model_chain(hosts: t.Any, hostvars: t.Any, host: t.Any, looked: t.Any, fact: t.Any = FACT) -> dict[str, t.Any]:
     """Return the place of a host."""
     return chain_of(
-        demand(hosts, [LINE], "hosts"), hostvars, demand(host, LINE, "host"), demand(looked, [ANY], "looked")
+        demand(hosts, [LINE], "hosts"),
+        hostvars,
+        demand(host, LINE, "host"),
+        demand(looked, [ANY], "looked"),
+        demand(fact, LINE, "fact"),
     )
 
 

@@ -90,19 +90,10 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._bundle import _archive
+from ..module_utils._bundle._image import is_same
 from ..module_utils._bundle._index import BundleError, check_sha256
 from ..module_utils._engine._client import Engine, EngineAbsent, EngineError
 from ..module_utils._hub._files import Entry, HubError, check_entries
-
-
-def is_same(found: t.Mapping[str, t.Any] | None, config: str, layers: t.Sequence[str]) -> bool:
-    """Say whether the engine has just this image.
-
-    An engine with containerd's store names images by their manifests; there the layers tell.
-    """
-    if found is None:
-        return False
-    return found.get("Id") == f"sha256:{config}" or (found.get("RootFS") or {}).get("Layers") == list(layers)
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:

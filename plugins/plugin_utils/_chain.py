@@ -17,7 +17,7 @@ import typing as t
 from ..module_utils import _units
 from ._host_vars import ANY, LINE, WHOLE, conform, of_hosts, silent
 
-# What a host says of itself, in the fact that the role model_download leaves.
+# What a host says of itself, in the fact that the role model_download leaves; container_image has one of its own.
 FACT = "model_download_offer"
 OFFER = {
     "url": LINE,
@@ -112,19 +112,19 @@ def releases_of(offers: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Release]:
     ]
 
 
-def offers_of(hosts: t.Any, hostvars: t.Any) -> dict[str, dict[str, t.Any]]:
+def offers_of(hosts: t.Any, hostvars: t.Any, fact: str = FACT) -> dict[str, dict[str, t.Any]]:
     """Return the offers of the hosts that made one, in the order of the hosts."""
     found = {}
     for name, host in of_hosts(hosts, hostvars).items():
-        offer = host.read(FACT, OFFER) if host.has(FACT) else None
+        offer = host.read(fact, OFFER) if host.has(fact) else None
         if offer and offer["url"]:
             found[name] = offer
     return found
 
 
-def chain_of(hosts: t.Any, hostvars: t.Any, host: str, looked: t.Any) -> dict[str, t.Any]:
+def chain_of(hosts: t.Any, hostvars: t.Any, host: str, looked: t.Any, fact: str = FACT) -> dict[str, t.Any]:
     """Return the place of a host: from whom it gets each model, what it serves, and who the others are."""
-    offers = offers_of(hosts, hostvars)
+    offers = offers_of(hosts, hostvars, fact)
     if host not in offers:
         return {"peers": {}, "serve": [], "members": []}
     files = {(result["item"]["repo"], result["digest"]): result["files"] for result in _told(looked)}

@@ -24,12 +24,17 @@ def members_of(files: t.Sequence[Entry], reference: str) -> tuple[bytes, list[En
     listed = [
         {
             "Config": _member(config[0]),
-            "RepoTags": [reference],
+            "RepoTags": [tagged(reference)],
             "Layers": [_member(layer) for layer in layers],
         }
     ]
     # An image may have one layer twice; the archive needs its content once.
     return json.dumps(listed).encode("ascii"), list(dict.fromkeys((*config, *layers)))
+
+
+def tagged(reference: str) -> str:
+    """Return a reference with its tag; an engine adds none to what an archive names."""
+    return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
 
 
 def _member(file: Entry) -> str:

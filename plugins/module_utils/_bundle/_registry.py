@@ -19,12 +19,14 @@ from urllib.request import Request, build_opener
 
 from .._hub._arriving import BLOCK, ArrivingFile, WrongContent
 from .._hub._files import Entry
+from .._hub._source import is_full_disk
 from ._folder import Folder, Seen, unseen
 from ._index import BundleError, Item
 
 MANIFEST_LIMIT = 8 * 1024 * 1024
 ATTEMPTS = 5
 STALLED_SECONDS = 60
+IMPATIENT_SECONDS = 10
 
 _LISTS = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
@@ -80,12 +82,10 @@ class Found:
 class Registry:
     """The registry of one image, asked without a password."""
 
-    def __init__(
-        self,
-        reference: Reference,
-        plain: bool = False,
-    ) -> None:
+    def __init__(self, reference: Reference, plain: bool = False, patient: bool = True) -> None:
         self._reference = reference
+        # Whoever is not patient has other ways to the image, and asks once.
+        self._attempts, self._seconds = (ATTEMPTS, STALLED_SECONDS) if patient else (1, IMPATIENT_SECONDS)
         self._base = f"{'http' if plain else 'https'}://{reference.registry}/v2/{quote(reference.repository)}"
         self._token = ""
 
@@ -123,20 +123,26 @@ class Registry:
     def _layer(self, entry: Entry, folder: Folder, seen: Seen) -> None:
         with folder.arriving(entry.sha256, entry.size, seen) as blob:
             seen(blob.tell())
-            for attempt in range(1, ATTEMPTS + 1):
-                try:
-                    self._stream(entry, blob)
-                    blob.finish()
-                    return
-                except WrongContent as error:
-                    blob.seek(0)
-                    blob.truncate()
-                    why: Exception = error
-                except (URLError, OSError, http.client.HTTPException) as error:
-                    why = error
-                if attempt < ATTEMPTS:
-                    time.sleep(float(2**attempt))
-            raise BundleError(f"{self._reference}: layer {entry.sha256[:12]} could not be fetched: {why}; run again")
+            self.bring(entry, blob)
+
+    def bring(self, entry: Entry, blob: ArrivingFile) -> None:
+        """Bring the rest of a blob; BundleError when it does not come."""
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._stream(entry, blob)
+                blob.finish()
+                return
+            except WrongContent as error:
+                blob.seek(0)
+                blob.truncate()
+                why: Exception = error
+            except (URLError, OSError, http.client.HTTPException) as error:
+                if is_full_disk(error):
+                    raise
+                why = error
+            if attempt < ATTEMPTS:
+                time.sleep(float(2**attempt))
+        raise BundleError(f"{self._reference}: layer {entry.sha256[:12]} could not be fetched: {why}; run again")
 
     def _stream(self, entry: Entry, blob: ArrivingFile) -> None:
         at = blob.tell()
@@ -167,7 +173,7 @@ class Registry:
         return text
 
     def _read(self, path: str, headers: t.Mapping[str, str]) -> bytes:
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, self._attempts + 1):
             try:
                 with self._open(path, headers) as answer:
                     text: bytes = answer.read(MANIFEST_LIMIT + 1)
@@ -181,7 +187,7 @@ class Registry:
                     break
             except (URLError, OSError, http.client.HTTPException) as error:
                 why = error
-            if attempt < ATTEMPTS:
+            if attempt < self._attempts:
                 time.sleep(float(2**attempt))
         raise BundleError(
             f"{self._reference} could not be asked for: {why}; check the name of the image, "
@@ -191,14 +197,14 @@ class Registry:
     def _open(self, path: str, headers: t.Mapping[str, str]) -> t.Any:
         url = self._base + path
         try:
-            return build_opener().open(self._request(url, headers), timeout=STALLED_SECONDS)
+            return build_opener().open(self._request(url, headers), timeout=self._seconds)
         except HTTPError as error:
             challenge = error.headers.get("WWW-Authenticate") if error.code == 401 else None
             if not challenge:
                 raise
             error.close()
         self._token = self._fetch_token(challenge)
-        return build_opener().open(self._request(url, headers), timeout=STALLED_SECONDS)
+        return build_opener().open(self._request(url, headers), timeout=self._seconds)
 
     def _request(self, url: str, headers: t.Mapping[str, str]) -> Request:
         request = Request(url, headers={**headers, "User-Agent": "private_llm.fleet"})
@@ -216,7 +222,7 @@ class Registry:
             )
         given.setdefault("scope", f"repository:{self._reference.repository}:pull")
         query = urlencode({key: given[key] for key in ("service", "scope") if key in given})
-        with build_opener().open(Request(f"{realm}?{query}"), timeout=STALLED_SECONDS) as answer:
+        with build_opener().open(Request(f"{realm}?{query}"), timeout=self._seconds) as answer:
             document = _json(answer.read(MANIFEST_LIMIT), realm)
         return str(document.get("token") or document.get("access_token") or "")
 

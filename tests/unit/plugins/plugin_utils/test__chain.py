@@ -124,3 +124,13 @@ def test_lines_say_who_fetches_and_what_crosses_the_line() -> None:
     late = releases_of(offers_of(["a", "b"], fleet(a=0, b=100)))
     assert lines_of(late) == ["acme/tiny: b from a in a chain; nothing crosses the line"]
     assert lines_of(releases_of(offers_of(["a", "b"], fleet(a=0, b=0)))) == []
+
+
+def test_images_have_a_fact_of_their_own() -> None:
+    hostvars = {
+        name: {"__container_image_offer": offer_of([looked()], f"http://{name}:8790", ""), "model_download_offer": {}}
+        for name in "ab"
+    }
+    place = chain_of(["a", "b"], hostvars, "b", [looked()], "__container_image_offer")
+    assert place["peers"] == {"acme/tiny": ["http://a:8790"]}
+    assert chain_of(["a", "b"], hostvars, "b", [looked()])["members"] == []
