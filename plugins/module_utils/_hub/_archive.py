@@ -64,6 +64,10 @@ class Archive:
         manifest = self._read_manifest()
         return manifest.origins if manifest.digest == digest else ()
 
+    def small_file(self, resolution: Resolution, path: str) -> bytes | None:
+        """Return None: to read one file of a tar file may be to read all of it."""
+        return None
+
     def prepare(self) -> None:
         """Do nothing: an archive needs only Python."""
 

@@ -29,13 +29,13 @@ from ._files import (
     HubError,
     HubUnavailable,
     Selection,
-    is_commit,
 )
 from ._hashing import sha256_of
 from ._source import (
     FETCH_LIMIT,
     PART,
     Access,
+    Hub,
     MissingProgram,
     Resolution,
     size_of,
@@ -63,7 +63,7 @@ def _dying_with_us() -> t.Callable[[], object]:
     return lambda: prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class GitLfs:
+class GitLfs(Hub):
     """A repository on a git server."""
 
     name = "git_lfs"
@@ -78,10 +78,6 @@ class GitLfs:
         self._find_program = find_program
         self._blobs: dict[str, git.TreeEntry] = {}
         self._pointers: set[str] = set()
-
-    def pin(self, revision: str | None) -> Resolution | None:
-        """Return a full commit id as its own resolution; None for other revisions."""
-        return Resolution(revision, revision) if revision and is_commit(revision) else None
 
     def resolve(self, revision: str | None) -> Resolution:
         """Ask for the refs, which needs no git on this host."""
@@ -154,7 +150,7 @@ class GitLfs:
                     entries.append(Entry(item.path, item.size, blobs.sha256(item.oid)))
         return entries
 
-    def small_file(self, path: str) -> bytes | None:
+    def small_file(self, resolution: Resolution, path: str) -> bytes | None:
         """Return the content of a file that came with the listed commit; None for one that is behind a pointer."""
         if path not in self._blobs or path in self._pointers:
             return None

@@ -16,9 +16,6 @@ from urllib.parse import quote
 
 from ._files import HubError, HubUnavailable, is_commit
 
-DEFAULT_REVISION = "main"
-
-
 _sha1 = functools.partial(hashlib.sha1, usedforsecurity=False) if sys.version_info >= (3, 9) else hashlib.sha1
 
 

@@ -25,13 +25,14 @@ from ._files import (
     Entry,
     HubError,
     Selection,
-    is_commit,
     unsafe_because,
 )
+from ._kinds import KINDS
 from ._source import (
     PART,
     Access,
     FetchError,
+    Hub,
     Resolution,
     is_full_disk,
     size_of,
@@ -92,7 +93,7 @@ class NoShelf:
         return None
 
 
-class HuggingFace:
+class HuggingFace(Hub):
     """A repository on a Hugging Face hub, or on a mirror of one."""
 
     name = "huggingface"
@@ -109,13 +110,9 @@ class HuggingFace:
         # What small files hold: they have to be read for their SHA-256, and are not fetched twice.
         self._small: dict[str, bytes] = {}
 
-    def pin(self, revision: str | None) -> Resolution | None:
-        """Return a full commit id as its own resolution; None for other revisions."""
-        return Resolution(revision, revision) if revision and is_commit(revision) else None
-
     def resolve(self, revision: str | None) -> Resolution:
         """Ask which commit a revision is."""
-        wanted = revision or api.DEFAULT_REVISION
+        wanted = revision or KINDS[self.name].default_revision
         url = api.revision_url(self._access.endpoint, self._access.repo, wanted)
         return Resolution(wanted, api.parse_commit(self._ask(url, wanted).body, f"revision {wanted} of {self._where}"))
 
@@ -138,6 +135,15 @@ class HuggingFace:
                 )
         sums = self._sums(small, commit)
         return [Entry(row.path, row.size or 0, sums[row.path] if row.sha256 is None else row.sha256) for row in rows]
+
+    def small_file(self, resolution: Resolution, path: str) -> bytes | None:
+        """Ask for a small file; None where the hub refuses."""
+        access = self._access
+        url = api.file_url(access.endpoint, access.repo, t.cast(str, resolution.commit), path)
+        try:
+            return transport.get(url, api.headers(access.token), access.timeout, access.ca_path)
+        except transport.TransportError:
+            return None
 
     def _rows(self, commit: str, revision: str) -> list[api.Row]:
         """Return all rows of the list of files, page by page."""

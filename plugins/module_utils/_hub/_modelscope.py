@@ -18,8 +18,6 @@ from ._files import (
     is_commit,
 )
 
-DEFAULT_REVISION = "master"
-
 # The hub cuts a listing at this number of rows without saying so.
 LIST_LIMIT = 3000
 
@@ -50,6 +48,11 @@ def listing_url(endpoint: str, repo: str, revision: str, folder: str = "", recur
 def revisions_url(endpoint: str, repo: str) -> str:
     """Return the URL that lists branches and tags."""
     return f"{endpoint}/api/v1/models/{quote(repo)}/revisions"
+
+
+def file_url(endpoint: str, repo: str, revision: str, path: str) -> str:
+    """Return the URL of the content of a file."""
+    return f"{endpoint}/api/v1/models/{quote(repo)}/repo?{urlencode({'Revision': revision, 'FilePath': path})}"
 
 
 def headers(token: str | None) -> dict[str, str]:

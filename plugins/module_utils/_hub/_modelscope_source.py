@@ -19,11 +19,13 @@ from ._files import (
     Selection,
     is_commit,
 )
+from ._kinds import KINDS
 from ._source import (
     FETCH_LIMIT,
     PART,
     Access,
     FetchError,
+    Hub,
     Resolution,
     is_full_disk,
     size_of,
@@ -83,7 +85,7 @@ def _headline(error: BaseException) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-class ModelScope:
+class ModelScope(Hub):
     """A repository on a ModelScope hub."""
 
     name = "modelscope"
@@ -96,13 +98,9 @@ class ModelScope:
         self._where = f"{access.repo} at {access.endpoint}"
         self._listed: dict[Resolution, list[api.Row]] = {}
 
-    def pin(self, revision: str | None) -> Resolution | None:
-        """Return a full commit id as its own resolution; None for other revisions."""
-        return Resolution(revision, revision) if revision and is_commit(revision) else None
-
     def resolve(self, revision: str | None) -> Resolution:
         """Ask what a revision is. The answer of this one request holds the files as well."""
-        wanted = revision or api.DEFAULT_REVISION
+        wanted = revision or KINDS[self.name].default_revision
         page = self._page(wanted)
         if page is None or not page.rows:
             raise HubError(f"{self._where} has no revision {wanted!r}, or no file in it; {self._known_revisions()}")
@@ -174,6 +172,17 @@ class ModelScope:
                 max(0, transferred),
             ) from error
         return max(0, transferred)
+
+    def small_file(self, resolution: Resolution, path: str) -> bytes | None:
+        """Ask for a small file; None where the hub refuses."""
+        from . import _transport as transport
+
+        access = self._access
+        url = api.file_url(access.endpoint, access.repo, resolution.commit or resolution.revision, path)
+        try:
+            return transport.get(url, api.headers(access.token), access.timeout, access.ca_path)
+        except transport.TransportError:
+            return None
 
     def _servable(self, resolution: Resolution, entries: t.Sequence[Entry]) -> str:
         """Return the revision to fetch from: the commit, if the hub serves the same files under it.

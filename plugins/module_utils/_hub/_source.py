@@ -18,7 +18,9 @@ from ._files import (
     Entry,
     HubError,
     Selection,
+    is_commit,
 )
+from ._manifest import Origin
 
 # Seconds that fetching may take as a whole. Stalled connections end much earlier; this only ends what nobody waits for.
 FETCH_LIMIT = 7 * 24 * 3600
@@ -115,6 +117,24 @@ class Source(t.Protocol):
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
     ) -> int:
         """Fetch files into a folder; ``seen`` is told of bytes as they come. Returns how many came from the hub."""
+
+    def small_file(self, resolution: Resolution, path: str) -> bytes | None:
+        """Return the content of a small file; None where the source does not tell it before the others come."""
+
+    def known_as(self, digest: str) -> tuple[Origin, ...]:
+        """Return where the release came from before it came to this source, as far as that is known."""
+
+
+class Hub:
+    """What all sources have in common that know their files by commits."""
+
+    def pin(self, revision: str | None) -> Resolution | None:
+        """Return a full commit id as its own resolution; None for other revisions."""
+        return Resolution(revision, revision) if revision and is_commit(revision) else None
+
+    def known_as(self, digest: str) -> tuple[Origin, ...]:
+        """Return nothing: a hub is where a release came from."""
+        return ()
 
 
 def absent_from(folder: str, entries: t.Sequence[Entry]) -> list[Entry]:

@@ -31,6 +31,7 @@ from ._files import (
     HubError,
     check_repo,
 )
+from ._kinds import HEAD, KINDS
 from ._manifest import Manifest, Origin, Stamp
 from ._mounts import lock_problem_here, owners_count
 
@@ -42,11 +43,6 @@ LOCK = ".lock"
 NEW = ".new"
 _DIGEST = "[0-9a-f]{64}"
 _BLOB = "[0-9a-f]{40}"
-
-# What a revision is called that was not named.
-# On a git server it is what HEAD names there, which is noted under that name beside the branch itself.
-HEAD = "HEAD"
-DEFAULT_REVISIONS = {"modelscope": "master", "huggingface": "main", "git_lfs": HEAD}
 
 # Space that stays free for everyone else on the file system.
 SPARE_BYTES = 64 * 1000 * 1000
@@ -169,7 +165,7 @@ class ModelStore:
             if dataclasses.replace(origin, revision="", commit=None)
             == dataclasses.replace(asked, revision="", commit=None)
         ]
-        wanted = asked.revision or DEFAULT_REVISIONS.get(asked.source)
+        wanted = asked.revision or KINDS[asked.source].default_revision
         for release, origin in found:
             if origin.revision == wanted:
                 branches = (other for one, other in found if one is release and other.commit == origin.commit)

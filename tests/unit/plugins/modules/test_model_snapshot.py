@@ -16,6 +16,7 @@ import pytest
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _respawn
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _snapshot
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._store import ModelStore
 from ansible_collections.private_llm.fleet.plugins.modules import model_snapshot
 
@@ -161,10 +162,8 @@ def test_mounts_name_the_releases_they_hold(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounted: set[str], expected: set[str]
 ) -> None:
     store = ModelStore(str(tmp_path), "acme/tiny")
-    monkeypatch.setattr(
-        model_snapshot, "users_of", lambda path: {os.path.normpath(f"{path}/{name}") for name in mounted}
-    )
-    snapshot = model_snapshot.ModelSnapshot.__new__(model_snapshot.ModelSnapshot)
+    monkeypatch.setattr(_snapshot, "users_of", lambda path: {os.path.normpath(f"{path}/{name}") for name in mounted})
+    snapshot = _snapshot.Snapshot.__new__(_snapshot.Snapshot)
     snapshot.store = store
     monkeypatch.setattr(snapshot, "_digests", lambda: ["all"])
     assert snapshot._mounted() == expected

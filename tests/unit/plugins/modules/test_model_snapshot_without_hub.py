@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _sources
 from ansible_collections.private_llm.fleet.plugins.modules import model_snapshot
 
 from .conftest import SnapshotRun
@@ -38,7 +39,7 @@ def anywhere(
     import hf_hub
     import hub as lab
 
-    monkeypatch.setattr(model_snapshot, "FEW_ATTEMPTS", 1)
+    monkeypatch.setattr(_sources, "FEW_ATTEMPTS", 1)
     if request.param == "git_lfs":
         if shutil.which("git-lfs") is None:
             pytest.skip("needs git and git-lfs")

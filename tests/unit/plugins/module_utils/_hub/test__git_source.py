@@ -109,11 +109,12 @@ def test_a_small_file_comes_with_the_list(server: t.Any, make: Make) -> None:
         }
     )
     source = make()
-    assert source.small_file("config.json") is None, "nothing is known yet"
-    source.entries(source.resolve(None))
+    resolution = source.resolve(None)
+    assert source.small_file(resolution, "config.json") is None, "nothing is known yet"
+    source.entries(resolution)
     server.reset_log()
-    assert source.small_file("config.json") == b'{"a": 1}'
-    assert source.small_file("a.bin") is None
+    assert source.small_file(resolution, "config.json") == b'{"a": 1}'
+    assert source.small_file(resolution, "a.bin") is None
     assert server.log == []
 
 
