@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from .._hub._arriving import ArrivingFile
 from .._hub._files import EVERYTHING, Entry, Selection, check_entries, digest_of
+from .._hub._manifest import Origin
 from .._hub._source import FetchError, Resolution, Throttle, is_full_disk
 from ._index import BundleError, check_sha256
 from ._registry import Reference, Registry
@@ -126,6 +127,14 @@ class ImageSource:
 
     def prepare(self) -> None:
         """Need nothing."""
+
+    def small_file(self, resolution: Resolution, path: str) -> bytes | None:
+        """Return None: nobody asks for a blob before the others come."""
+        return None
+
+    def known_as(self, digest: str) -> tuple[Origin, ...]:
+        """Return nothing: the registry is where an image comes from."""
+        return ()
 
     def fetch(
         self, resolution: Resolution, entries: t.Sequence[Entry], folder: str, seen: t.Callable[[int], None]
