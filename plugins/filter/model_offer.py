@@ -21,7 +21,8 @@ options:
     elements: dict
     required: true
   url:
-    description: The address by which the other hosts reach this one, such as V(http://192.0.2.10:8790).
+    description: The address by which the other hosts reach this one, such as V(http://192.0.2.10:8790). Empty where it
+      neither gives them anything nor takes anything from them.
     type: str
     required: true
   rack:
@@ -38,7 +39,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(url), C(rack), and C(models), each with C(repo), C(digest), C(bytes_missing) and C(bytes_total).
+  description: C(url), C(rack), C(bytes_per_second) of the last download, and C(models), each with C(repo), C(digest),
+    C(bytes_missing), C(bytes_total), and C(carried) where it comes from the controller.
   type: dict
 """
 

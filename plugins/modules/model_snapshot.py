@@ -478,6 +478,10 @@ bytes_from_peers:
   description: The bytes of files that came from O(peers) in this run.
   type: int
   returned: always
+bytes_per_second:
+  description: The rate of the last download of 64 MiB or more on this host, from any hub. Null where none was measured.
+  type: int
+  returned: always
 source:
   description: The source that says which files are wanted. Null with O(state=absent).
   type: str

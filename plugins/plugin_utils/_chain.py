@@ -15,20 +15,22 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils import _units
-from ._host_vars import ANY, LINE, WHOLE, conform, of_hosts, silent
+from ._host_vars import ANY, FLAG, LINE, WHOLE, conform, of_hosts, silent
 
 # What a host says of itself, in the fact that the role model_download leaves; container_image has one of its own.
 FACT = "model_download_offer"
 OFFER = {
     "url": LINE,
     "rack": LINE,
-    "models": [{"repo!": LINE, "digest!": LINE, "bytes_missing!": WHOLE, "bytes_total!": WHOLE}],
+    "models": [{"repo!": LINE, "digest!": LINE, "bytes_missing!": WHOLE, "bytes_total!": WHOLE, "carried": FLAG}],
+    "bytes_per_second": WHOLE,
 }
 RESULT = {
     "digest!": LINE,
     "files": [ANY],
     "bytes_missing!": WHOLE,
     "bytes_total": WHOLE,
+    "bytes_per_second": WHOLE,
     "source": LINE,
     "item": {"repo!": LINE, "archive_on": LINE},
 }
@@ -78,16 +80,19 @@ def _told(looked: t.Any) -> list[dict[str, t.Any]]:
 
 def offer_of(looked: t.Any, url: str, rack: str) -> dict[str, t.Any]:
     """Return what a host tells the others: its address, and what it wants and lacks of which release."""
+    told = _told(looked)
     models = [
         {
             "repo": result["item"]["repo"],
             "digest": result["digest"],
             "bytes_missing": result["bytes_missing"],
             "bytes_total": result["bytes_total"] or 0,
+            "carried": result["source"] == "archive",
         }
-        for result in _told(looked)
+        for result in told
     ]
-    return {"url": url, "rack": rack, "models": models}
+    rates = [result["bytes_per_second"] for result in told if result["bytes_per_second"]]
+    return {"url": url, "rack": rack, "models": models, "bytes_per_second": rates[0] if rates else None}
 
 
 def releases_of(offers: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Release]:
@@ -113,13 +118,63 @@ def releases_of(offers: t.Mapping[str, t.Mapping[str, t.Any]]) -> list[Release]:
 
 
 def offers_of(hosts: t.Any, hostvars: t.Any, fact: str = FACT) -> dict[str, dict[str, t.Any]]:
-    """Return the offers of the hosts that made one, in the order of the hosts."""
+    """Return the offers of the hosts that others may get something from, in the order of the hosts."""
+    return {name: offer for name, offer in _said(hosts, hostvars, fact).items() if offer["url"]}
+
+
+def _said(hosts: t.Any, hostvars: t.Any, fact: str) -> dict[str, dict[str, t.Any]]:
+    """Return what hosts say of themselves, those as well that share nothing."""
     found = {}
     for name, host in of_hosts(hosts, hostvars).items():
         offer = host.read(fact, OFFER) if host.has(fact) else None
-        if offer and offer["url"]:
+        if offer:
             found[name] = offer
     return found
+
+
+class Line(t.NamedTuple):
+    """What a host will fetch from hubs, and how long that takes at the rate of its last download."""
+
+    host: str
+    size: int
+    rate: int
+
+    @property
+    def seconds(self) -> int:
+        """Return the time, in whole seconds."""
+        return max(1, round(self.size / self.rate))
+
+    def as_result(self) -> dict[str, t.Any]:
+        """Return it for programs."""
+        return {"host": self.host, "bytes": self.size, "bytes_per_second": self.rate, "seconds": self.seconds}
+
+    def sentence(self) -> str:
+        """Return it for people."""
+        return (
+            f"{self.host}: {_units.size(self.size)} come over the line, about {_units.duration(self.seconds)} "
+            f"at the {_units.size(self.rate)}/s of its last download"
+        )
+
+
+def over_the_line(hosts: t.Any, hostvars: t.Any) -> list[Line]:
+    """Return what each host fetches from hubs, where the rate of its last download is known."""
+    said = _said(hosts, hostvars, FACT)
+    brought = {
+        (host, release.repo, release.digest)
+        for release in releases_of({name: offer for name, offer in said.items() if offer["url"]})
+        for host in release.lack
+        if release.before(host)
+    }
+    lines = []
+    for host, offer in said.items():
+        size = sum(
+            model["bytes_missing"]
+            for model in offer["models"]
+            if not model["carried"] and (host, model["repo"], model["digest"]) not in brought
+        )
+        if size and offer["bytes_per_second"]:
+            lines.append(Line(host, size, offer["bytes_per_second"]))
+    return lines
 
 
 def chain_of(hosts: t.Any, hostvars: t.Any, host: str, looked: t.Any, fact: str = FACT) -> dict[str, t.Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 import typing as t
 
 from ._files import (
@@ -78,6 +79,9 @@ class Fetcher:
         self._others = [candidate for candidate in candidates if candidate is not chosen]
         self._selection = selection
         self._used: list[Source | Nearer] = []
+        # What came over the line, and the time that it took.
+        self.line_bytes = 0
+        self.line_seconds = 0.0
 
     @property
     def verifies(self) -> bool:
@@ -106,7 +110,7 @@ class Fetcher:
                     wanted = self._shared(candidate, resolution, wanted)
                 if wanted:
                     self._used.append(candidate.source)
-                    fetched += candidate.source.fetch(resolution, wanted, folder, seen)
+                    fetched += self._measured(candidate.source, resolution, wanted, folder, seen)
             except FetchError as error:
                 fetched, passing = fetched + error.fetched, passing or error.passing
                 reasons.append(str(error))
@@ -117,6 +121,27 @@ class Fetcher:
         if not reasons:
             raise HubError(f"{self._chosen.where(resolution)} did not bring all files, without saying why")
         raise FetchError("; then ".join(reasons), passing, fetched)
+
+    def _measured(
+        self,
+        source: Source,
+        resolution: Resolution,
+        entries: t.Sequence[Entry],
+        folder: str,
+        seen: t.Callable[[int], None],
+    ) -> int:
+        """Fetch files from a source; an archive is beside the host, and says nothing of the line."""
+        began, came = time.monotonic(), 0
+        try:
+            came = source.fetch(resolution, entries, folder, seen)
+            return came
+        except FetchError as error:
+            came = error.fetched
+            raise
+        finally:
+            if came and source.name != "archive":
+                self.line_bytes += came
+                self.line_seconds += time.monotonic() - began
 
     def _shared(self, candidate: Candidate, resolution: Resolution, wanted: t.Sequence[Entry]) -> list[Entry]:
         where = candidate.where(resolution)

@@ -20,6 +20,7 @@ from ._apply import apply_plan, needed_bytes
 from ._candidates import Candidate, Fetcher
 from ._files import HubError, Selection, check_endpoint, check_path, check_patterns, total_size
 from ._kinds import KINDS
+from ._line import keep_rate, read_rate
 from ._mounts import users_of
 from ._plan import Plan, Target, make_plan
 from ._proxy import check_no_proxy, check_proxy, environment, secrets_of
@@ -91,6 +92,7 @@ class Snapshot:
             "bytes_needed": 0,
             "bytes_downloaded": 0,
             "bytes_from_peers": 0,
+            "bytes_per_second": read_rate(),
             "source": None,
             "endpoint": None,
             "file_system": self.store.file_system(),
@@ -192,6 +194,7 @@ class Snapshot:
                         came = apply_plan(self.store, fetcher, target, plan, self.progress.update, self.module.warn)
                     brought = peers.brought if peers else 0
                     self.result.update(bytes_downloaded=max(0, came - brought), bytes_from_peers=brought)
+                    keep_rate(fetcher.line_bytes, fetcher.line_seconds)
                     self.result["releases"] = self._digests()
                     self._export(target.digest)
                     return

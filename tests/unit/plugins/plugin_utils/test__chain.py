@@ -14,6 +14,7 @@ from ansible_collections.private_llm.fleet.plugins.plugin_utils._chain import (
     lines_of,
     offer_of,
     offers_of,
+    over_the_line,
     releases_of,
 )
 
@@ -134,3 +135,38 @@ def test_images_have_a_fact_of_their_own() -> None:
     place = chain_of(["a", "b"], hostvars, "b", [looked()], "__container_image_offer")
     assert place["peers"] == {"acme/tiny": ["http://a:8790"]}
     assert chain_of(["a", "b"], hostvars, "b", [looked()])["members"] == []
+
+
+def measured(rate: int | None, url: str, *models: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Return what a host says whose last download had a rate."""
+    results = [{**model, "bytes_per_second": rate} for model in models]
+    return {"model_download_offer": offer_of(results, url, "")}
+
+
+def test_a_download_takes_its_bytes_at_the_rate_of_the_last_one() -> None:
+    big = looked("acme/big", missing=6_000_000_000)
+    hostvars = {
+        "first": measured(10_000_000, "http://first:8790", looked(missing=0), big),
+        "second": measured(10_000_000, "http://second:8790", big),
+        "alone": measured(50_000_000, "", big),
+        "new": measured(None, "", looked("acme/other", missing=100)),
+        "idle": measured(10_000_000, "", looked(missing=0)),
+    }
+    found = over_the_line(list(hostvars), hostvars)
+    assert [(one.host, one.size, one.seconds) for one in found] == [
+        ("first", 6_000_000_000, 600),
+        ("alone", 6_000_000_000, 120),
+    ]
+    assert found[0].sentence() == "first: 6.0 GB come over the line, about 10 min at the 10.0 MB/s of its last download"
+    assert found[1].as_result() == {
+        "host": "alone",
+        "bytes": 6_000_000_000,
+        "bytes_per_second": 50_000_000,
+        "seconds": 120,
+    }
+
+
+def test_what_the_controller_brings_is_no_download() -> None:
+    carried = {**looked(missing=100), "source": "archive", "item": {"repo": "acme/tiny", "archive_on": "controller"}}
+    hostvars = {"a": measured(1000, "", carried)}
+    assert over_the_line(["a"], hostvars) == []

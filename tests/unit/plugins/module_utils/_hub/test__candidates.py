@@ -101,3 +101,14 @@ def test_what_came_unverified_is_read_again(store: ModelStore, memory: Memory, t
     assert fetcher.verifies  # nothing has come
     fetcher.fetch(Resolution("master", None), memory.entries(Resolution("master", None)), str(tmp_path), NOTHING)
     assert not fetcher.verifies
+
+
+def test_what_came_over_the_line_is_measured_and_what_came_from_nearby_is_not(tmp_path: Path) -> None:
+    files = {"a": b"a" * 10, "b": b"b" * 20}
+    far, near = Memory(files), Failing(files, each=1)
+    candidate = Candidate(far, "", "acme/tiny", None)
+    fetcher = Fetcher(candidate, [candidate], EVERYTHING, near)
+    resolution = far.resolve(None)
+    came = fetcher.fetch(resolution, far.entries(resolution), str(tmp_path), NOTHING)
+    assert (came, fetcher.line_bytes) == (30, 20)
+    assert fetcher.line_seconds > 0
