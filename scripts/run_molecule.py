@@ -1,7 +1,7 @@
 # Copyright: private_llm.fleet contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Run the scenarios in molecule/, two at a time, and start none after one that failed."""
+"""Run the scenarios in molecule/, several at a time, and start none after one that failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ SCENARIOS = ROOT / "molecule"
 # The longest scenario builds images and starts a model server; one that hangs must not take all the time there is.
 LIMIT_SECONDS = 2400.0
 
-AT_ONCE = 2
+# They wait for packages, engines and servers as much as they compute. Each may take so much memory, in GiB.
+AT_ONCE = 3
+MEMORY_EACH = 5
+
+# Those that take longest come first, for one that begins late would run alone at the end.
+LONG = ("site", "gateway", "nvidia_toolkit", "monitoring")
 
 # Run when they are asked for by name: the first needs a GPU, which this machine need not have; the others are new, and
 # join the rest one by one, each when it was seen to pass on machines of several kinds.
@@ -58,18 +63,24 @@ def run_scenario(name: str, show: bool) -> Case:
 
 
 def longest_first(names: list[str]) -> list[str]:
-    """Put the whole site first: it takes as long as several others, and would run alone at the end."""
-    return sorted(names, key=lambda name: name != "site")
+    """Put those first that take as long as several others."""
+    return sorted(names, key=lambda name: LONG.index(name) if name in LONG else len(LONG))
+
+
+def at_once(pages: int, page_size: int) -> int:
+    """Return how many scenarios this machine's memory holds at a time."""
+    return max(1, min(AT_ONCE, pages * page_size // 2**30 // MEMORY_EACH))
 
 
 def run_all(names: list[str], show: bool) -> list[Case]:
-    """Run the scenarios, AT_ONCE of them at a time: they wait for packages and servers more than they compute."""
+    """Run the scenarios, as many at a time as the machine bears."""
     cases: list[Case] = []
     waiting = list(names)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    lanes = at_once(os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE"))
+    with ThreadPoolExecutor(lanes) as pool:
         running: set[Future[Case]] = set()
         while waiting or running:
-            while waiting and len(running) < AT_ONCE:
+            while waiting and len(running) < lanes:
                 running.add(pool.submit(run_scenario, waiting.pop(0), show))
             ended, running = wait(running, return_when=FIRST_COMPLETED)
             cases += [future.result() for future in ended]

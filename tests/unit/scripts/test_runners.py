@@ -194,4 +194,9 @@ def test_pip_configuration_is_written_down(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_the_whole_site_is_started_first() -> None:
-    assert run_molecule.longest_first(["a", "site", "z"]) == ["site", "a", "z"]
+    assert run_molecule.longest_first(["a", "gateway", "site", "z"]) == ["site", "gateway", "a", "z"]
+
+
+@pytest.mark.parametrize(("gib", "lanes"), [(1, 1), (7, 1), (11, 2), (16, 3), (500, 3)])
+def test_a_small_machine_runs_fewer_scenarios_at_a_time(gib: int, lanes: int) -> None:
+    assert run_molecule.at_once(gib * 2**18, 4096) == lanes
