@@ -45,6 +45,7 @@ CURABLE = frozenset(
         "kv_cache_refused",
         "profiling_disturbed",
         # Nobody knows; the number of restarts is bounded.
+        "engine_refused",
         "not_working",
         "unknown",
     }
@@ -64,6 +65,7 @@ PASSING = frozenset(
         "port_allocated",
         "port_in_use",
         "mount_denied",
+        "engine_refused",
     }
 )
 

@@ -1402,4 +1402,13 @@ SIGNATURES = (
         "memory), which program crashed (then use another image), and which GPU failed (Xid)",
         LIKELY,
     ),
+    # --- whatever else an engine says, which is not vLLM's fault ---
+    _signature(
+        "engine_refused",
+        r"the Docker Engine at \S+ failed at /containers/[^\s:]*: (?P<reason>.+)",
+        "the container engine did not start the container: {reason}",
+        "mend on the host what the engine names, or change the option that asks for it; the engine's own log "
+        "(journalctl --unit docker) has more",
+        LIKELY,
+    ),
 )

@@ -432,6 +432,12 @@ SAID: dict[str, tuple[str, str, t.Any]] = {
         "engine.cache_dtype",
         None,
     ),
+    "engine_refused": (
+        "the Docker Engine at /run/podman/podman.sock failed at /containers/create?name=alpha: container create: "
+        'lookup init binary: exec: "catatonit": executable file not found in $PATH',
+        "",
+        None,
+    ),
     "read_only": ("OSError: [Errno 30] Read-only file system: '/root/.cache/vllm'", "volumes", None),
 }
 
