@@ -6,13 +6,18 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from ..module_utils import _units
+from ..module_utils._bundle._platform import folder_of
 from ._filter_input import demand, optional
 from ._host_vars import LINE, MAPPING, WHOLE
 
+# What a bundle cannot do yet, for whoever plans one.
+IMAGES_ALONE = (
+    "images are for linux/amd64 alone, from registries that ask for no password: hosts of another architecture need a"
+    " registry inside, and an image behind a password a mirror without one"
+)
 WANTS = {
     "platform!": LINE,
     "packages": [LINE],
@@ -34,11 +39,6 @@ def wanted(wants: t.Any) -> list[dict[str, str]]:
     if read["libraries"]:
         things.append(("wheels", read["platform"]))
     return [{"kind": kind, "name": name} for kind, name in things]
-
-
-def folder_of(image: str) -> str:
-    """Return the name of the folder that keeps what was fetched for a platform."""
-    return re.sub("[^a-zA-Z0-9.-]", "_", image)
 
 
 def content(hosts: t.Any, work: t.Any) -> list[dict[str, t.Any]]:
@@ -82,6 +82,8 @@ def lines(made: t.Any, hosts: t.Any, packages: t.Any) -> list[str]:
     for name, told in demand(packages, MAPPING, "packages").items():
         sizes.setdefault(f"packages {name}", demand(told, {"bytes_total!": WHOLE}, "packages")["bytes_total"])
     rows = [f"{name}: {_units.size(size)}" for name, size in sorted(sizes.items())]
+    if any(name.startswith("image ") for name in sizes):
+        rows.append(IMAGES_ALONE)
     if packages:
         return [*rows, f"to be fetched, at most: {_units.size(sum(sizes.values()))}"]
     told = demand(made, {"root!": LINE, "bytes_own!": WHOLE}, "bundle")

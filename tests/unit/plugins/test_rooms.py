@@ -24,7 +24,7 @@ MAY_SEE: dict[str, set[str]] = {
     "module_utils/_packages": set(),
     "module_utils/_docker": {"module_utils/_engine"},
     "module_utils/_open_webui": {"module_utils/_engine"},
-    "module_utils/_bundle": {"module_utils/_hub"},
+    "module_utils/_bundle": {"module_utils/_engine", "module_utils/_hub"},
     "module_utils/_vllm/options": set(),
     "module_utils/_vllm/declaration": {"module_utils/_vllm/options"},
     "module_utils/_vllm/container": {"module_utils/_vllm/options", "module_utils/_engine", "module_utils/_gpu"},

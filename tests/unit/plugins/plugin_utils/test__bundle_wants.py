@@ -10,7 +10,12 @@ import pytest
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.private_llm.fleet.plugins.filter.with_bundle import with_bundle
-from ansible_collections.private_llm.fleet.plugins.plugin_utils._bundle_wants import content, lines, wanted
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._bundle_wants import (
+    IMAGES_ALONE,
+    content,
+    lines,
+    wanted,
+)
 
 WANTS: dict[str, t.Any] = {
     "platform": "debian:13",
@@ -65,10 +70,12 @@ def test_what_was_not_fetched_has_the_sizes_of_lists() -> None:
         "image web:1: 216.0 MB",
         "model acme/one: 5.0 MB",
         "packages debian:13: 71.4 MB",
+        IMAGES_ALONE,
         "to be fetched, at most: 292.4 MB",
     ]
     assert lines({**made, "root": "0123", "bytes_own": 5}, [], {}) == [
         "image web:1: 216.0 MB",
+        IMAGES_ALONE,
         "in this folder: 5 B",
         "root hash: 0123",
     ]

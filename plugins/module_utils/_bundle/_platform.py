@@ -1,0 +1,109 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A container of a distribution that stands for its hosts while a bundle is made."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import time
+import typing as t
+
+from .._engine._client import Engine, EngineError
+from ._index import BundleError
+
+# The folder of what is fetched for a bundle, by which a later run knows the containers of an earlier one.
+LABEL = "private_llm.fleet.bundle"
+PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+# Seconds after which it ends by itself, when nobody removes it.
+LIFETIME = 14400
+# What the container runs: it keeps what the distribution has before anything is added, then installs Python and
+# certificates where it has none.
+PROGRAM = f"""
+set -e
+if [ -e /var/lib/dpkg/status ]; then cp /var/lib/dpkg/status /var/lib/dpkg/status.before; fi
+if ! command -v python3 || ! [ -d /etc/ssl/certs ]; then
+  if command -v apt-get; then
+    apt-get update
+    apt-get install --yes --no-install-recommends python3 ca-certificates
+  else
+    dnf install --assumeyes python3
+  fi
+fi
+touch /ready
+exec sleep {LIFETIME}
+"""
+POLL = 1.0
+EXEC_SECONDS = 60.0
+LINES_SHOWN = 5
+
+
+def folder_of(image: str) -> str:
+    """Return the name of the folder that keeps what was fetched for a platform."""
+    return re.sub("[^a-zA-Z0-9.-]", "_", image)
+
+
+def body_of(image: str, work: str, environment: t.Mapping[str, str]) -> dict[str, t.Any]:
+    """Return the container as the engine is told it; its proxies are those of the environment."""
+    return {
+        "Image": image,
+        "Entrypoint": ["/bin/sh"],
+        "Cmd": ["-c", PROGRAM],
+        "Env": [f"{name}={environment[name]}" for name in PROXIES if environment.get(name)],
+        "Labels": {LABEL: work},
+        "HostConfig": {
+            "AutoRemove": True,
+            "NetworkMode": "host",
+            "Binds": [f"{os.path.join(work, folder_of(image))}:/bundle"],
+        },
+    }
+
+
+def find(engine: Engine, image: str, work: str) -> str:
+    """Return the id of the container that stands for a platform; empty when there is none, or one of an older image."""
+    wanted = (engine.inspect_image(image) or {}).get("Id")
+    for row in engine.containers(labels=[f"{LABEL}={work}"]):
+        if row.get("Image") == image and row.get("ImageID") == wanted:
+            return str(row["Id"])
+    return ""
+
+
+def start(engine: Engine, image: str, work: str) -> str:
+    """Start a container and return its id."""
+    os.makedirs(os.path.join(work, folder_of(image)), mode=0o755, exist_ok=True)
+    name = engine.create(f"private_llm-bundle-{secrets.token_hex(6)}", body_of(image, work, os.environ))
+    try:
+        engine.start(name)
+    except EngineError:
+        engine.remove(name)
+        raise
+    return name
+
+
+def wait(engine: Engine, name: str, image: str, seconds: float, sleep: t.Callable[[float], None] = time.sleep) -> None:
+    """Wait until it is ready; BundleError with its last words when it ends before that, or takes too long."""
+    deadline, said = time.monotonic() + seconds, ""
+    while True:
+        said = "; ".join(line.text for line in engine.log(name)[-LINES_SHOWN:]) or said
+        state = (engine.inspect(name) or {}).get("State") or {}
+        if not state.get("Running"):
+            raise BundleError(f"the container of {image} ended before it was ready: {said or 'it said nothing'}")
+        try:
+            if engine.execute(name, ["test", "-e", "/ready"], EXEC_SECONDS).exit_code == 0:
+                return
+        except EngineError:
+            pass  # it ended meanwhile, and the next look says so
+        if time.monotonic() > deadline:
+            raise BundleError(f"the container of {image} was not ready within {seconds:.0f} seconds: {said}")
+        sleep(POLL)
+
+
+def remove(engine: Engine, work: str) -> list[str]:
+    """Remove all containers that stand for platforms; return their ids."""
+    found = [str(row["Id"]) for row in engine.containers(stopped=True, labels=[f"{LABEL}={work}"])]
+    for name in found:
+        engine.remove(name)
+    return found
