@@ -12,6 +12,7 @@ import importlib
 import os
 import random
 import signal
+import sys
 import threading
 import time
 import typing as t
@@ -45,6 +46,7 @@ def start(work: t.Callable[[], object]) -> int:
     child = os.fork()
     if child == 0:
         try:
+            own_locks()
             work()
         except BaseException:
             os._exit(1)
@@ -52,9 +54,24 @@ def start(work: t.Callable[[], object]) -> int:
     return child
 
 
+def own_locks() -> None:
+    """Let tqdm, which both SDKs use, hold no lock together with another process: who is killed keeps it for ever."""
+    tqdm = sys.modules.get("tqdm")
+    if tqdm is not None:
+        tqdm.tqdm.set_lock(threading.RLock())
+
+
 def was_killed(child: int) -> bool:
     """Wait for the process; False when it ended by itself, and well."""
-    _pid, status = os.waitpid(child, 0)
+    end = time.monotonic() + 300
+    ended, status = os.waitpid(child, os.WNOHANG)
+    while not ended:
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            raise AssertionError("the work did not end")
+        time.sleep(0.002)
+        ended, status = os.waitpid(child, os.WNOHANG)
     if os.WIFSIGNALED(status):
         return True
     assert os.WEXITSTATUS(status) == 0, "the work failed by itself"
@@ -162,6 +179,7 @@ def line(request: pytest.FixtureRequest, tmp_path: Path, access: t.Callable[...,
             patch.setattr(_huggingface_source, "CHUNK", 32_768)
             # Connections are not to be shared with a child.
             importlib.import_module("huggingface_hub").close_session()
+        own_locks()
         yield server, make
     os.environ.clear()
     os.environ.update(environment)
