@@ -16,6 +16,7 @@ description:
   - Writes a program that asks each vLLM server of this host for one token, and restarts what hangs, into
     C(/opt/private_llm/server_watch), and what it has to know into C(/etc/private_llm/server_watch). The program is made
     from this collection's own code and needs nothing but Python.
+  - Where told, the program asks Open WebUI and the gateway of this host as well.
   - It starts nothing by itself. The role P(private_llm.fleet.server_watch#role) adds the units of systemd that run it.
 extends_documentation_fragment:
   - private_llm.fleet.attributes
@@ -45,6 +46,36 @@ options:
         type: str
         choices: [started, stopped, absent]
         default: started
+  webs:
+    description: Open WebUIs to watch, each with C(name), C(bind) and C(port).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      name:
+        description: Name of the container.
+        type: str
+        required: true
+      bind:
+        description: Address of the host on which it listens.
+        type: str
+        required: true
+      port:
+        description: Its port of the host.
+        type: int
+        required: true
+  gateway:
+    description: Where the gateway of this host gives its metrics. Without it no gateway is watched.
+    type: dict
+    suboptions:
+      bind:
+        description: The address.
+        type: str
+        required: true
+      port:
+        description: The port; V(0) where it gives none, and then only its runtime socket is asked.
+        type: int
+        required: true
   idle_seconds:
     description: Seconds in which a server without a request must generate a token, or else it hangs.
     type: int
@@ -120,10 +151,12 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._engine import _lock
+from ..module_utils._open_webui import _definition
 from ..module_utils._watch import _config, _falls, _main, _memory, _metrics, _program
 
-# The program is made of these and of what they import; a pass loads the second only when a server fell.
-PROGRAM = (_main, _falls)
+# The program is made of these and of what they import; a pass loads the second only when a server fell, and the third
+# where there is an Open WebUI.
+PROGRAM = (_main, _falls, _definition)
 
 
 def wanted_config(params: t.Mapping[str, t.Any]) -> str:
@@ -137,7 +170,10 @@ def wanted_config(params: t.Mapping[str, t.Any]) -> str:
         backoff=float(params["backoff_seconds"]),
     )
     servers = {one["name"]: one["state"] for one in params["servers"] if one["state"] != "absent"}
-    return _config.render(_config.Config(servers, limits, params["metrics_dir"], os.environ.get("DOCKER_HOST", "")))
+    webs = {one["name"]: _config.Door(one["bind"], one["port"]) for one in params["webs"]}
+    gateway = params["gateway"] and _config.Door(params["gateway"]["bind"], params["gateway"]["port"])
+    docker_host = os.environ.get("DOCKER_HOST", "")
+    return _config.render(_config.Config(servers, limits, params["metrics_dir"], docker_host, webs, gateway or None))
 
 
 def read(path: str) -> str:
@@ -214,6 +250,7 @@ def remove(path: str) -> None:
 
 
 def main() -> None:
+    door: dict[str, t.Any] = {"bind": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
     module = AnsibleModule(
         argument_spec={
             "servers": {
@@ -225,6 +262,13 @@ def main() -> None:
                     "state": {"type": "str", "choices": ["started", "stopped", "absent"], "default": "started"},
                 },
             },
+            "webs": {
+                "type": "list",
+                "elements": "dict",
+                "default": [],
+                "options": {"name": {"type": "str", "required": True}, **door},
+            },
+            "gateway": {"type": "dict", "options": door},
             "idle_seconds": {"type": "int", "default": 20},
             "busy_seconds": {"type": "int", "default": 45},
             "start_seconds": {"type": "int", "default": 0},

@@ -49,6 +49,8 @@ WATCH = {
     "given_up": FLAG,
     "last_fall": {"at": NUMBER, "text": LINE, "action": LINE},
 }
+# What it saw of Open WebUI and the gateway, as the module server_watch_info tells it.
+WATCHED = {"watched": [{"name!": LINE, **WATCH}]}
 # What the role vllm_server tells of each server in vllm_server_endpoints.
 ENDPOINT = {
     "name!": LINE,
@@ -378,6 +380,8 @@ def report(groups: t.Any, hostvars: Mapping) -> dict[str, list[str]]:
             lines.append(f"Gateway: {gateway['url']}/v1  {users}".rstrip())
     for name in web_hosts:
         lines += _web_lines(hosts[name], webs[name])
+    for name in dict.fromkeys([*web_hosts, *gateway_hosts]):
+        lines += watch_lines(hosts[name])
     for name in monitoring_hosts:
         monitoring = hosts[name].read("monitoring_endpoint", MONITORING)
         if monitoring:
@@ -436,6 +440,14 @@ def fall_of(server: str, watch: Mapping) -> str:
     told = "; ".join(filter(None, [fall.get("text"), fall.get("action")]))
     left = "; it is not restarted any more" if watch.get("given_up") else ""
     return f"{server} fell {times}, last at {at}: {told}{left}"
+
+
+def watch_lines(host: HostVars) -> list[str]:
+    """Return how the watch last found Open WebUI and the gateway of a host, and how they fell; empty where none is."""
+    watched = host.read("fleet_watched", WATCHED).get("watched") or []
+    states = ", ".join(f"{one['name']} {one['state']}" for one in watched)
+    falls = (fall_of(f"{one['name']} on {host.name}", one) for one in watched)
+    return [f"Watch of {host.name}: {states}", *(fall for fall in falls if fall)] if watched else []
 
 
 REPORT_COLUMNS = ("host", "server", "serves", "address", "state", "KV tokens", "at once", "started in")

@@ -24,6 +24,7 @@ from ._fleet import (
     WEB,
     fall_of,
     grouped,
+    watch_lines,
     web_url,
 )
 from ._host_vars import (
@@ -193,7 +194,8 @@ def _gather_web(found: dict[str, t.Any], name: str, host: HostVars) -> None:
         found["problems"].append({"host": name, "what": f"Open WebUI: {error}"})
         return
     status, version = web["status"] or "unreachable", web["webui_version"] or ""
-    found["webs"].append({"name": name, "url": url, "status": status, "version": version})
+    watch = watch_lines(host)
+    found["webs"].append({"name": name, "url": url, "status": status, "version": version, "watch": watch})
     if status != "ready":
         found["problems"].append({"host": name, "what": f"Open WebUI: {web['message'] or web['msg'] or status}"})
 
@@ -304,9 +306,10 @@ def gpu_card(host: Mapping) -> str:
 def web_card(web: Mapping) -> str:
     """Return the card of a host with Open WebUI."""
     version = f'<p class="faint">Open WebUI {text(web["version"])}</p>' if web["version"] else ""
+    watch = "".join(f'<p class="faint">{text(line)}</p>' for line in web["watch"])
     return (
         f'<div class="card"><h3>{text(web["name"])}</h3><p>{state(web["status"])}</p>'
-        f'<p><a href="{text(web["url"])}">{text(web["url"])}</a></p>{version}</div>'
+        f'<p><a href="{text(web["url"])}">{text(web["url"])}</a></p>{version}{watch}</div>'
     )
 
 

@@ -18,24 +18,30 @@ from tests.support import playbooks
 
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
 HOST = "private-llm-lab-watch-gpu-01"
+WEB_HOST = "private-llm-lab-watch-web-01"
 STATE = "/var/lib/private_llm/server_watch/state.json"
 METRICS = "/var/lib/private_llm/metrics/server_watch.prom"
 RELEASE = "/srv/models/lab/tiny/0123456789abcdef"
+WEB, GATEWAY = "open-webui", "private-llm-gateway"
 PATIENCE = 300.0  # seconds; a busy machine may need most of it
 
 
-def on(command: str) -> str:
-    """Run a command on the host, which may be away, and return what it printed."""
+def on(command: str, host: str = HOST) -> str:
+    """Run a command on a host, which may be away, and return what it printed."""
     done = subprocess.run(
-        ["docker", "exec", HOST, "sh", "-c", command], capture_output=True, text=True, timeout=400, check=False
+        ["docker", "exec", host, "sh", "-c", command], capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
 
+def host_of(name: str) -> str:
+    return WEB_HOST if name in (WEB, GATEWAY) else HOST
+
+
 def memory(name: str) -> dict[str, t.Any]:
-    """Return what the watch remembers of a server."""
-    return t.cast(dict[str, t.Any], json.loads(on("cat " + STATE))["servers"][name])
+    """Return what the watch remembers of a server, of Open WebUI or of the gateway."""
+    return t.cast(dict[str, t.Any], json.loads(on("cat " + STATE, host_of(name)))["servers"][name])
 
 
 def until(what: str, condition: t.Callable[[], bool]) -> None:
@@ -48,7 +54,7 @@ def until(what: str, condition: t.Callable[[], bool]) -> None:
         except (AssertionError, ValueError, subprocess.TimeoutExpired):
             if time.monotonic() > end:
                 raise
-        assert time.monotonic() < end, f"{what}: {on('cat ' + STATE)}"
+        assert time.monotonic() < end, f"{what}: {on('cat ' + STATE)}{on('cat ' + STATE, WEB_HOST)}"
         time.sleep(1)
 
 
@@ -69,14 +75,14 @@ def is_running(name: str) -> bool:
 
 
 def process_of(container: str, name: str) -> str:
-    for line in on(f"docker top {container} -eo pid,args").splitlines():
+    for line in on(f"docker top {container} -eo pid,args", host_of(container)).splitlines():
         number, _blank, command = line.strip().partition(" ")
         if name in command:
             return number
     raise AssertionError(f"no {name} in {container}")
 
 
-def test_what_is_watched_is_told(host: t.Any) -> None:
+def test_what_is_watched_is_told() -> None:
     until_ready("alpha", "beta")
     lines = on("cat " + METRICS).splitlines()
     assert 'private_llm_server_up{server="alpha"} 1' in lines
@@ -84,13 +90,13 @@ def test_what_is_watched_is_told(host: t.Any) -> None:
     assert not any(line.startswith('private_llm_server_up{server="asleep"') for line in lines)
 
 
-def test_root_alone_can_change_what_root_runs(host: t.Any) -> None:
+def test_root_alone_can_change_what_root_runs() -> None:
     assert on("find /opt/private_llm/server_watch ! -user root -o -perm /022") == ""
     assert on("systemctl is-active private-llm-watch.timer").strip() == "active"
     assert on("systemctl is-enabled private-llm-watch-boot.service").strip() == "enabled"
 
 
-def test_after_a_restart_of_the_engine_servers_start_in_their_order(host: t.Any) -> None:
+def test_after_a_restart_of_the_engine_servers_start_in_their_order() -> None:
     before = {name: memory(name) for name in ("alpha", "beta")}
     # Docker 26.1 starts no container that has GPUs by CDI at its own start.
     on("systemctl restart docker")
@@ -102,7 +108,7 @@ def test_after_a_restart_of_the_engine_servers_start_in_their_order(host: t.Any)
     assert not is_running("asleep")
 
 
-def test_an_engine_that_hangs_is_restarted_unless_a_run_works_on_it(host: t.Any) -> None:
+def test_an_engine_that_hangs_is_restarted_unless_a_run_works_on_it() -> None:
     before = memory("alpha")
     # A run locks the server as this does.
     locked = "/run/private_llm/locks/vllm_server.alpha.lock"
@@ -128,7 +134,7 @@ def test_an_engine_that_hangs_is_restarted_unless_a_run_works_on_it(host: t.Any)
     assert 'last_fall_timestamp_seconds{server="alpha",cause="hung"}' in on("cat " + METRICS)
 
 
-def test_a_process_that_ends_is_the_engine_s_to_start_again(host: t.Any) -> None:
+def test_a_process_that_ends_is_the_engine_s_to_start_again() -> None:
     first = memory("beta")
     on(f"kill -KILL {process_of('beta', 'EngineCore')}")
     until_more("beta", "falls_total", first)
@@ -138,7 +144,7 @@ def test_a_process_that_ends_is_the_engine_s_to_start_again(host: t.Any) -> None
     assert last["last_fall"]["action"] == "the engine started it again"
 
 
-def test_what_a_restart_cannot_cure_is_told_and_left(host: t.Any) -> None:
+def test_what_a_restart_cannot_cure_is_told_and_left() -> None:
     before = memory("beta")
     on(f"mv {RELEASE}/config.json {RELEASE}/away.json")
     # The second fall in a row, of the whole container.
@@ -151,7 +157,7 @@ def test_what_a_restart_cannot_cure_is_told_and_left(host: t.Any) -> None:
     until_ready("beta")
 
 
-def test_after_a_boot_all_is_up_but_what_somebody_stopped(host: t.Any) -> None:
+def test_after_a_boot_all_is_up_but_what_somebody_stopped() -> None:
     on("docker stop beta")
     until("it is seen", lambda: memory("beta")["state"] == "stopped")
     before = memory("alpha")
@@ -162,13 +168,84 @@ def test_after_a_boot_all_is_up_but_what_somebody_stopped(host: t.Any) -> None:
     assert "stopped by somebody" in memory("beta")["message"]
 
 
-def test_it_goes_as_it_came(host: t.Any) -> None:
+def unit(property_name: str) -> str:
+    return on(f"systemctl show --value --property={property_name} {GATEWAY}", WEB_HOST).strip()
+
+
+def test_open_webui_and_the_gateway_are_watched_and_nothing_else_on_their_host() -> None:
+    until_ready(WEB, GATEWAY)
+    assert sorted(json.loads(on("cat " + STATE, WEB_HOST))["servers"]) == [WEB, GATEWAY]
+    lines = on("cat " + METRICS, WEB_HOST).splitlines()
+    assert f'private_llm_server_up{{server="{WEB}"}} 1' in lines
+    assert f'private_llm_server_up{{server="{GATEWAY}"}} 1' in lines
+
+
+def test_they_are_healed_when_they_hang() -> None:
+    before = {name: memory(name) for name in (WEB, GATEWAY)}
+    on(f"kill -STOP {process_of(WEB, 'open-webui serve')}", WEB_HOST)
+    on(f"kill -STOP $(systemctl show --value --property=MainPID {GATEWAY}) $(pgrep haproxy)", WEB_HOST)
+    for name, known in before.items():
+        until_more(name, "restarts_total", known)
+    until_ready(WEB, GATEWAY)
+    for name, known in before.items():
+        healed = memory(name)
+        assert healed["falls_total"] == known["falls_total"] + 1, name
+        assert (healed["last_fall"]["cause"], healed["last_fall"]["action"]) == ("hung", "the watch restarted it")
+
+
+def test_a_gateway_that_ends_is_systemd_s_until_it_gives_up() -> None:
+    before = memory(GATEWAY)
+    on(f"kill -KILL {unit('MainPID')}", WEB_HOST)
+    until_more(GATEWAY, "falls_total", before)
+    until_ready(GATEWAY)
+    assert memory(GATEWAY)["last_fall"]["action"] == "systemd started it again"
+    # A configuration that it cannot start with, until systemd does not try any more.
+    drop_in = f"/run/systemd/system/{GATEWAY}.service.d"
+    limit = "[Unit]\\nStartLimitIntervalSec=1h\\n"  # however slow this machine is
+    on(f"mkdir -p {drop_in} && printf '{limit}' > {drop_in}/limit.conf && systemctl daemon-reload", WEB_HOST)
+    config = "/etc/private_llm/gateway/current/haproxy.cfg"
+    on(f"mv {config} /etc/away.cfg && kill -KILL {unit('MainPID')}", WEB_HOST)
+    until("systemd gives it up", lambda: unit("ActiveState") == "failed")
+    seen = memory(GATEWAY)["restarts_total"]
+    until("the watch tries it", lambda: memory(GATEWAY)["restarts_total"] > seen)
+    on(f"mv /etc/away.cfg {config} && rm -r {drop_in} && systemctl daemon-reload", WEB_HOST)
+    until_ready(GATEWAY)
+
+
+def test_what_is_seen_of_them_is_in_the_table() -> None:
+    outcome = playbooks.run("playbooks/verify.yml", [INVENTORY])
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    assert f"Watch of web-01: {WEB} ready, {GATEWAY} ready" in outcome.text
+    assert f"{WEB} on web-01 fell once" in outcome.text
+
+
+def test_after_a_boot_one_that_somebody_stopped_stays_stopped() -> None:
+    on(f"systemctl stop {GATEWAY}", WEB_HOST)
+    until("it is seen", lambda: memory(GATEWAY)["state"] == "stopped")
+    subprocess.run(["docker", "restart", WEB_HOST], check=True, capture_output=True, timeout=120)
+    # systemd starts what is enabled.
+    until_ready(WEB, GATEWAY)
+    on(f"docker stop {WEB}", WEB_HOST)
+    until("it is seen", lambda: memory(WEB)["state"] == "stopped")
+    known = memory(WEB)
+    on("systemctl restart docker", WEB_HOST)
+    before = on(f"grep '^private_llm_watch_last_pass' {METRICS}", WEB_HOST)
+    until("one more pass", lambda: on(f"grep '^private_llm_watch_last_pass' {METRICS}", WEB_HOST) > before)
+    until("it stays so", lambda: memory(WEB)["state"] == "stopped")
+    assert memory(WEB)["restarts_total"] == known["restarts_total"]
+
+
+def test_it_goes_as_it_came() -> None:
     outcome = playbooks.run("playbooks/servers.yml", [INVENTORY], "-e", "server_watch_state=absent")
     assert outcome.returncode == 0, outcome.text[-4000:]
-    left = on(
-        "find /opt/private_llm/server_watch /etc/private_llm/server_watch /var/lib/private_llm /etc/systemd/system"
-        " -path '*watch*' 2>/dev/null || true"
-    )
-    assert left == ""
-    assert on("systemctl list-units --all --no-legend 'private-llm-watch*'") == ""
+    outcome = playbooks.run("playbooks/webui.yml", [INVENTORY], "-e", "server_watch_services=false")
+    assert outcome.returncode == 0, outcome.text[-4000:]
+    for name in (HOST, WEB_HOST):
+        left = on(
+            "find /opt/private_llm/server_watch /etc/private_llm/server_watch /var/lib/private_llm /etc/systemd/system"
+            " -path '*watch*' 2>/dev/null || true",
+            name,
+        )
+        assert left == "", name
+        assert on("systemctl list-units --all --no-legend 'private-llm-watch*'", name) == ""
     assert is_running("beta")  # by the run

@@ -17,6 +17,7 @@ FILE = "config.json"
 METRICS = _paths.METRICS
 
 STARTED = "started"
+GATEWAY = "private-llm-gateway"  # the unit of systemd
 
 
 class Limits(t.NamedTuple):
@@ -39,13 +40,28 @@ def strained(limits: Limits, load: float, processors: int) -> Limits:
     return limits._replace(idle=limits.idle * factor, busy=limits.busy * factor)
 
 
+class Door(t.NamedTuple):
+    """Where something is asked on this host."""
+
+    bind: str
+    port: int
+
+
 class Config(t.NamedTuple):
-    """The declared servers of this host, in their order, each with its state."""
+    """The declared servers of this host, in their order, each with its state; and what else runs here."""
 
     servers: t.Mapping[str, str]
     limits: Limits = Limits()
     metrics: str = METRICS
     docker_host: str = ""
+    webs: t.Mapping[str, Door] = {}  # Open WebUIs, by the names of their containers
+    gateway: t.Optional[Door] = None  # noqa: UP045 - evaluated by Python 3.8; where HAProxy gives its metrics
+
+    @property
+    def watched(self) -> dict[str, str]:
+        """Return the declared state of all that is watched, by name."""
+        gateways = [GATEWAY] if self.gateway else []
+        return {**self.servers, **dict.fromkeys([*self.webs, *gateways], STARTED)}
 
 
 class ConfigError(ValueError):
@@ -54,7 +70,10 @@ class ConfigError(ValueError):
 
 def render(config: Config) -> str:
     """Return the text of the file."""
-    return json.dumps({**config._asdict(), "limits": config.limits._asdict()}, indent=2) + "\n"
+    webs = {name: door._asdict() for name, door in config.webs.items()}
+    gateway = config.gateway._asdict() if config.gateway else None
+    whole = {**config._asdict(), "limits": config.limits._asdict(), "webs": webs, "gateway": gateway}
+    return json.dumps(whole, indent=2) + "\n"
 
 
 def parse(text: str) -> Config:
@@ -63,9 +82,15 @@ def parse(text: str) -> Config:
         found = json.loads(text)
         servers = {str(name): str(state) for name, state in found["servers"].items()}
         limits = Limits(**{key: type(getattr(Limits(), key))(value) for key, value in found["limits"].items()})
-        return Config(servers, limits, str(found["metrics"]), str(found["docker_host"]))
+        webs = {str(name): _door(values) for name, values in found.get("webs", {}).items()}
+        gateway = _door(found["gateway"]) if found.get("gateway") else None
+        return Config(servers, limits, str(found["metrics"]), str(found["docker_host"]), webs, gateway)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"the configuration cannot be read: {error}; apply the role server_watch again") from error
+
+
+def _door(values: t.Mapping[str, t.Any]) -> Door:
+    return Door(str(values["bind"]), int(values["port"]))
 
 
 def read(root: str = ROOT) -> Config:

@@ -46,14 +46,16 @@ def judge(seen: Seen, memory: Memory, declared: str, limits: Limits, start_limit
     if not seen.present:
         return Verdict(
             _memory.STOPPED if declared != STARTED else _memory.ABSENT,
-            message="" if declared != STARTED else "there is no container of this name; run the playbook servers",
+            message=""
+            if declared != STARTED
+            else "it is not there; run the playbook that makes it (servers, webui or gateway)",
         )
     if declared != STARTED:
         return Verdict(_memory.STOPPED, message="declared so")
     if seen.paused:
         return Verdict(_memory.STOPPED, message="somebody paused it")
     if seen.restarting:
-        return Verdict(_memory.RESTARTING, message="it ends after each start, and the engine starts it again")
+        return Verdict(_memory.RESTARTING, message=f"it ends after each start, and {seen.keeper} starts it again")
     if not seen.running:
         return _at_rest(seen, memory)
     if seen.member:
@@ -89,7 +91,7 @@ def _at_rest(seen: Seen, memory: Memory) -> Verdict:
     if seen.policy == "no" and not seen.member:
         return Verdict(_memory.STOPPED, message="it ended, and restart_policy says no")
     if seen.not_started:
-        return Verdict(_memory.STOPPED, START, f"the engine did not start it: {seen.error}", _cures.NOT_STARTED)
+        return Verdict(_memory.STOPPED, START, f"{seen.keeper} did not start it: {seen.error}", _cures.NOT_STARTED)
     if seen.member:
         # Its restart policy is ours, and any end of it ends the whole server.
         text = f"its member ended (exit code {seen.exit_code})"

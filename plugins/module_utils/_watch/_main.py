@@ -37,9 +37,15 @@ def one_pass(config: _config.Config) -> bool:
     config = config._replace(limits=_config.strained(config.limits, os.getloadavg()[0], os.cpu_count() or 1))
     with _lock.hold("server_watch", "pass", waiting=refuse):
         memories = _memory.read()
+        engine, trouble = None, ""
+        if config.servers or config.webs:
+            try:
+                engine = Engine.connect(address_of(config.docker_host), ENGINE_SECONDS)
+            except EngineError as error:
+                trouble = str(error)
+                say(trouble)
         try:
-            engine = Engine.connect(address_of(config.docker_host), ENGINE_SECONDS)
-            Pass(engine, config, memories, lambda: _memory.write(memories)).run()
+            Pass(engine, config, memories, lambda: _memory.write(memories), trouble=trouble).run()
         except EngineError as error:
             say(str(error))
             for memory in memories.values():

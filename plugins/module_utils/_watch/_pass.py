@@ -9,34 +9,27 @@ Looks are side by side, for a probe takes its time; what is done is done one aft
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
-from .. import _paths
 from .._engine import _lease, _lock
 from .._engine._api import EngineError
-from .._engine._logs import epoch
-from .._vllm.api._probe import Server
-from .._vllm.container import _host, _keys, _model_files, _spec, _timeouts
 from .._vllm.lifecycle import _gpu_lock
-from .._vllm.options._suggestions import whole_number
-from . import _cures, _judge, _memory, _needs, _probing, _seen, _ties
+from . import _cures, _gateway, _judge, _memory, _probing, _webs
 from ._config import STARTED, Config
 from ._judge import Verdict
 from ._memory import Memory
 from ._seen import Seen
+from ._servers import SECRETS_ROOT, Servers, Ways
 
 if t.TYPE_CHECKING:
     from .._engine._client import Engine
     from .._vllm.diagnosis._diagnosis import Diagnosis
+    from ._kind import Found, Kind
 
-LOCK_KIND = "vllm_server"  # what the module vllm_server locks as well
-SECRETS_ROOT = _paths.SERVER_SECRETS
 AT_ONCE = 16  # servers that are asked side by side
-STOP_SECONDS = 10  # for a server that does not work; one that does is never stopped
 
 
 class _AtWork(Exception):
@@ -56,17 +49,10 @@ class Place(t.NamedTuple):
     turns: str = _gpu_lock.DIRECTORY
 
 
-class Ways(t.NamedTuple):
-    """How a pass learns of the other members of a server over several hosts; tests have other ways."""
-
-    read: t.Callable[[int, bool], _ties.Ties] = _ties.read
-    knock: t.Callable[[str, int], str] = _ties.knock
-
-
 class Look(t.NamedTuple):
-    """A server as it was found: its container, what matters of it, and how often the engine started it again."""
+    """One of them as it was found, what matters of it, and how often its keeper started it again."""
 
-    container: t.Mapping[str, t.Any] | None
+    found: Found | None
     seen: Seen
     again: int
     began: float  # when the start before this one began
@@ -78,7 +64,7 @@ class Pass:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Engine | None,
         config: Config,
         memories: dict[str, Memory],
         save: t.Callable[[], None] = lambda: None,
@@ -87,26 +73,28 @@ class Pass:
         ask: t.Callable[..., _probing.Probe] = _probing.probe,
         place: Place = Place(),  # noqa: B008 - cannot be changed
         ways: Ways = Ways(),  # noqa: B008 - cannot be changed
+        trouble: str = "",
     ) -> None:
-        self._engine = engine
+        """Prepare a pass; where there is no engine, ``trouble`` says why."""
+        self._servers = Servers(engine, config.limits, ask, place.secrets, ways, trouble)
+        self._webs = _webs.Webs(engine, config.webs, config.limits, trouble)
+        self._gateway = _gateway.Gateway(config.gateway, config.limits)
         self._config = config
         self._memories = memories
         self._save = save
         self._tell = tell
         self._now = now
-        self._ask = ask
         self._place = place
-        self._ways = ways
         self._looks: dict[str, Look] = {}
 
     def run(self) -> None:
-        """Look at all servers and do what has to be done; the memories hold the outcome."""
-        for name in set(self._memories) - set(self._config.servers):
+        """Look at all of them and do what has to be done; the memories hold the outcome."""
+        names = list(self._config.watched)
+        for name in set(self._memories) - set(names):
             del self._memories[name]
-        for name in self._config.servers:
+        for name in names:
             self._memories.setdefault(name, Memory())
         before = {name: (memory.state, memory.message) for name, memory in self._memories.items()}
-        names = list(self._config.servers)
         if names:
             with ThreadPoolExecutor(min(AT_ONCE, len(names))) as pool:
                 self._looks = dict(zip(names, pool.map(self._look_safely, names)))
@@ -118,6 +106,11 @@ class Pass:
             if before[name][0] != memory.state:
                 self._tell(f"{name}: {memory.state}{': ' + memory.message if memory.message else ''}")
 
+    def _kind(self, name: str) -> Kind:
+        if name in self._config.webs:
+            return self._webs
+        return self._gateway if name == _gateway.UNIT and self._config.gateway else self._servers
+
     # --- look ---
 
     def _look_safely(self, name: str) -> Look:
@@ -128,82 +121,37 @@ class Pass:
             return Look(None, Seen(self._now(), problem=str(error)), 0, 0.0)
 
     def _look(self, name: str) -> Look:
-        memory = self._memories[name]
-        container = self._engine.inspect(name)
-        if container is not None and not _spec.is_managed(container):
-            container = None
+        memory, kind = self._memories[name], self._kind(name)
+        found = kind.find(name)
         began, worked = memory.started_at, memory.worked
-        if container is None:
-            seen = _seen.seen_of(None, self._now())
-            return Look(None, self._held(name, seen), _judge.recall(memory, seen), began)
-        spec = _spec.spec_of(container)
-        devices = _gpu_lock.devices_of([_host.uuid_of(device, ()) for device in spec.gpus])
-        seen = self._held(name, _seen.seen_of(container, self._now(), devices))
+        seen = self._held(name, kind.seen(found, self._now()))
         again = _judge.recall(memory, seen)
-        if self._config.servers[name] != STARTED or not seen.running or seen.paused or seen.holder:
-            return Look(container, seen, again, began, worked)
-        if seen.member:
-            seen = self._tied(seen, spec, joined=bool(memory.ties))
-        if not seen.worker:
-            server = self._server(name, spec)
-            model = (spec.served_model_names or (name,))[0]
-            probe = self._ask(server, model, self._config.limits, memory.requests)
-            seen = seen._replace(probe=probe)
-            if memory.worked and probe.outcome in (_probing.DEAF, _probing.DOWN):
-                seen = seen._replace(broken_way=self._broken_way(name, container, server))
-        return Look(container, seen, again, began, worked)
-
-    def _tied(self, seen: Seen, spec: _spec.ServerSpec, joined: bool) -> Seen:
-        """Return the look with what is known of the other members of a server over several hosts."""
-        port = int(spec.engine.get("master_port") or _ties.DEFAULT_PORT)
-        ties = self._ways.read(port, not spec.headless)
-        knock = self._ways.knock(str(spec.engine.get("master_addr")), port) if spec.headless and joined else _ties.THERE
-        replicas = (whole_number(spec.engine.get("data_parallel_size")) or 1) > 1
-        return seen._replace(worker=spec.headless, replicas=replicas, ties=ties, knock=knock)
+        started = self._config.watched[name] == STARTED
+        if found is not None and started and seen.running and not seen.paused and not seen.holder:
+            seen = kind.asked(name, found, seen, memory)
+        return Look(found, seen, again, began, worked)
 
     def _held(self, name: str, seen: Seen) -> Seen:
-        holder = _lock.holder_of(LOCK_KIND, name, self._place.locks) or (
-            _lease.read(LOCK_KIND, name, self._place.locks, seen.at) if seen.member else None
+        lock = self._kind(name).lock
+        holder = _lock.holder_of(lock, name, self._place.locks) or (
+            _lease.read(lock, name, self._place.locks, seen.at) if seen.member else None
         )
         return seen if holder is None else seen._replace(holder=str(holder))
-
-    def _server(self, name: str, spec: _spec.ServerSpec) -> Server:
-        key = None
-        if spec.keys != _keys.NONE:
-            files = _keys.read_directory(os.path.join(self._place.secrets, name))
-            key = next(iter(_keys.parse_key_file(files.get(_keys.KEY_FILE, ""))), None)
-        return Server(spec.bind, spec.port, key, tls=isinstance(spec.engine.get("ssl_certfile"), str))
-
-    def _broken_way(self, name: str, container: t.Mapping[str, t.Any], server: Server) -> str:
-        """Return why a server that is up in its container is not reached; empty where that is not so."""
-        from .._vllm.lifecycle import _readiness
-
-        finding = _readiness.examine(self._engine, name, container, server)
-        return "" if finding.verdict is None else f"{finding.verdict.cause}. What to do: {finding.verdict.fix}"
 
     # --- judge ---
 
     def _judge(self, name: str) -> Verdict:
-        look, memory = self._looks[name], self._memories[name]
-        if look.again and look.container is not None:
-            from . import _falls
-
+        look, memory, kind = self._looks[name], self._memories[name], self._kind(name)
+        if look.again and look.found is not None:
             began = min(look.seen.started_at, look.began)
-            diagnosis = _falls.ended(self._engine, name, look.container, look.seen, began, look.worked)
-            self._note(name, diagnosis, "the engine started it again", began, look.again)
-        limits = self._config.limits
-        verdict = _judge.judge(look.seen, memory, self._config.servers[name], limits, self._start_limit(look))
+            diagnosis = kind.ended(name, look.found, look.seen, began, look.worked)
+            self._note(name, diagnosis, f"{look.seen.keeper} started it again", began, look.again)
+        start_limit = kind.start_limit(look.found, look.seen)
+        verdict = _judge.judge(look.seen, memory, self._config.watched[name], self._config.limits, start_limit)
         _judge.remember(memory, look.seen, verdict)
         if verdict.state == _memory.RESTARTING and memory.last_fall:
             memory.message = f"{verdict.message}: {memory.last_fall['text']}"
         return verdict
-
-    def _start_limit(self, look: Look) -> float:
-        declared = self._config.limits.start
-        seen = look.seen
-        if declared or look.container is None or seen.at - seen.started_at < _timeouts.BASE_SECONDS:
-            return declared or _timeouts.BASE_SECONDS
-        return _timeouts.time_limit(_model_files.weights_in(_spec.spec_of(look.container).model) or 0)
 
     # --- act ---
 
@@ -223,26 +171,23 @@ class Pass:
             memory.state, memory.message = _memory.WAITING, obstacle
             return
         try:
-            with _lock.hold(LOCK_KIND, name, "server_watch: starting it", _refuse, self._place.locks), _gpu_lock.turn(
-                look.seen.devices, _refuse, self._place.turns
-            ):
+            with _lock.hold(
+                self._kind(name).lock, name, "server_watch: starting it", _refuse, self._place.locks
+            ), _gpu_lock.turn(look.seen.devices, _refuse, self._place.turns):
                 self._carry_out(name, verdict)
         except _AtWork:
             memory.state, memory.message = _memory.WAITING, "somebody else is at work on it, or on its GPU"
 
     def _fell(self, name: str, verdict: Verdict) -> str:
         """Return the cause of the fall, which is noted once."""
-        from . import _falls
-
-        look, memory = self._looks[name], self._memories[name]
+        look, memory, kind = self._looks[name], self._memories[name], self._kind(name)
         if memory.fell == look.seen.started_at:
             return verdict.cause or str(memory.last_fall.get("cause", ""))
-        container = look.container or {}
+        found = look.found or {}
         if look.seen.running:
-            diagnosis = _falls.hung(self._engine, name, container, verdict.cause, verdict.message)
+            diagnosis = kind.hung(name, found, verdict.cause, verdict.message)
         else:
-            began = look.seen.started_at
-            diagnosis = _falls.ended(self._engine, name, container, look.seen, began, memory.worked)
+            diagnosis = kind.ended(name, found, look.seen, look.seen.started_at, memory.worked)
         self._note(name, diagnosis, "", look.seen.started_at)
         memory.fell = look.seen.started_at
         # What hangs is cured by a restart, whatever was logged before.
@@ -254,7 +199,7 @@ class Pass:
 
         memory, at = self._memories[name], self._looks[name].seen.at
         repeated = _falls.again(diagnosis, memory.last_fall, memory.last_token)
-        kept = str(memory.last_fall.get("log_file")) if repeated else _falls.keep(self._engine, name, began)
+        kept = str(memory.last_fall.get("log_file")) if repeated else self._kind(name).keep(name, began)
         memory.falls_total += count
         memory.last_fall = _falls.described(diagnosis, at, action, kept)
         if not repeated:
@@ -268,12 +213,11 @@ class Pass:
             shared = other != name and set(self._looks[other].seen.devices) & set(look.seen.devices)
             if shared and memory.state == _memory.STARTING:
                 return f"waiting until {other} has started, which shares its GPU or processor"
-        return _needs.missing(self._engine, look.container or {})
+        return self._kind(name).missing(look.found or {})
 
     def _carry_out(self, name: str, verdict: Verdict) -> None:
-        memory, seen = self._memories[name], self._looks[name].seen
-        container = self._engine.inspect(name)
-        now = _seen.seen_of(container, self._now())
+        memory, seen, kind = self._memories[name], self._looks[name].seen, self._kind(name)
+        now = kind.seen(kind.find(name), self._now())
         if (now.container, now.started_at, now.running) != (seen.container, seen.started_at, seen.running):
             raise _AtWork
         memory.attempts = [at for at in memory.attempts if seen.at - at < self._config.limits.window]
@@ -282,29 +226,26 @@ class Pass:
         if verdict.action == _judge.RESTART:
             memory.restarting = True
             self._save()
-            self._engine.stop(name, STOP_SECONDS)
+            kind.stop(name)
         try:
-            self._engine.start(name)
+            kind.start(name)
         except EngineError as error:
             memory.restarting = False
             self._failed(name, str(error))
             return
         memory.restarting, memory.worked, memory.trouble_since, memory.ties = False, False, 0.0, {}
-        state = (self._engine.inspect(name) or {}).get("State") or {}
-        memory.started_at = memory.own_start = epoch(str(state.get("StartedAt") or ""))
+        memory.started_at = memory.own_start = kind.seen(kind.find(name), self._now()).started_at
         memory.state, memory.message = _memory.STARTING, f"the watch started it: {verdict.message}"
         if memory.fell == seen.started_at:
             memory.last_fall["action"] = "the watch restarted it"
 
     def _failed(self, name: str, error: str) -> None:
-        """Note that the engine refused to start a server."""
-        from . import _falls
-
-        diagnosis = _falls.refused(name, error)
-        memory = self._memories[name]
+        """Note that its keeper refused to start it."""
+        memory, seen = self._memories[name], self._looks[name].seen
+        diagnosis = self._kind(name).refused(name, error)
         memory.given_up = not _cures.is_curable(diagnosis.id) and diagnosis.id not in _cures.PASSING
         memory.state, memory.message = _memory.STOPPED, f"{diagnosis.cause}. What to do: {diagnosis.fix}"
-        self._note(name, diagnosis, "the engine refused to start it", self._looks[name].seen.started_at)
+        self._note(name, diagnosis, f"{seen.keeper} refused to start it", seen.started_at)
 
 
 def _refuse(*_holder: t.Any) -> None:

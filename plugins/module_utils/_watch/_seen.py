@@ -44,6 +44,7 @@ class Seen(t.NamedTuple):
     probe: t.Optional[Probe] = None  # noqa: UP045 - evaluated by Python 3.8
     problem: str = ""  # why it could not be looked at
     broken_way: str = ""  # why it is not reached, though it is up
+    keeper: str = "the engine"  # who starts it again when it ends
 
     @property
     def not_started(self) -> bool:

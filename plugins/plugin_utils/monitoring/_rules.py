@@ -104,7 +104,7 @@ def alerts(limits: Limits) -> list[Alert]:
             # What server_watch found; it also sees a server hang that nobody asks.
             'or private_llm_server_state{state="hung"} == 1',
             "{{ $labels.server }} on {{ $labels.host }} has requests and generates nothing; /health may say 200 all "
-            "the same.",
+            "the same. Of Open WebUI or a gateway: it answers nothing.",
             "The engine hangs: a GPU that fell off (see GpuFault), a collective that waits for a lost worker, or a "
             "deadlock.",
             "Save docker logs of the container, then restart it; server_watch does both where it runs.",
@@ -270,6 +270,10 @@ RECORDED = {
     "model:requests_waiting:sum": "sum by (model) (vllm:num_requests_waiting)",
     "model:prompt_cached:ratio5m": "sum by (model) (rate(vllm:prompt_tokens_cached_total[5m]))\n"
     "/ sum by (model) (rate(vllm:prompt_tokens_total[5m]))",
+    # By user, from the gateway's log, in which there are no tokens.
+    "user:requests:rate5m": "sum by (user, model, status) (rate(private_llm_gateway_requests_total[5m]))",
+    "user:request_seconds:rate5m": "sum by (user, model) (rate(private_llm_gateway_request_seconds_total[5m]))",
+    "user:request_bytes:rate5m": "sum by (user, model) (rate(private_llm_gateway_request_bytes_total[5m]))",
 }
 
 
@@ -292,6 +296,13 @@ def recording_file(given: t.Any, gpu_hour_cost: float) -> str:
                 "record": "model:cost:per_million_tokens",
                 "expr": "model:cost:per_hour\n/ ((model:prompt_tokens:rate5m + model:generation_tokens:rate5m > 0) * "
                 "3600 / 1e6)",
+            },
+            # What a model costs, by the share of time that each user's requests took of all requests to it.
+            {
+                "record": "user:cost:per_hour",
+                "expr": "user:request_seconds:rate5m\n"
+                "/ on (model) group_left () (sum by (model) (user:request_seconds:rate5m) > 0)\n"
+                "* on (model) group_left () model:cost:per_hour",
             },
         ]
     return written([{"name": "private_llm_recorded", "rules": rules}])

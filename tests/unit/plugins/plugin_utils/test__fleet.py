@@ -353,6 +353,23 @@ def test_a_server_that_fell_is_told_of() -> None:
     assert _fleet.fall_of("alpha", {}) == _fleet.fall_of("alpha", {"falls": 0, "last_fall": {}}) == ""
 
 
+def test_what_the_watch_saw_of_the_other_services_is_told() -> None:
+    fall = {"at": 1795435200.0, "text": "it answered nothing any more", "action": "the watch restarted it"}
+    watched = [
+        {"name": "open-webui", "state": "ready", "falls": 1, "given_up": False, "last_fall": fall},
+        {"name": "private-llm-gateway", "state": "busy", "falls": 0, "given_up": False, "last_fall": None},
+        {"state": "nameless"},
+    ]
+    told = {"web-01": {"fleet_watched": {"watched": watched}}}
+    groups = {"gpu_hosts": [], "webui_hosts": ["web-01"], "gateway_hosts": ["web-01", "gw-02"]}
+    lines = [line for line in _fleet.report(groups, told)["lines"] if "open-webui" in line]
+    assert lines == [
+        "Watch of web-01: open-webui ready, private-llm-gateway busy",
+        "open-webui on web-01 fell once, last at 2026-11-23 12:00 UTC: it answered nothing any more; the watch"
+        " restarted it",
+    ]
+
+
 def test_what_comes_next_is_what_there_is() -> None:
     groups = {"gpu_hosts": ["gpu-01"], "webui_hosts": []}
     open_server = {"gpu-01": {"vllm_server_endpoints": [endpoint(status="ready", key_file="")]}}

@@ -167,3 +167,9 @@ def test_a_server_that_fell_is_told_of() -> None:
     )
     sentence = "qwen3-8b fell once, last at 2026-11-23 12:00 UTC: its engine <hung>; the watch restarted it"
     assert sentence in " ".join(read(page).text)
+
+
+def test_what_the_watch_saw_of_open_webui_is_shown() -> None:
+    found = hostvars()
+    found["web-01"]["fleet_watched"] = {"watched": [{"name": "open-webui", "state": "hu<ng"}]}
+    assert "Watch of web-01: open-webui hu<ng" in " ".join(read(_page.page(GROUPS, found, "now")).text)

@@ -36,9 +36,10 @@ NVRM: Xid (PCI:0000:01:00): 79, GPU has fallen off the bus.
 NVRM: Xid (PCI:0000:99:00): 31, pid='<unknown>', name=<unknown>, Ch 00000001
 """
 REQUESTS = [
-    {"user": "ann", "model": "big", "status": 200},
-    {"user": "ann", "model": "big", "status": 201},
-    {"user": "bob", "model": "", "status": 429},
+    {"user": "ann", "model": "big", "status": 200, "ms": {"total": 1500}, "bytes": 700},
+    {"user": "ann", "model": "big", "status": 201, "ms": {"total": 250}, "bytes": 50},
+    {"user": "bob", "model": "", "status": 429, "ms": {"total": -1}, "bytes": "many"},
+    {"user": "bob", "model": "", "status": 429, "ms": "none"},
 ]
 
 
@@ -120,10 +121,23 @@ def test_requests_of_users_are_counted_once(tmp_path: Path) -> None:
         found = collect(tmp_path, {"gpus": []}, gateway=True)
         assert {one: value for one, value in found.items() if "requests_total" in one} == {
             'private_llm_gateway_requests_total{user="ann",model="big",status="2xx"}': "2",
-            'private_llm_gateway_requests_total{user="bob",model="",status="4xx"}': "1",
+            'private_llm_gateway_requests_total{user="bob",model="",status="4xx"}': "2",
+        }
+        assert {one: value for one, value in found.items() if "gateway_request_" in one} == {
+            'private_llm_gateway_request_seconds_total{user="ann",model="big"}': "1.75",
+            'private_llm_gateway_request_seconds_total{user="bob",model=""}': "0",
+            'private_llm_gateway_request_bytes_total{user="ann",model="big"}': "750",
+            'private_llm_gateway_request_bytes_total{user="bob",model=""}': "0",
         }
     (tmp_path / "state.json").write_text("{broken")
     assert len([one for one in collect(tmp_path, {"gpus": []}, gateway=True) if "requests_total" in one]) == 2
+
+
+def test_what_an_older_release_counted_is_kept(tmp_path: Path) -> None:
+    journal(tmp_path)
+    (tmp_path / "state.json").write_text(json.dumps({"cursor": "c;1", "requests": {'["ann", "big", "2xx"]': 41}}))
+    found = collect(tmp_path, {"gpus": []}, gateway=True)
+    assert found['private_llm_gateway_requests_total{user="ann",model="big",status="2xx"}'] == "41"
 
 
 def test_the_end_of_a_certificate_is_told_and_what_is_none_is_passed_over(tmp_path: Path) -> None:
@@ -154,5 +168,6 @@ def test_every_metric_of_ours_that_is_asked_is_one_that_a_program_writes() -> No
     # What server_watch writes.
     others = {"private_llm_server_state", "private_llm_server_given_up"}
     expressions = [*(one.expr for one in _rules.alerts(_rules.Limits())), *_dashboards.expressions()]
+    expressions += _rules.RECORDED.values()
     asked = {name for one in expressions for name in re.findall(r"private_llm_\w+", one)}
     assert {name for name in asked - others if f'"{name}"' not in source} == set()

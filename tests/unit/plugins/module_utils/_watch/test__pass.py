@@ -286,7 +286,7 @@ def test_servers_that_are_not_declared_are_not_watched(host: Host) -> None:
     assert host.told == [
         "alpha: ready",
         "asleep: stopped",
-        "lost: absent: there is no container of this name; run the playbook servers",
+        "lost: absent: it is not there; run the playbook that makes it (servers, webui or gateway)",
     ]
 
 

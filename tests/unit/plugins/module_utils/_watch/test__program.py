@@ -13,6 +13,7 @@ import sys
 
 import pytest
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _definition
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _falls, _main, _program
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._program import (
     ProgramError,
@@ -59,7 +60,7 @@ def test_the_program_is_whole(tmp_path: pathlib.Path) -> None:
         "private_llm_fleet/_watch/_falls.py"
     }
     assert files["private_llm_fleet/_watch/_main.py"] == pathlib.Path(_main.__file__ or "").read_text("utf-8")
-    assert _falls.__name__ in modules()
+    assert {_falls.__name__, _definition.__name__} <= set(modules())
 
 
 def test_it_runs_without_ansible(tmp_path: pathlib.Path) -> None:

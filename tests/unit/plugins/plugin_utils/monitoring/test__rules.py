@@ -78,6 +78,7 @@ def test_gpus_of_servers_are_recorded_and_cost_where_a_price_is_given() -> None:
     assert recorded["server:gpu", *labels, ("gpu", "0")] == "vector(1)"
     assert recorded["server:gpu", *labels, ("uuid", "GPU-1")] == "vector(1)"
     assert recorded["model:cost:per_hour",] == "sum by (model) (server:gpus) * 2.5"
+    assert "user:request_seconds:rate5m" in recorded["user:cost:per_hour",]
     assert "cost" not in _rules.recording_file([target], 0)
 
 
