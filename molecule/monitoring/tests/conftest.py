@@ -9,4 +9,4 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 # The tests read the collection's own files, and have the host's programs judge them.
-sys.path[:0] = [str(ROOT), str(ROOT / ".collections")]
+sys.path[:0] = [str(ROOT), str(ROOT / ".collections"), str(ROOT / "tests" / "browser")]

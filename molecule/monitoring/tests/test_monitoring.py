@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
 import json
 import os
@@ -17,7 +18,9 @@ import typing as t
 import urllib.parse
 from pathlib import Path
 
+import chat
 import pytest
+from playwright.sync_api import Route, sync_playwright
 from tests.support import playbooks
 
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.monitoring import _dashboards, _files
@@ -31,6 +34,15 @@ SECRETS = ("canary-hook-8d1f", "canary-robot-2f90", "canary-secret-77b1")
 TRIED = playbooks.ROOT / "tests" / "promtool" / "alerts_test.yml"
 # Asks for a page and prints it, for hosts have no program for that.
 ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=20).read().decode())"
+# The same, as a browser needs it.
+FETCH = """
+import base64, json, sys, urllib.error, urllib.request
+try:
+    answer = urllib.request.urlopen(sys.argv[1], timeout=20)
+except urllib.error.HTTPError as error:
+    answer = error
+print(json.dumps([answer.status, answer.headers.get("Content-Type") or "", base64.b64encode(answer.read()).decode()]))
+"""
 # Keeps the server busy: four requests of as many tokens as there is room for, whose answers nobody reads.
 LOAD = """
 import json, sys, threading, urllib.request
@@ -117,6 +129,29 @@ def test_every_target_is_up_and_its_labels_join() -> None:
     assert (hot["metric"]["gpu"], hot["metric"]["reason"], hot["metric"]["host"]) == ("1", "thermal_hardware", "gpu-01")
     assert ask("private_llm_model_store_free_bytes > 0")
     assert until(lambda: ask("model:cost:per_hour"))[0]["metric"]["model"] == "tiny"
+
+
+def test_the_page_of_the_targets_shows_them() -> None:
+    """Prometheus is on the loopback of its host, so what the browser asks is asked there."""
+
+    def fetch(route: Route) -> None:
+        status, kind, body = json.loads(on_host("python3", "-c", FETCH, route.request.url))
+        route.fulfill(status=status, content_type=kind, body=base64.b64decode(body))
+
+    picture = playbooks.ROOT / ".cache" / "artifacts" / "prometheus-targets.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chat.CHROMIUM, args=list(chat.FLAGS))
+        shown = browser.new_page(viewport={"width": 1400, "height": 900})
+        shown.route("**/*", fetch)
+        # Debian's Prometheus has the older pages alone.
+        shown.goto(f"{PROMETHEUS}/classic/targets", timeout=60_000)
+        shown.screenshot(path=picture, full_page=True)
+        said = shown.inner_text("body")
+        browser.close()
+    assert "vllm (1/1 up)" in said
+    assert "host (1/1 up)" in said
+    assert "DOWN" not in said
 
 
 def test_every_metric_that_rules_and_dashboards_ask_is_one_that_this_vllm_gives() -> None:

@@ -67,7 +67,7 @@ DASHBOARDS: dict[str, tuple[str, str, tuple[Panel, ...]]] = {
             Panel(
                 "Requests of users at the gateway",
                 "reqps",
-                (("sum by (user) (rate(private_llm_gateway_requests_total[5m]))", "{{user}}"),),
+                (("sum by (user) (user:requests:rate5m)", "{{user}}"),),
             ),
         ),
     ),
