@@ -16,6 +16,15 @@ from . import _dashboards, _receivers, _rules, _targets
 
 # The jobs, and the kind of targets of each.
 JOBS = {"vllm": _targets.SERVER, "gateway": _targets.GATEWAY, "host": _targets.HOST}
+# A job that is there only where it has targets, with the labels of NVIDIA's exporter called as ours are.
+DCGM_JOB = {
+    "job_name": "dcgm",
+    "file_sd_configs": [{"files": ["targets/dcgm.json"]}],
+    "metric_relabel_configs": [
+        {"source_labels": ["UUID"], "target_label": "uuid"},
+        {"action": "labeldrop", "regex": "UUID|Hostname"},
+    ],
+}
 SETTINGS = {
     "interval": NUMBER,
     "alertmanager_port": WHOLE,
@@ -43,12 +52,14 @@ def files(targets: t.Any, settings: t.Any) -> dict[str, dict[str, str]]:
             )
         )
     )
+    jobs = scrape_configs(targets)
     plain = {
-        "prometheus.yml": prometheus_file(interval, chosen["alertmanager_port"] or 9093),
-        "scrape_configs.yml": _written({"scrape_configs": scrape_configs()}),
+        "prometheus.yml": prometheus_file(jobs, interval, chosen["alertmanager_port"] or 9093),
+        "scrape_configs.yml": _written({"scrape_configs": jobs}),
         "rules/alerts.yml": _rules.alert_file(limits),
         "rules/recording.yml": _rules.recording_file(targets, chosen["gpu_hour_cost"] or 0),
         **{f"targets/{job}.json": _targets.file_sd(targets, kind) for job, kind in JOBS.items()},
+        **({"targets/dcgm.json": _targets.file_sd(targets, _targets.DCGM)} if DCGM_JOB in jobs else {}),
         **{f"dashboards/{name}.json": text for name, text in _dashboards.files().items()},
     }
     secret = {
@@ -62,7 +73,7 @@ def files(targets: t.Any, settings: t.Any) -> dict[str, dict[str, str]]:
     return {"files": plain, "secret_files": secret}
 
 
-def prometheus_file(interval: float, alertmanager_port: int) -> str:
+def prometheus_file(jobs: t.Sequence[t.Mapping[str, t.Any]], interval: float, alertmanager_port: int) -> str:
     """Return Prometheus' configuration. Its paths begin at the folder that it is in."""
     return _written(
         {
@@ -75,14 +86,18 @@ def prometheus_file(interval: float, alertmanager_port: int) -> str:
             "alerting": {
                 "alertmanagers": [{"static_configs": [{"targets": [f"{_targets.LOOPBACK}:{alertmanager_port}"]}]}]
             },
-            "scrape_configs": scrape_configs(),
+            "scrape_configs": list(jobs),
         }
     )
 
 
-def scrape_configs() -> list[dict[str, t.Any]]:
+def scrape_configs(targets: t.Any) -> list[dict[str, t.Any]]:
     """Return how each job finds its targets."""
-    return [{"job_name": job, "file_sd_configs": [{"files": [f"targets/{job}.json"]}]} for job in JOBS]
+    jobs: list[dict[str, t.Any]] = [
+        {"job_name": job, "file_sd_configs": [{"files": [f"targets/{job}.json"]}]} for job in JOBS
+    ]
+    has_dcgm = any(target["kind"] == _targets.DCGM for target in _targets.readable(targets))
+    return [*jobs, DCGM_JOB] if has_dcgm else jobs
 
 
 def problem_lines(targets: t.Any, settings: t.Any) -> list[str]:

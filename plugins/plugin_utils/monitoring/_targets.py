@@ -18,9 +18,10 @@ from .._host_vars import ANY, LINE, WHOLE, HostVars, conform, of_hosts, silent
 from .._problem import Problem
 from ..gateway import _derive
 
-SERVER, GATEWAY, HOST = "server", "gateway", "host"
-KINDS = (SERVER, GATEWAY, HOST)
+SERVER, GATEWAY, HOST, DCGM = "server", "gateway", "host", "dcgm"
+KINDS = (SERVER, GATEWAY, HOST, DCGM)
 EXPORTER_PORT = 9100  # the default of monitoring_exporter_port
+DCGM_PORT = 9400  # the default of monitoring_dcgm_port
 GATEWAY_PORT = 8405  # the default of gateway_metrics_port
 LOOPBACK = "127.0.0.1"
 METRICS = "/metrics"
@@ -56,6 +57,7 @@ def targets(groups: t.Any, hostvars: t.Any, monitoring_host: t.Any) -> list[dict
         *_servers(gpu_hosts, hostvars, here),
         *(_gateway(hosts[name], here) for name in members.get("gateway_hosts") or []),
         *(_host(host, here) for host in hosts.values()),
+        *(_dcgm(host, here) for host in gpu_hosts.values() if host.read("monitoring_dcgm_image", LINE)),
     ]
 
 
@@ -103,6 +105,11 @@ def _gateway(host: HostVars, here: str) -> dict[str, t.Any]:
 def _host(host: HostVars, here: str) -> dict[str, t.Any]:
     port = host.read("monitoring_exporter_port", WHOLE) or EXPORTER_PORT
     return _listener(HOST, host, here, "monitoring_exporter_bind", port)
+
+
+def _dcgm(host: HostVars, here: str) -> dict[str, t.Any]:
+    port = host.read("monitoring_dcgm_port", WHOLE) or DCGM_PORT
+    return _listener(DCGM, host, here, "monitoring_exporter_bind", port)
 
 
 def _listener(kind: str, host: HostVars, here: str, variable: str, port: int) -> dict[str, t.Any]:

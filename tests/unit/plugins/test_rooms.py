@@ -22,6 +22,7 @@ MAY_SEE: dict[str, set[str]] = {
     "module_utils/_gpu": set(),
     "module_utils/_hub": set(),
     "module_utils/_packages": set(),
+    "module_utils/_dcgm": {"module_utils/_engine"},
     "module_utils/_docker": {"module_utils/_engine"},
     "module_utils/_open_webui": {"module_utils/_engine"},
     "module_utils/_bundle": {"module_utils/_engine", "module_utils/_hub"},

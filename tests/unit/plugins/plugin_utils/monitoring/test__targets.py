@@ -7,7 +7,9 @@ from __future__ import annotations
 import json
 import typing as t
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.monitoring import _targets
+import yaml
+
+from ansible_collections.private_llm.fleet.plugins.plugin_utils.monitoring import _files, _targets
 
 ALPHA = {"name": "alpha", "model": "Qwen/Qwen3-8B", "port": 18005, "gpus": [0, 1]}
 GROUPS = {"gpu_hosts": ["gpu-01"], "gateway_hosts": ["gw-01"], "webui_hosts": ["gw-01"], "monitoring_hosts": ["mon-01"]}
@@ -41,6 +43,21 @@ def test_every_server_gateway_and_host_is_a_target_once_with_labels_that_join() 
         "gpu_count": 2,
     }
     assert _targets.problems(found) == []
+
+
+def test_the_dcgm_exporter_is_a_target_of_gpu_hosts_where_it_is_wanted() -> None:
+    found = _targets.targets(GROUPS, fleet(**OPEN, monitoring_dcgm_image="acme/dcgm:1", monitoring_dcgm_port=9401), "")
+    assert [(one["name"], one["url"], one["host"]) for one in found if one["kind"] == "dcgm"] == [
+        ("gpu-01", "http://192.0.2.1:9401", "gpu-01")
+    ]
+    assert _targets.problems([one for one in found if one["kind"] == "dcgm"]) == []
+    files = _files.files(found, {})["files"]
+    (job,) = [one for one in yaml.safe_load(files["prometheus.yml"])["scrape_configs"] if one["job_name"] == "dcgm"]
+    assert {"source_labels": ["UUID"], "target_label": "uuid"} in job["metric_relabel_configs"]
+    assert json.loads(files["targets/dcgm.json"])[0]["labels"]["host"] == "gpu-01"
+    # Without one nothing says so.
+    plain = _files.files(_targets.targets(GROUPS, fleet(**OPEN), ""), {})["files"]
+    assert not [name for name, text in plain.items() if name.startswith(("targets", "prom")) and "dcgm" in name + text]
 
 
 def test_what_listens_for_its_own_host_alone_is_named_with_the_variable_to_set() -> None:
