@@ -157,17 +157,6 @@ def test_what_a_restart_cannot_cure_is_told_and_left() -> None:
     until_ready("beta")
 
 
-def test_after_a_boot_all_is_up_but_what_somebody_stopped() -> None:
-    on("docker stop beta")
-    until("it is seen", lambda: memory("beta")["state"] == "stopped")
-    before = memory("alpha")
-    subprocess.run(["docker", "restart", HOST], check=True, capture_output=True, timeout=120)
-    until_more("alpha", "restarts_total", before)
-    until_ready("alpha")
-    assert (memory("beta")["state"], is_running("beta"), is_running("asleep")) == ("stopped", False, False)
-    assert "stopped by somebody" in memory("beta")["message"]
-
-
 def unit(property_name: str) -> str:
     return on(f"systemctl show --value --property={property_name} {GATEWAY}", WEB_HOST).strip()
 
@@ -217,6 +206,17 @@ def test_what_is_seen_of_them_is_in_the_table() -> None:
     assert outcome.returncode == 0, outcome.text[-4000:]
     assert f"Watch of web-01: {WEB} ready, {GATEWAY} ready" in outcome.text
     assert f"{WEB} on web-01 fell once" in outcome.text
+
+
+def test_after_a_boot_all_is_up_but_what_somebody_stopped() -> None:
+    on("docker stop beta")
+    until("it is seen", lambda: memory("beta")["state"] == "stopped")
+    before = memory("alpha")
+    subprocess.run(["docker", "restart", HOST], check=True, capture_output=True, timeout=120)
+    until_more("alpha", "restarts_total", before)
+    until_ready("alpha")
+    assert (memory("beta")["state"], is_running("beta"), is_running("asleep")) == ("stopped", False, False)
+    assert "stopped by somebody" in memory("beta")["message"]
 
 
 def test_after_a_boot_one_that_somebody_stopped_stays_stopped() -> None:
