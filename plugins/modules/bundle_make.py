@@ -32,10 +32,12 @@ options:
       kind:
         description: What it is.
         type: str
-        choices: [image, model, packages, wheels]
+        choices: [collections, image, model, packages, wheels]
         required: true
       name:
         description:
+          - For V(collections) any name; the archives can be reached by their own names in the folder C(collections) of
+            the bundle, for C(ansible-galaxy).
           - What hosts call it, such as C(vllm/vllm-openai:v0.32.0), C(Qwen/Qwen3-8B), or C(debian:13) for packages and
             libraries of a platform.
         type: str
@@ -116,7 +118,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import _units
 from ..module_utils._bundle._folder import Folder
 from ..module_utils._bundle._index import BundleError
-from ..module_utils._bundle._making import Made, Part, folder_part, image_part, make, model_part, plan
+from ..module_utils._bundle._making import Made, Part, folder_part, image_part, link_files, make, model_part, plan
 from ..module_utils._bundle._signature import is_signed_by, sign
 from ..module_utils._hub._files import HubError
 from ..module_utils._progress import Progress
@@ -170,6 +172,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         with Progress("bundle_make", given["path"]) as progress:
             total = sum(part.item.size for part in parts)
             made = make(parts, folder, earlier, Counter(progress, total))
+        link_files(folder, made.index, "collections")
         unsigned = bool(given["sign_with"]) and not is_signed_by(folder, given["sign_with"])
         if unsigned:
             sign(folder, given["sign_with"])
@@ -189,7 +192,7 @@ def main() -> None:
                     "kind": {
                         "type": "str",
                         "required": True,
-                        "choices": ["image", "model", "packages", "wheels"],
+                        "choices": ["collections", "image", "model", "packages", "wheels"],
                     },
                     "name": {"type": "str", "required": True},
                     "folder": {"type": "path"},

@@ -13,6 +13,8 @@ from ..module_utils._bundle._platform import folder_of
 from ._filter_input import demand, optional
 from ._host_vars import LINE, MAPPING, WHOLE
 
+# The folder of what was fetched, and the name in a bundle, of the archives for the machine that Ansible runs on.
+COLLECTIONS = "collections"
 # What a bundle cannot do yet, for whoever plans one.
 IMAGES_ALONE = (
     "images are for linux/amd64 alone, from registries that ask for no password: hosts of another architecture need a"
@@ -63,6 +65,12 @@ def content(hosts: t.Any, work: t.Any) -> list[dict[str, t.Any]]:
         for thing in wanted(wants):
             if thing["kind"] in folders:
                 found[thing["kind"], thing["name"]] = {**thing, "folder": folders[thing["kind"]](thing["name"])}
+    if work:
+        found["collections", COLLECTIONS] = {
+            "kind": "collections",
+            "name": COLLECTIONS,
+            "folder": f"{work}/{COLLECTIONS}",
+        }
     return [found[key] for key in sorted(found)]
 
 

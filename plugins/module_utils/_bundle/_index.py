@@ -15,7 +15,7 @@ import typing as t
 from .._hub._files import Entry, HubError, check_entries
 
 VERSION = 1
-KINDS = ("image", "model", "packages", "wheels")
+KINDS = ("collections", "image", "model", "packages", "wheels")
 
 # The list of a bundle with ten thousand files has about 2 MB.
 INDEX_LIMIT = 256 * 1024 * 1024

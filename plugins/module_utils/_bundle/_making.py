@@ -149,6 +149,20 @@ def lay_out(folder: Folder, index: Index, kind: str, links: str) -> dict[str, st
     return layout
 
 
+def link_files(folder: Folder, index: Index, kind: str) -> None:
+    """Give the files of a kind their own names in the bundle, for those who have nothing yet that reads its index."""
+    place = os.path.join(folder.path, kind)
+    wanted = {entry.path: entry.sha256 for item in index.items if item.kind == kind for entry in item.files}
+    if wanted:
+        os.makedirs(place, mode=0o755, exist_ok=True)
+    for path, sha256 in wanted.items():
+        link = os.path.join(place, path)
+        _link(os.path.relpath(folder.blob(sha256), os.path.dirname(link)), link)
+    for name in os.listdir(place) if os.path.isdir(place) else []:
+        if name not in wanted and os.path.islink(os.path.join(place, name)):
+            os.unlink(os.path.join(place, name))
+
+
 def _link(target: str, path: str) -> None:
     if os.path.islink(path) and os.readlink(path) == target:
         return

@@ -46,14 +46,15 @@ def test_a_bundle_has_each_thing_once() -> None:
     other = {**HOST, "wants": {**WANTS, "images": {"web:1": "web:1"}}}
     found = content([HOST, HOST, other], "/b.work")
     assert [(one["kind"], one["name"]) for one in found] == [
+        ("collections", "collections"),
         ("image", "vllm/vllm-openai:v0.32.0"),
         ("image", "web:1"),
         ("model", "acme/one"),
         ("packages", "debian:13"),
         ("wheels", "debian:13"),
     ]
-    assert [one["plain"] for one in found[:2]] == [True, False]
-    assert [one["folder"] for one in found[2:]] == [
+    assert [one["plain"] for one in found[1:3]] == [True, False]
+    assert [one["folder"] for one in found[3:]] == [
         "/w/models/acme/one/0123",
         "/b.work/registry_debian_13/packages",
         "/b.work/registry_debian_13/wheels",
