@@ -16,7 +16,7 @@ description:
     and libraries for hosts of that distribution are fetched in it.
   - The image is pulled with C(docker pull) where it is missing.
   - A container ends by itself after four hours, such as when the controller was killed.
-  - P(private_llm.fleet.bundle#playbook) does all this.
+  - The playbook C(playbooks/bundle.yml) does all this.
 options:
   work:
     description: The folder that keeps what is fetched. A folder in it, named after the image, is C(/bundle) in the
