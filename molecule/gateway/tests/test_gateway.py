@@ -273,6 +273,34 @@ def test_a_servers_port_can_be_closed_to_all_but_the_gateways() -> None:
         assert ask(gateway, key_of("ann"), "lone")[0] == 200
 
 
+def test_a_gateway_fetches_its_certificate_by_acme_and_takes_up_a_renewed_one(tmp_path: Path) -> None:
+    folder = tmp_path / "inventory"
+    (folder / "host_vars").mkdir(parents=True)
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {}}))
+    acme = {"gateway_internal_ca": False, "gateway_acme": True, "gateway_names": ["llm.lab.test"]}
+    acme["gateway_acme_server"] = "https://acme.lab.test:14000/dir"
+    (folder / "host_vars" / "gw-02.yml").write_text(yaml.safe_dump(acme))
+
+    def run(playbook: str) -> playbooks.Outcome:
+        outcome = playbooks.run(playbook, [INVENTORY, str(folder)], "--limit", "gw-02")
+        assert outcome.returncode == 0, outcome.text[-3000:]
+        return outcome
+
+    def serial() -> str:
+        """Return the serial number of the certificate that is served; the CA and the name are checked."""
+        told = "openssl s_client -connect 127.0.0.1:443 -servername llm.lab.test -verify_hostname llm.lab.test "
+        told += "-CAfile /srv/pebble/root.pem -verify_return_error </dev/null | openssl x509 -noout -serial"
+        return on("gw-02", "bash", "-o", "pipefail", "-c", told)
+
+    run("molecule/gateway/acme.yml")
+    run(GATEWAY)
+    first = serial()
+    on("gw-02", "certbot", "renew", "--force-renewal", "--no-random-sleep-on-renew")
+    until(lambda: serial() != first)
+    assert run(GATEWAY).changed() == set()
+    assert "certbot.timer" in on("gw-02", "systemctl", "list-timers", "--no-pager", "--no-legend")
+
+
 def test_it_goes_without_a_trace() -> None:
     outcome = playbooks.run(GATEWAY, [INVENTORY], "-e", "gateway_state=absent")
     assert outcome.returncode == 0, outcome.text[-3000:]
