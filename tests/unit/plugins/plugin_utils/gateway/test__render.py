@@ -293,7 +293,8 @@ def test_a_replica_that_went_is_passed_over_before_anybody_notices(gateway: Gate
     assert {gateway.proxy.ask("key-ann", chat("big", f"talk {number}"))[1]["server"] for number in range(12)} == {"two"}
 
 
-def test_a_replica_that_hangs_is_passed_over_once_its_checks_say_so(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keyed", [True, False])
+def test_a_replica_that_hangs_is_passed_over_once_its_checks_say_so(tmp_path: Path, keyed: bool) -> None:
     """It takes connections and answers nothing, not even a health check."""
     good, port = proxies.Backend("good"), ports.free_port()
     with socket.create_server(("127.0.0.1", 0)) as hung:
@@ -301,7 +302,7 @@ def test_a_replica_that_hangs_is_passed_over_once_its_checks_say_so(tmp_path: Pa
             {"name": f"gpu-{place}:big", "url": f"http://127.0.0.1:{at}", "models": ["big"]}
             for place, at in enumerate((good.port, hung.getsockname()[1]))
         ]
-        put(tmp_path, servers, USERS[:1], {}, port=port)
+        put(tmp_path, servers, USERS[:1], {one["name"]: "k" for one in servers} if keyed else {}, port=port)
         proxy = proxies.Proxy(tmp_path, port)
         try:
             told = _runtime.Runtime(str(tmp_path / "run" / "admin.sock"))
@@ -321,6 +322,17 @@ def test_a_model_without_a_server_is_refused_at_once(gateway: Gateway) -> None:
     assert (status, answer["error"]["code"]) == (503, "model_unavailable")
     assert time.monotonic() - began < 5
     assert gateway.proxy.ask("key-ann", chat("big"))[0] == 200
+
+
+def test_a_model_of_which_all_replicas_are_down_is_refused_at_once(gateway: Gateway) -> None:
+    gateway.one.stop()
+    gateway.two.stop()
+    until(lambda: gateway.proxy.ask("key-ann", chat("big"))[0] == 503)
+    began = time.monotonic()
+    status, answer = gateway.proxy.ask("key-ann", chat("org/big"))
+    assert (status, answer["error"]["code"]) == (503, "model_unavailable")
+    assert time.monotonic() - began < 5
+    assert gateway.proxy.ask("key-ann", chat("small"))[0] == 200
 
 
 def test_the_log_says_who_asked_what_and_never_a_prompt_or_a_key(gateway: Gateway) -> None:
