@@ -260,6 +260,10 @@ def publish(module: AnsibleModule, path: str, name: str, files: _release.Files) 
         _release.write_files(folder, _release.placed(files, folder))
         code, output, errors = module.run_command([program, "-c", "-f", os.path.join(folder, _release.CONFIG)])
         if code != 0:
+            _code, told, _errors = module.run_command([program, "-v"])
+            too_old = _release.age_problem(told)
+            if too_old:
+                raise _release.ReleaseError(too_old)
             alerts = [line for line in (errors or output).splitlines() if "[NOTICE]" not in line]
             raise _release.ReleaseError("HAProxy refuses the new configuration: " + "; ".join(alerts)[:2000])
         if not module.check_mode:

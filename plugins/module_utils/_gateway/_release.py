@@ -40,7 +40,11 @@ SHORTEST_KEY = 12
 
 Files = t.Dict[str, str]
 
+# The oldest HAProxy that knows every word of the configuration.
+OLDEST = (2, 6)
+
 _NUMBER = re.compile(r"(maxconn |int\()(\d+)")
+_VERSION = re.compile(r"version (\d+)\.(\d+)\S*")
 
 
 class ReleaseError(ValueError):
@@ -101,6 +105,21 @@ def secret_files(
     if certificate:
         found[CERTIFICATE] = certificate
     return found
+
+
+def age_problem(told: str) -> str:
+    """Return what is wrong with the version that ``haproxy -v`` told; empty where it is new enough or not told.
+
+    >>> age_problem("HAProxy version 3.0.11-1+deb13u3 2026/01/01 - https://haproxy.org/")
+    ''
+    """
+    version = _VERSION.search(told)
+    if version is None or tuple(int(part) for part in version.groups()) >= OLDEST:
+        return ""
+    return (
+        f"HAProxy {version.group().split()[1]} is too old for a gateway, which needs {OLDEST[0]}.{OLDEST[1]} or newer; "
+        "name a package that has one in gateway_packages"
+    )
 
 
 def measured(new: str, old: str) -> str:

@@ -54,6 +54,25 @@ def test_the_proxy_gets_sums_of_keys_and_an_unknown_key_of_a_server_is_the_one_b
     }
 
 
+@pytest.mark.parametrize(
+    ("told", "problem"),
+    [
+        (
+            "HAProxy version 2.4.22-f8e3218 2023/02/14 - https://haproxy.org/\nStatus: long-term",
+            "HAProxy 2.4.22-f8e3218",
+        ),
+        ("HA-Proxy version 1.8.27-493ce0b 2020/11/06", "HAProxy 1.8.27-493ce0b"),
+        ("HAProxy version 2.6.12-1+deb12u4 2026/01/01 - https://haproxy.org/", ""),
+        ("HAProxy version 3.0.5-8e879a5 2024/09/19 - https://haproxy.org/", ""),
+        ("", ""),
+    ],
+)
+def test_a_proxy_that_is_too_old_is_named(told: str, problem: str) -> None:
+    said = _release.age_problem(told)
+    assert said.startswith(problem)
+    assert bool(said) == bool(problem)
+
+
 def test_files_are_put_in_use_in_one_step_and_read_back_as_they_were(tmp_path: Path) -> None:
     directory = str(tmp_path)
     for files in (FILES, {**FILES, "models/b.json": "[]"}):
