@@ -211,7 +211,7 @@ def test_a_fleet_that_gets_a_gateway_keeps_settings_groups_and_chats_of_its_mode
             {"email": email, "name": name, "password": f"password of {name}"} for name, email in people.items()
         ],
         "open_webui_groups": [{"name": "testers", "members": [people["bea"]]}],
-        "open_webui_models": [{"model": "lone", "groups": ["testers"], "name": "Lone (experiment)"}],
+        "open_webui_models": [{"model": "lone", "public": False, "groups": ["testers"], "name": "Lone (experiment)"}],
         # Where the CA of the gateways is, so that the container stays; sessions outlive its change, too.
         "open_webui_env": {"AIOHTTP_CLIENT_SSL_CERT_FILE": "/run/private_llm/ca.pem"},
     }
