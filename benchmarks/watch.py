@@ -10,7 +10,7 @@
 The host is one of the lab, with the watch's timer at work. Clients ask without a pause, each for as many tokens as it
 is given. The last line is JSON: what the clients saw (requests, failed, cut, longest_wait_s until a first token), how
 often the watch looked (passes) and how it found the server (states), and restarts, falls and starts of the container
-meanwhile. It fails when one of these three is not 0.
+meanwhile. It fails when one of these three is not 0, or when a request failed.
 """
 
 from __future__ import annotations
@@ -31,14 +31,18 @@ import load
 
 MEMORY = "/var/lib/private_llm/server_watch/state.json"
 METRICS = "/var/lib/private_llm/metrics/server_watch.prom"
+ADDRESS = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
 SECONDS = 1.0  # between two looks at what the watch remembers
+
+
+def asked(*argv: str) -> str:
+    """Run a command and return what it printed."""
+    return subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 
 
 def on(host: str, *argv: str) -> str:
     """Run a command on the lab host and return what it printed."""
-    return subprocess.run(
-        ["docker", "exec", host, *argv], capture_output=True, text=True, check=True, timeout=60
-    ).stdout.strip()
+    return asked("docker", "exec", host, *argv)
 
 
 def remembered(host: str, server: str) -> dict[str, Any]:
@@ -71,7 +75,7 @@ def main() -> int:
     options = parser.parse_args()
     host, server = options.host, options.server
     key = on(host, "cat", f"/etc/private_llm/vllm_server/{server}/api_keys").split()[0]
-    address = on(host, "hostname", "--all-ip-addresses").split()[0]
+    address = asked("docker", "inspect", "--format", ADDRESS, host)
     started = on(host, "docker", "inspect", "--format", "{{.State.StartedAt}}", server)
     before = remembered(host, server)
     stop = threading.Event()
@@ -90,7 +94,7 @@ def main() -> int:
     }
     told = {"minutes": options.minutes, "clients": options.clients, **seen}
     print(json.dumps({**told, "passes": sum(states[0].values()), "states": dict(states[0]), **done}))
-    return 1 if any(done.values()) else 0
+    return 1 if any(done.values()) or seen["failed"] or not seen["requests"] else 0
 
 
 if __name__ == "__main__":
