@@ -100,12 +100,20 @@ options:
     description: Seconds before the second restart within O(window_seconds); twice as many before each further one.
     type: int
     default: 60
+  interval:
+    description: Seconds between two passes, which the timer counts.
+    type: int
+    default: 30
+  units_dir:
+    description: Folder of the systemd units that run the program. Enabling and starting them is left to others.
+    type: path
+    default: /etc/systemd/system
   metrics_dir:
     description: Folder of the file for node_exporter's textfile collector, C(server_watch.prom).
     type: path
     default: /var/lib/private_llm/metrics
   state:
-    description: V(absent) removes the program, its configuration, its memory and its metrics.
+    description: V(absent) removes the program, its units, its configuration, its memory and its metrics.
     type: str
     choices: [present, absent]
     default: present
@@ -141,6 +149,12 @@ files:
   returned: always
   type: list
   elements: str
+units:
+  description: The units that change, by the names of their files.
+  returned: always
+  type: list
+  elements: str
+  sample: [private-llm-watch.timer]
 """
 
 import os
@@ -152,7 +166,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._engine import _lock
 from ..module_utils._open_webui import _definition
-from ..module_utils._watch import _config, _falls, _main, _memory, _metrics, _program
+from ..module_utils._watch import _config, _falls, _main, _memory, _metrics, _program, _units
 
 # The program is made of these and of what they import; a pass loads the second only when a server fell, and the third
 # where there is an Open WebUI.
@@ -191,23 +205,34 @@ def present(module: AnsibleModule) -> None:
     text, before = wanted_config(module.params), read(path)
     changed = sorted(name for name in set(files) | set(there) if files.get(name) != there.get(name))
     metrics = os.path.join(_config.parse(before).metrics, _metrics.FILE) if before else ""
+    folder = module.params["units_dir"]
+    wanted = _units.units(sys.executable, _program.ROOT, module.params["interval"])
+    known = {name: read(os.path.join(folder, name)) for name in wanted}
+    units = sorted(name for name in wanted if known[name] != wanted[name])
     moved = metrics and metrics != os.path.join(module.params["metrics_dir"], _metrics.FILE)
-    if (changed or text != before) and not module.check_mode:
+    if (changed or units or text != before) and not module.check_mode:
         # No pass runs a program of which one half is new.
         with _lock.hold("server_watch", "pass", "changing the program"):
             _program.install(files)
             os.makedirs(os.path.dirname(_config.ROOT), mode=0o700, exist_ok=True)
             _memory.replace(path, text, 0o600)
+            for name in units:
+                _memory.replace(os.path.join(folder, name), wanted[name], 0o644)
             if moved and os.path.lexists(metrics):
                 remove(metrics)
     module.exit_json(
-        changed=bool(changed or text != before),
+        changed=bool(changed or units or text != before),
         files=changed,
+        units=units,
         program=_program.ROOT,
         python=sys.executable,
         diff={
-            "before": before + "".join(f"{name}\n" for name in changed if name in there),
-            "after": text + "".join(f"{name}\n" for name in changed if name in files),
+            "before": before
+            + "".join(f"{name}\n" for name in changed if name in there)
+            + "".join(known[name] for name in units),
+            "after": text
+            + "".join(f"{name}\n" for name in changed if name in files)
+            + "".join(wanted[name] for name in units),
             "before_header": path,
             "after_header": path,
         },
@@ -221,7 +246,14 @@ def absent(module: AnsibleModule) -> None:
         metrics = _config.parse(text).metrics
     except _config.ConfigError:
         metrics = module.params["metrics_dir"]
-    places = (_program.ROOT, _config.ROOT, _memory.ROOT, os.path.join(metrics, _metrics.FILE))
+    units = sorted(_units.units("", "", 0))
+    places = (
+        *(os.path.join(module.params["units_dir"], name) for name in units),
+        _program.ROOT,
+        _config.ROOT,
+        _memory.ROOT,
+        os.path.join(metrics, _metrics.FILE),
+    )
     there = [path for path in places if os.path.lexists(path)]
     files = sorted(_program.installed())
     if there and not module.check_mode:
@@ -231,6 +263,7 @@ def absent(module: AnsibleModule) -> None:
     module.exit_json(
         changed=bool(there),
         files=files,
+        units=[name for name in units if os.path.join(module.params["units_dir"], name) in there],
         program=_program.ROOT,
         python=sys.executable,
         diff={"before": "".join(f"{path}\n" for path in there), "after": ""},
@@ -275,6 +308,8 @@ def main() -> None:
             "restarts": {"type": "int", "default": 3},
             "window_seconds": {"type": "int", "default": 3600},
             "backoff_seconds": {"type": "int", "default": 60},
+            "interval": {"type": "int", "default": 30},
+            "units_dir": {"type": "path", "default": _units.FOLDER},
             "metrics_dir": {"type": "path", "default": _config.METRICS},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },

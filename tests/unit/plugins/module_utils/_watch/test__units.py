@@ -1,0 +1,34 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import configparser
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _units
+
+
+def read(text: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None, strict=True)
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string(text)
+    return parser
+
+
+def test_the_timer_runs_the_pass_and_the_engine_the_start() -> None:
+    found = {name: read(text) for name, text in _units.units("/usr/bin/python3", "/opt/watch", 40).items()}
+    assert sorted(found) == ["private-llm-watch-boot.service", "private-llm-watch.service", "private-llm-watch.timer"]
+    # A timer starts the service of its own name.
+    one, timer, boot = (
+        found[name] for name in (f"{_units.WATCH}.service", f"{_units.WATCH}.timer", f"{_units.BOOT}.service")
+    )
+    assert one["Service"]["ExecStart"] == "/usr/bin/python3 -I /opt/watch pass"
+    assert boot["Service"]["ExecStart"] == "/usr/bin/python3 -I /opt/watch boot"
+    assert boot["Install"]["WantedBy"] == "docker.service"
+    assert "Install" not in one, "nothing but the timer starts it"
+    assert timer["Timer"]["OnUnitActiveSec"] == timer["Timer"]["OnActiveSec"] == "40"
+    # A start may load weights for as long as it takes; a pass that does not end must not keep the next one away.
+    assert boot["Service"]["TimeoutStartSec"] == "infinity"
+    assert one["Service"]["TimeoutStartSec"] == "15min"
+    assert {unit["Service"]["NoNewPrivileges"] for unit in (one, boot)} == {"true"}
