@@ -42,7 +42,7 @@ demo-clean: tools  ## remove all that `make demo` made
 
 .PHONY: test
 test: tools machine  ## everything below, quick ones first, with the time that each took
-	@$(BIN)/python scripts/run_stages.py lint unit versions build sanity images integration molecule
+	@$(BIN)/python scripts/run_stages.py lint unit versions build images integration molecule sanity
 
 .PHONY: lint
 lint: lint-python lint-types lint-roles lint-docs lint-licences lint-yaml lint-shell lint-ansible  ## style, types, documentation against code
@@ -77,7 +77,7 @@ lint-ansible: tools
 
 .PHONY: unit
 unit: tools  ## unit tests
-	$(BIN)/python -m pytest -q -n $(UNIT_WORKERS) --junitxml=.cache/results/unit.xml
+	$(BIN)/python -m pytest -q -n $(UNIT_WORKERS) --dist worksteal --junitxml=.cache/results/unit.xml
 
 .PHONY: versions
 versions: tools  ## unit tests and sanity on the newest ansible-core, unit tests on the oldest and the newest Python of hosts, that are here

@@ -179,6 +179,7 @@ def run_core(core: str, python: str, interpreter: str) -> tuple[int, Path]:
         "pytest",
         "-q",
         "-n3",
+        "--dist=worksteal",
         "-o",
         f"cache_dir={folder}/pytest",
         *left_out((*LONG_TESTS, *HOSTILE_TESTS)),

@@ -115,7 +115,7 @@ SECRETS: dict[str, Secret] = {
     ),
     "token of the hosts that spread a model": Secret(
         "canarypeertoken8f20123456789abcdef",
-        ("module model_peer: token", "module model_snapshot: peer_token"),
+        ("module model_peer: token", "module model_snapshot: peer_token", "module image_release: peer_token"),
         {
             **dict.fromkeys(("argv", "facts", "result", "files"), PEER),
             "output": nothing("its options hide their values, and what they return is looked at in the cell result"),

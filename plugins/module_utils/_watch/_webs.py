@@ -69,7 +69,7 @@ class Webs(Containers):
 
     def missing(self, found: Found) -> str:
         binds = (found.get("HostConfig") or {}).get("Binds") or []
-        lost = [path for path in (str(bind).split(":")[0] for bind in binds) if not os.path.exists(path)]
+        lost = [path for path in (str(bind).partition(":")[0] for bind in binds) if not os.path.exists(path)]
         return f"waiting for {lost[0]}" if lost else ""
 
     def hung(self, name: str, found: Found, cause: str, text: str) -> Diagnosis:
