@@ -115,7 +115,7 @@ def under_load(
         "--model",
         model,
         "--pause",
-        "0.6",
+        "1.5",
         "--until",
         str(stop),
     ]
