@@ -197,6 +197,6 @@ def test_the_whole_site_is_started_first() -> None:
     assert run_molecule.longest_first(["a", "gateway", "site", "z"]) == ["site", "gateway", "a", "z"]
 
 
-@pytest.mark.parametrize(("gib", "lanes"), [(1, 1), (7, 1), (11, 2), (16, 3), (500, 3)])
+@pytest.mark.parametrize(("gib", "lanes"), [(1, 1), (7, 1), (11, 2), (16, 2), (500, 2)])
 def test_a_small_machine_runs_fewer_scenarios_at_a_time(gib: int, lanes: int) -> None:
     assert run_molecule.at_once(gib * 2**18, 4096) == lanes
