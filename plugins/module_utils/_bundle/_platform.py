@@ -20,8 +20,8 @@ LABEL = "private_llm.fleet.bundle"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # Seconds after which it ends by itself, when nobody removes it.
 LIFETIME = 14400
-# What the container runs: it keeps what the distribution has before anything is added, then installs Python and
-# certificates where it has none.
+# The container's program. It saves the distribution's list of packages before any is added, installs Python and
+# certificates where they are missing, says that it is ready, and waits.
 PROGRAM = f"""
 set -e
 if [ -e /var/lib/dpkg/status ]; then cp /var/lib/dpkg/status /var/lib/dpkg/status.before; fi

@@ -37,7 +37,7 @@ class ExporterError(ValueError):
 
 
 class Wanted(t.NamedTuple):
-    """What is declared."""
+    """The exporter's image, address, port and driver of GPUs, as the inventory declares them."""
 
     image: str
     bind: str

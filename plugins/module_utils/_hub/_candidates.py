@@ -79,7 +79,7 @@ class Fetcher:
         self._others = [candidate for candidate in candidates if candidate is not chosen]
         self._selection = selection
         self._used: list[Source | Nearer] = []
-        # What came over the line, and the time that it took.
+        # Bytes that came from sources, and not from hosts nearby, and the seconds that they took.
         self.line_bytes = 0
         self.line_seconds = 0.0
 

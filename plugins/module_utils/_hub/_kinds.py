@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is known of each kind of source before it is asked. A new kind is a row here and a maker in ``_sources``."""
+"""The kinds of model sources, each with its default endpoint and revision.
+
+A new kind is a row here and a maker in ``_sources``.
+"""
 
 from __future__ import annotations
 

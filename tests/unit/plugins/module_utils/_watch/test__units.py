@@ -11,7 +11,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _u
 
 def read(text: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None, strict=True)
-    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.optionxform = str  # type: ignore[assignment, method-assign]  # how the library says that case counts
     parser.read_string(text)
     return parser
 
