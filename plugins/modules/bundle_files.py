@@ -93,13 +93,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._bundle._copy import lacking, strangers, take
 from ..module_utils._bundle._index import BundleError
-from ..module_utils._hub._files import Entry, HubError, check_entries
+from ..module_utils._hub._files import FILE_OPTIONS, HubError, check_entries, given_entries
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Say what is lacking, take what was brought, remove the rest."""
     given = module.params
-    files = check_entries((Entry(one["path"], one["size"], one["sha256"]) for one in given["files"]), "files")
+    files = check_entries(given_entries(given["files"]), "files")
     dest = given["dest"]
     missing, removed = lacking(dest, files), strangers(dest, files)
     if module.check_mode:
@@ -125,16 +125,7 @@ def main() -> None:
             "bundle": {"type": "path"},
             "kind": {"type": "str"},
             "name": {"type": "str"},
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "path": {"type": "str", "required": True},
-                    "size": {"type": "int", "required": True},
-                    "sha256": {"type": "str", "required": True},
-                },
-            },
+            "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
             "brought": {"type": "path"},
             "brought_sha256": {"type": "str"},
         },

@@ -93,14 +93,14 @@ from ..module_utils._bundle import _archive
 from ..module_utils._bundle._image import is_same
 from ..module_utils._bundle._index import BundleError, check_sha256
 from ..module_utils._engine._client import Engine, EngineAbsent, EngineError
-from ..module_utils._hub._files import Entry, HubError, check_entries
+from ..module_utils._hub._files import FILE_OPTIONS, HubError, check_entries, given_entries
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Load the image, unless it is there."""
     given = module.params
     name, config = given["name"], check_sha256(given["config"] or "")
-    files = check_entries((Entry(one["path"], one["size"], one["sha256"]) for one in given["files"]), "files")
+    files = check_entries(given_entries(given["files"]), "files")
     try:
         engine = Engine.connect()
         found = engine.inspect_image(name)
@@ -130,16 +130,7 @@ def main() -> None:
             "bundle": {"type": "path"},
             "config": {"type": "str"},
             "layers": {"type": "list", "elements": "str", "default": []},
-            "files": {
-                "type": "list",
-                "elements": "dict",
-                "default": [],
-                "options": {
-                    "path": {"type": "str", "required": True},
-                    "size": {"type": "int", "required": True},
-                    "sha256": {"type": "str", "required": True},
-                },
-            },
+            "files": {"type": "list", "elements": "dict", "default": [], "options": FILE_OPTIONS},
             "work_dir": {"type": "path", "default": "/var/cache/private_llm/bundle/images"},
             "timeout": {"type": "int", "default": 3600},
         },

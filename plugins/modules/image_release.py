@@ -166,7 +166,7 @@ from ..module_utils._bundle._index import BundleError
 from ..module_utils._engine._client import Engine, EngineAbsent, EngineError
 from ..module_utils._hub._apply import apply_plan
 from ..module_utils._hub._candidates import Candidate, Fetcher
-from ..module_utils._hub._files import EVERYTHING, HubError, check_path, total_size
+from ..module_utils._hub._files import EVERYTHING, FILE_OPTIONS, HubError, check_path, total_size
 from ..module_utils._hub._manifest import Origin
 from ..module_utils._hub._plan import Target, make_plan
 from ..module_utils._hub._source import Resolution, Throttle
@@ -277,11 +277,6 @@ def absent(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    file = {
-        "path": {"type": "str", "required": True},
-        "size": {"type": "int", "required": True},
-        "sha256": {"type": "str", "required": True},
-    }
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
@@ -293,7 +288,7 @@ def main() -> None:
                     "config": {"type": "str", "required": True},
                     "layers": {"type": "list", "elements": "str", "required": True},
                     "diff_ids": {"type": "list", "elements": "str", "required": True},
-                    "files": {"type": "list", "elements": "dict", "required": True, "options": file},
+                    "files": {"type": "list", "elements": "dict", "required": True, "options": FILE_OPTIONS},
                 },
             },
             "plain": {"type": "bool", "default": False},

@@ -123,7 +123,15 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._hub._files import Entry, HubError, check_entries, check_path, check_repo, digest_of
+from ..module_utils._hub._files import (
+    FILE_OPTIONS,
+    HubError,
+    check_entries,
+    check_path,
+    check_repo,
+    digest_of,
+    given_entries,
+)
 from ..module_utils._hub._spread._daemon import go_on
 from ..module_utils._hub._spread._run import RunFolder, note_on
 from ..module_utils._hub._spread._server import PeerServer, Shelf, listen
@@ -136,8 +144,7 @@ TOKEN_LENGTH = 32
 def shelf_of(root: str, release: t.Mapping[str, t.Any]) -> Shelf:
     """Return a release as it is served; raise when its list of files is not the one that its digest names."""
     repo, digest = check_repo(release["repo"]), release["digest"]
-    listed = (Entry(item["path"], item["size"], item["sha256"]) for item in release["files"])
-    entries = tuple(check_entries(listed, f"releases, {repo}"))
+    entries = tuple(check_entries(given_entries(release["files"]), f"releases, {repo}"))
     if digest_of(entries) != digest:
         raise HubError(f"releases says that {repo} is {digest!r}, and the files named there are another release")
     store = ModelStore(root, repo)
@@ -171,11 +178,6 @@ def start(module: AnsibleModule, folder: RunFolder, token: str) -> dict[str, t.A
 
 def main() -> None:
     """Run the module."""
-    file = {
-        "path": {"type": "str", "required": True},
-        "size": {"type": "int", "required": True},
-        "sha256": {"type": "str", "required": True},
-    }
     module = AnsibleModule(
         argument_spec={
             "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
@@ -190,7 +192,7 @@ def main() -> None:
                 "options": {
                     "repo": {"type": "str", "required": True},
                     "digest": {"type": "str", "required": True},
-                    "files": {"type": "list", "elements": "dict", "required": True, "options": file},
+                    "files": {"type": "list", "elements": "dict", "required": True, "options": FILE_OPTIONS},
                 },
             },
             "members": {"type": "list", "elements": "str", "default": []},

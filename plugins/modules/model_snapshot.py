@@ -535,7 +535,7 @@ settled:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._hub._files import HubError
+from ..module_utils._hub._files import FILE_OPTIONS, HubError
 from ..module_utils._hub._kinds import KINDS
 from ..module_utils._hub._snapshot import Snapshot, explain
 from ..module_utils._progress import Progress
@@ -588,16 +588,7 @@ def main() -> None:
                     "revision": {"type": "str", "required": True},
                     "commit": {"type": "str"},
                     "digest": {"type": "str", "required": True},
-                    "files": {
-                        "type": "list",
-                        "elements": "dict",
-                        "required": True,
-                        "options": {
-                            "path": {"type": "str", "required": True},
-                            "size": {"type": "int", "required": True},
-                            "sha256": {"type": "str", "required": True},
-                        },
-                    },
+                    "files": {"type": "list", "elements": "dict", "required": True, "options": FILE_OPTIONS},
                 },
             },
             "peers": {"type": "list", "elements": "str", "default": []},

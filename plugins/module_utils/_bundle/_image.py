@@ -14,7 +14,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from .._hub._arriving import ArrivingFile
-from .._hub._files import EVERYTHING, Entry, Selection, check_entries, digest_of
+from .._hub._files import EVERYTHING, Entry, Selection, check_entries, digest_of, given_entries
 from .._hub._manifest import Origin
 from .._hub._source import FetchError, Resolution, Throttle, is_full_disk
 from ._index import BundleError, check_sha256
@@ -59,7 +59,7 @@ class Image:
     @classmethod
     def from_result(cls, given: t.Mapping[str, t.Any]) -> Image:
         """Read what `as_result` made; raise when it is not one whole image."""
-        blobs = check_entries((Entry(one["path"], one["size"], one["sha256"]) for one in given["files"]), "listed")
+        blobs = check_entries(given_entries(given["files"]), "listed")
         image = cls(tuple(blobs), given["config"], tuple(given["layers"]), tuple(given["diff_ids"]))
         named = {check_sha256(sha256) for sha256 in (image.config, *image.layers)}
         if {blob.path for blob in blobs} != named or any(blob.path != blob.sha256 for blob in blobs):

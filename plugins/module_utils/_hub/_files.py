@@ -38,6 +38,19 @@ class Entry:
     sha256: str
 
 
+# The options of a module that say the same of a file; `given_entries` reads them.
+FILE_OPTIONS = {
+    "path": {"type": "str", "required": True},
+    "size": {"type": "int", "required": True},
+    "sha256": {"type": "str", "required": True},
+}
+
+
+def given_entries(files: t.Iterable[t.Mapping[str, t.Any]]) -> list[Entry]:
+    """Return the files that a module was given by `FILE_OPTIONS`."""
+    return [Entry(file["path"], file["size"], file["sha256"]) for file in files]
+
+
 def check_repo(repo: str) -> str:
     """Return ``repo`` when it is ``<organization>/<name>`` and safe as two folders; else raise."""
     too_long = any(len(part.encode("utf-8", "replace")) > 255 for part in repo.split("/"))

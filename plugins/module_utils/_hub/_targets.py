@@ -10,7 +10,7 @@ import dataclasses
 import typing as t
 
 from ._candidates import Candidate
-from ._files import Entry, HubError, HubUnavailable, Selection, check_entries, check_revision, digest_of
+from ._files import HubError, HubUnavailable, Selection, check_entries, check_revision, digest_of, given_entries
 from ._kinds import KINDS
 from ._manifest import Origin
 from ._plan import Target
@@ -72,8 +72,7 @@ class Finder:
     def told(self, listed: t.Mapping[str, t.Any]) -> tuple[Candidate, Target]:
         """Return the target as another host of this run was told it, and the candidate that said so."""
         where = f"listed, {self._store.repo}"
-        files = (Entry(file["path"], file["size"], file["sha256"]) for file in listed["files"])
-        entries = tuple(check_entries(files, where))
+        entries = tuple(check_entries(given_entries(listed["files"]), where))
         if digest_of(entries) != listed["digest"]:
             raise HubError(f"{where}: the files are not those of the release {listed['digest']!r}")
         said = (listed["source"], listed["endpoint"])

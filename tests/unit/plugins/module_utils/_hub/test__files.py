@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _files
@@ -145,3 +147,9 @@ def test_digest_depends_on_paths_sizes_and_contents_but_not_on_the_order() -> No
 )
 def test_is_commit(revision: str | None, expected: bool) -> None:
     assert _files.is_commit(revision) is expected
+
+
+def test_given_entries() -> None:
+    given = {"path": "a/b.bin", "size": 7, "sha256": SHA}
+    assert set(_files.FILE_OPTIONS) == set(given) == {field.name for field in dataclasses.fields(Entry)}
+    assert _files.given_entries([given]) == [Entry("a/b.bin", 7, SHA)]
