@@ -13,17 +13,21 @@ author:
 description:
   - Puts together, from what M(private_llm.fleet.model_snapshot) said in check mode, what
     P(private_llm.fleet.model_chain#filter) has to know of each host.
-positional: url, rack
+positional: address, port, rack
 options:
   _input:
     description: Results of M(private_llm.fleet.model_snapshot), one for each model, with the model as C(item).
     type: list
     elements: dict
     required: true
-  url:
-    description: The address by which the other hosts reach this one, such as V(http://192.0.2.10:8790). Empty where it
-      neither gives them anything nor takes anything from them.
+  address:
+    description: The IP address or the name by which the other hosts reach this one. Empty where it neither gives them
+      anything nor takes anything from them.
     type: str
+    required: true
+  port:
+    description: The port on which it serves.
+    type: int
     required: true
   rack:
     description: The rack of the host. Hosts of one rack are neighbors in a chain.
@@ -34,7 +38,7 @@ options:
 EXAMPLES = r"""
 - name: Tell the other hosts what is here
   ansible.builtin.set_fact:
-    model_download_offer: "{{ looked.results | private_llm.fleet.model_offer('http://192.0.2.10:8790') }}"
+    model_download_offer: "{{ looked.results | private_llm.fleet.model_offer('192.0.2.10', 8790) }}"
 """
 
 RETURN = r"""
@@ -46,14 +50,17 @@ _value:
 
 import typing as t
 
+from ..module_utils._endpoint import Endpoint
 from ..plugin_utils._chain import offer_of
 from ..plugin_utils._filter_input import demand
-from ..plugin_utils._host_vars import ANY, LINE
+from ..plugin_utils._host_vars import ANY, LINE, WHOLE
 
 
-def model_offer(looked: t.Any, url: t.Any, rack: t.Any = "") -> dict[str, t.Any]:
+def model_offer(looked: t.Any, address: t.Any, port: t.Any, rack: t.Any = "") -> dict[str, t.Any]:
     """Return what a host tells the others."""
-    return offer_of(demand(looked, [ANY], "looked"), demand(url, LINE, "url"), demand(rack, LINE, "rack"))
+    host, number = str(demand(address, LINE, "address")), demand(port, WHOLE, "port")
+    url = Endpoint("http", host, number).url if host else ""
+    return offer_of(demand(looked, [ANY], "looked"), url, demand(rack, LINE, "rack"))
 
 
 class FilterModule:

@@ -370,7 +370,7 @@ CALLS: dict[str, list[t.Any]] = {
     "local_url": ["0.0.0.0", 3000],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
     "model_chain": [HOSTS, HOSTVARS, "bad-host", [SNAPSHOT]],
-    "model_offer": [[SNAPSHOT], "http://10.0.0.1:8790", ""],
+    "model_offer": [[SNAPSHOT], "10.0.0.1", 8790, ""],
     "model_room": [[{**SNAPSHOT, "bytes_needed": 5, "bytes_free": 5, "file_system": "/srv"}], 1],
     "monitoring_files": [[ASKED], MONITORING],
     "monitoring_problems": [[ASKED], MONITORING],
