@@ -14,8 +14,10 @@ author:
 description:
   - Puts images, models, packages and Python libraries into one folder, each file named by its SHA-256, with an index
     whose SHA-256 names the whole.
-  - Images come from their registries, by the standard API and without a container engine. The other things are folders
-    on the machine that runs the module.
+  - Images come from their registries, by the standard API and without a container engine. Where a registry wants a
+    password, that is the one which C(docker login) has left for the user of the module, in the file
+    F(~/.docker/config.json) or the one below E(DOCKER_CONFIG), or with the credential helper which that file names.
+  - The other things are folders on the machine that runs the module.
   - A run that was interrupted goes on where it ended. What is no longer wanted is removed from the folder.
   - The playbook C(playbooks/bundle.yml) finds out what an inventory needs and calls this module.
 options:

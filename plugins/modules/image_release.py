@@ -15,7 +15,9 @@ description:
   - Fetches the configuration and the layers of an image, each compared with its SHA-256, and loads them into the
     engine. They come from other hosts that serve them with M(private_llm.fleet.model_peer), and what those do not
     bring comes from the registry.
-  - The registry is asked without a password, over the proxy that the environment names.
+  - The registry is asked over the proxy that the environment names. Where it wants a password, that is the one which
+    C(docker login) has left for the user of the module, in the file F(~/.docker/config.json) or the one below
+    E(DOCKER_CONFIG), or with the credential helper which that file names.
   - The engine is the one that E(DOCKER_HOST) names, else the one on its usual socket. No library is needed for it.
   - The role P(private_llm.fleet.container_image#role) does all this.
 options:
@@ -88,6 +90,11 @@ options:
   peer_token:
     description: What these hosts know each other by. Without it the controller makes one up for the run.
     type: str
+  bandwidth:
+    description: Most bytes a second that may come, from the registry and from other hosts together, such as V(50M)
+      for 50 MiB. V(0) is no limit.
+    type: bytes
+    default: 0
   timeout:
     description: Seconds that the engine may take to load the image.
     type: int
@@ -215,7 +222,8 @@ def list_files(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def fetch(module: AnsibleModule, store: ModelStore, image: Image, progress: Progress) -> dict[str, t.Any]:
     """Have the files in the store, verified."""
-    given, throttle = module.params, Throttle(0)
+    given = module.params
+    throttle = Throttle(given["bandwidth"])
     source = ImageSource(given["name"], given["plain"], image, throttle)
     origin = Origin(source.name, source.where, store.repo, image.digest, None, (), ())
     target = Target(Resolution(image.digest, None), origin, image.digest, image.blobs)
@@ -237,6 +245,8 @@ def fetch(module: AnsibleModule, store: ModelStore, image: Image, progress: Prog
 def present(module: AnsibleModule, progress: Progress) -> dict[str, t.Any]:
     """Have the image in the engine."""
     given, name = module.params, module.params["name"]
+    if given["bandwidth"] < 0:
+        raise HubError(f"bandwidth is {given['bandwidth']}, it cannot be less than 0, which is no limit")
     store = store_of(given["root"], name)
     result = {"changed": False, "repo": store.repo, "image": "", "bytes_downloaded": 0, "bytes_from_peers": 0}
     try:
@@ -295,6 +305,7 @@ def main() -> None:
             "root": {"type": "path", "default": "/var/cache/private_llm/images"},
             "peers": {"type": "list", "elements": "str", "default": []},
             "peer_token": {"type": "str", "no_log": True},
+            "bandwidth": {"type": "bytes", "default": "0"},
             "timeout": {"type": "int", "default": 3600},
         },
         supports_check_mode=True,

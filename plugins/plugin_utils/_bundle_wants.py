@@ -16,10 +16,7 @@ from ._host_vars import LINE, MAPPING, WHOLE
 # The folder of what was fetched, and the name in a bundle, of the archives for the machine that Ansible runs on.
 COLLECTIONS = "collections"
 # What a bundle cannot do yet, for whoever plans one.
-IMAGES_ALONE = (
-    "images are for linux/amd64 alone, from registries that ask for no password: hosts of another architecture need a"
-    " registry inside, and an image behind a password a mirror without one"
-)
+IMAGES_ALONE = "images are for linux/amd64 alone: hosts of another architecture need a registry inside"
 WANTS = {
     "platform!": LINE,
     "packages": [LINE],

@@ -9,19 +9,20 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import http.client
-import json
 import re
 import time
 import typing as t
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlsplit
 from urllib.request import Request, build_opener
 
 from .._hub._arriving import BLOCK, ArrivingFile, WrongContent
 from .._hub._files import Entry
 from .._hub._source import is_full_disk
+from ._access import USER_AGENT, Access, read_object
 from ._folder import Folder, Seen, unseen
 from ._index import BundleError, Item
+from ._login import DOCKER_HUB
 
 MANIFEST_LIMIT = 8 * 1024 * 1024
 ATTEMPTS = 5
@@ -31,9 +32,6 @@ IMPATIENT_SECONDS = 10
 _LISTS = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
-
-# As Docker's own client has it.
-DOCKER_HUB = "registry-1.docker.io"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,22 +78,22 @@ class Found:
 
 
 class Registry:
-    """The registry of one image, asked without a password."""
+    """The registry of one image, asked with the password that docker login left for it, where it wants one."""
 
     def __init__(self, reference: Reference, plain: bool = False, patient: bool = True) -> None:
         self._reference = reference
         # Whoever is not patient has other ways to the image, and asks once.
         self._attempts, self._seconds = (ATTEMPTS, STALLED_SECONDS) if patient else (1, IMPATIENT_SECONDS)
         self._base = f"{'http' if plain else 'https'}://{reference.registry}/v2/{quote(reference.repository)}"
-        self._token = ""
+        self._access = Access(str(reference), reference.registry, reference.repository, plain, self._seconds)
 
     def find(self, name: str, architecture: str) -> Found:
         """Ask for the image; ``name`` is what hosts call it."""
         text = self._manifest(self._reference.version)
-        manifest = _json(text, str(self._reference))
+        manifest = read_object(text, str(self._reference))
         if "manifests" in manifest:
             text = self._manifest(_of_platform(manifest, architecture, str(self._reference)))
-            manifest = _json(text, str(self._reference))
+            manifest = read_object(text, str(self._reference))
         try:
             parts = [("config.json", manifest["config"])]
             parts += [(f"layers/{number:03}", layer) for number, layer in enumerate(manifest["layers"])]
@@ -196,35 +194,23 @@ class Registry:
 
     def _open(self, path: str, headers: t.Mapping[str, str]) -> t.Any:
         url = self._base + path
-        try:
-            return build_opener().open(self._request(url, headers), timeout=self._seconds)
-        except HTTPError as error:
-            challenge = error.headers.get("WWW-Authenticate") if error.code == 401 else None
-            if not challenge:
-                raise
-            error.close()
-        self._token = self._fetch_token(challenge)
-        return build_opener().open(self._request(url, headers), timeout=self._seconds)
-
-    def _request(self, url: str, headers: t.Mapping[str, str]) -> Request:
-        request = Request(url, headers={**headers, "User-Agent": "private_llm.fleet"})
-        if self._token:
-            # Not one that follows a redirect to where the blobs are.
-            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
-        return request
-
-    def _fetch_token(self, challenge: str) -> str:
-        given = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        realm = given.pop("realm", "")
-        if not challenge.lower().startswith("bearer") or not re.match("https?://", realm):
-            raise BundleError(
-                f"{self._reference}: the registry wants a password, which cannot be given here; use a mirror"
-            )
-        given.setdefault("scope", f"repository:{self._reference.repository}:pull")
-        query = urlencode({key: given[key] for key in ("service", "scope") if key in given})
-        with build_opener().open(Request(f"{realm}?{query}"), timeout=self._seconds) as answer:
-            document = _json(answer.read(MANIFEST_LIMIT), realm)
-        return str(document.get("token") or document.get("access_token") or "")
+        # A token may have run out since the last request, so that every request may be asked for a new one.
+        for attempt in range(2):
+            request = Request(url, headers={**headers, "User-Agent": USER_AGENT})
+            self._access.sign(request)
+            try:
+                return build_opener().open(request, timeout=self._seconds)
+            except HTTPError as error:
+                # Only the registry may ask for a password, and not the place that it keeps blobs at.
+                asked = error.code == 401 and urlsplit(error.geturl()).netloc == self._reference.registry
+                challenge = error.headers.get("WWW-Authenticate") if asked else None
+                if not challenge:
+                    raise
+                error.close()
+            if attempt:
+                break
+            self._access.answer(challenge)
+        raise self._access.refusal()
 
 
 def _of_platform(listed: t.Mapping[str, t.Any], architecture: str, where: str) -> str:
@@ -240,13 +226,3 @@ def _hex(digest: t.Any) -> str:
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise BundleError(f"the registry names a blob {digest!r}, and only sha256 is understood")
     return digest[len("sha256:") :]
-
-
-def _json(text: bytes, where: str) -> dict[str, t.Any]:
-    try:
-        document = json.loads(text.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"{where} answers with something that is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise BundleError(f"{where} answers with something that is not an object")
-    return document

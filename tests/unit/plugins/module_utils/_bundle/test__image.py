@@ -74,6 +74,16 @@ def test_an_image_is_a_release_of_blobs_named_by_their_sums(tmp_path: Path, regi
     assert b"".join(_archive.stream(str(tmp_path / "one"), image.parts, "acme/tiny"))
 
 
+def test_all_that_comes_from_the_registry_counts_for_the_limit(tmp_path: Path, registry: str) -> None:
+    image = ask(registry, True, "amd64")
+    size = sum(blob.size for blob in image.blobs)
+    pauses: list[float] = []
+    source = ImageSource(registry, True, image, Throttle(size, clock=lambda: 0.0, sleep=pauses.append))
+    source.fetch(Resolution(image.digest, None), image.blobs, str(tmp_path / "one"), lambda count: None)
+    # With as many bytes a second as there are, the last of them may come after one second.
+    assert max(pauses) == pytest.approx(1.0)
+
+
 def test_a_blob_goes_on_where_it_ended(tmp_path: Path, registry: str) -> None:
     image = ask(registry, True, "amd64")
     layer = next(blob for blob in image.blobs if blob.sha256 == image.layers[0])
