@@ -12,6 +12,7 @@ from __future__ import annotations
 
 SERVER_SECRETS = "/etc/private_llm/vllm_server"
 WATCH_CONFIG = "/etc/private_llm/server_watch"
+FIREWALL = "/etc/private_llm/firewall"
 
 MEASURED = "/var/lib/private_llm/measured"
 # Where it was kept first; it is read from there until it is written anew.

@@ -18,6 +18,7 @@ PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
 # The rooms that each folder may look into, besides itself and the single files of module_utils that belong to nobody.
 MAY_SEE: dict[str, set[str]] = {
     "module_utils/_engine": set(),
+    "module_utils/_firewall": set(),
     "module_utils/_gateway": set(),
     "module_utils/_gpu": set(),
     "module_utils/_hub": set(),

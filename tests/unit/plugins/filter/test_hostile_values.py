@@ -360,6 +360,7 @@ CALLS: dict[str, list[t.Any]] = {
     "gateway_webs": [HOSTS, HOSTVARS, "gw-01"],
     "group_complaint": [MEMBER, BROKEN, "All members were stopped."],
     "group_decision": [MEMBER, LOOKING],
+    "firewall_rules": [[MEMBER], GROUPS, GROUPED, "good-host", ["10.0.0.9"], [40022]],
     "group_members": [HOSTS, GROUPED],
     "group_obstacles": [MEMBER, REACHING],
     "group_peers": [MEMBER, LISTENING, "b"],
