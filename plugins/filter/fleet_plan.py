@@ -59,6 +59,8 @@ _value:
       sorted by host, C(notes) what does not stop anything, and C(lines) the table.
     - C(models) are the releases that several hosts want, each with C(repo), C(digest), the hosts that C(have) it, those
       that C(lack) it in the order in which they get it, and C(bytes_from_hub).
+    - C(images) are the images that several hosts lack and hand on to each other, told as C(models) are;
+      C(bytes_from_hub) come from the registry.
     - C(downloads) are the hosts that fetch models from hubs, each with its C(host), the C(bytes), and the C(seconds)
       that they take at the C(bytes_per_second) of its last download. A host without a measured download is left out.
     - C(steps) are the servers that change behind a gateway, in their order, each with its C(turn), C(host), C(server)

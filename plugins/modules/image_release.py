@@ -163,12 +163,13 @@ bytes_from_peers:
 
 import contextlib
 import os
+import platform
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._bundle import _archive
-from ..module_utils._bundle._image import Image, ImageSource, ask, is_same, repo_of
+from ..module_utils._bundle._image import Image, ImageSource, architecture_of, ask, is_same, repo_of
 from ..module_utils._bundle._index import BundleError
 from ..module_utils._engine._client import Engine, EngineAbsent, EngineError
 from ..module_utils._hub._apply import apply_plan
@@ -206,12 +207,20 @@ def make_root(root: str) -> None:
         raise HubError(f"{root} belongs to another user, or others can write it; remove it, then run again")
 
 
+def architecture_of_host() -> str:
+    """Return the architecture as registries call it; the host tells where it has no engine yet."""
+    try:
+        return str(Engine.connect().ping().get("Arch", ""))
+    except EngineAbsent:
+        return architecture_of(platform.machine())
+
+
 def list_files(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """Return which files the image has, and how much of them is not here."""
     store = store_of(given["root"], given["name"])
     result = {"changed": False, "repo": store.repo, "listed": {}, "reason": "", "bytes_total": 0, "bytes_missing": 0}
     try:
-        image = ask(given["name"], given["plain"], str(Engine.connect().ping().get("Arch", "")))
+        image = ask(given["name"], given["plain"], architecture_of_host())
     except (BundleError, HubError, EngineError) as error:
         return {**result, "reason": str(error)}
     release = store.release(image.digest)

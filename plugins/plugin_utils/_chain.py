@@ -19,6 +19,8 @@ from ._host_vars import ANY, FLAG, LINE, WHOLE, conform, of_hosts, silent
 
 # What a host says of itself, in the fact that the role model_download leaves; container_image has one of its own.
 FACT = "model_download_offer"
+# The fact that container_image leaves for the plan, of images that a host lacks.
+IMAGES = "container_image_offer"
 OFFER = {
     "url": LINE,
     "rack": LINE,

@@ -19,7 +19,7 @@ from ..module_utils._vllm.declaration._instances import VARIABLE, gpu_count
 from ..module_utils._vllm.options._release import repository_of
 from ..module_utils._vllm.options._suggestions import whole_number
 from . import _plan_fit, _plan_gpus, _plan_model
-from ._chain import lines_of, offers_of, over_the_line, releases_of
+from ._chain import IMAGES, lines_of, offers_of, over_the_line, releases_of
 from ._fleet import (
     grouped,
     listed,
@@ -459,19 +459,21 @@ def fleet_plan(
     for row in rows:
         del row["question"]
     releases = releases_of(offers_of(hosts, hostvars))
+    images = releases_of(offers_of(hosts, hostvars, IMAGES))
     line = over_the_line(hosts, hostvars)
     gateway = bool(conform(gateway_hosts, [LINE], "gateway_hosts", silent))
     steps = steps_of({name: host for name, host in read.items() if name in plans}, rows, unavailable) if gateway else []
     return {
         "servers": rows,
         "models": [release.as_result() for release in releases],
+        "images": [image.as_result() for image in images],
         "downloads": [one.as_result() for one in line],
         "steps": [step.as_result() for step in steps],
         "problems": [problem.sentence for problem in sorted(problems, key=by_host)],
         "notes": told,
         "lines": _lines(rows)
         + (table([step.cells() for step in steps], STEP_COLUMNS) if steps else [])
-        + lines_of(releases)
+        + lines_of([*releases, *images])
         + [one.sentence() for one in line]
         + [f"note: {note}" for note in [*remarks_of(rows, gateway), *told]],
     }

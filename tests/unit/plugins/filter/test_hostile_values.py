@@ -219,6 +219,7 @@ BAD = {
     "fleet_found": {"servers": [FOUND]},
     "fleet_keys_unread": ["a"],
     "model_download_offer": OFFER,
+    "container_image_offer": OFFER,
     "fleet_web_found": {"status": "ready", "webui_version": "0.6", "message": ""},
     "open_webui_answers": {"answers": [{"model": "alpha", "seconds": 0.5, "answer": "Hello"}]},
     "open_webui_endpoint": {

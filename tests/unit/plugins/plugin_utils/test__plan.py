@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import normal_instances
 from ansible_collections.private_llm.fleet.plugins.plugin_utils import _plan_fit
+from ansible_collections.private_llm.fleet.plugins.plugin_utils._chain import offer_of
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._plan import fleet_plan, host_plan
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.fit import _verdict
 
@@ -517,3 +518,16 @@ def test_what_could_not_be_tried_is_a_note() -> None:
     made = plan([server()], host(gpu(0), gpu(1)), tried=[tried("big", "unclear", "the image is not on this host yet")])
     assert made["problems"] == plan([server()], host(gpu(0), gpu(1)))["problems"]
     assert [text for text in made["notes"] if "was not tried with made-up weights: the image is not" in text]
+
+
+def test_the_plan_says_who_gets_which_image_from_whom() -> None:
+    result = {"digest": "d" * 64, "bytes_missing": 8_000_000_000, "bytes_total": 8_000_000_000, "source": "registry"}
+    looked = [{**result, "files": [], "item": {"repo": "vllm/vllm-openai:v0.32.0"}}]
+    hostvars = {name: {"container_image_offer": offer_of(looked, f"http://{name}:8790", "")} for name in "abc"}
+    found = fleet_plan(["a", "b", "c"], hostvars)
+    assert found["lines"] == [
+        "vllm/vllm-openai:v0.32.0: a fetches it, b, c from there in a chain; 8.0 GB cross the line",
+    ]
+    assert [(one["lack"], one["bytes_from_hub"]) for one in found["images"]] == [(["a", "b", "c"], 8_000_000_000)]
+    assert found["models"] == []
+    assert fleet_plan(["a"], hostvars)["images"] == []
