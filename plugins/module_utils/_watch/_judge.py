@@ -63,7 +63,7 @@ def judge(seen: Seen, memory: Memory, declared: str, limits: Limits, start_limit
         if parted is not None:
             return parted
     if seen.worker:
-        return Verdict(_memory.JOINED if seen.ties or seen.replicas else _memory.STARTING)
+        return Verdict(_memory.JOINED if seen.ties else _memory.STARTING)
     return _at_work(seen, memory, limits, start_limit)
 
 

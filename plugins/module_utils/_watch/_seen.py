@@ -35,7 +35,6 @@ class Seen(t.NamedTuple):
     policy: str = "unless-stopped"
     member: bool = False  # of a server over several hosts, which lives on all of them or on none
     worker: bool = False  # a member that serves nothing itself
-    replicas: bool = False  # a member of data parallel replicas, which need no connection at the master port
     ties: t.Optional[_ties.Ties] = None  # noqa: UP045 - evaluated by Python 3.8; a member's connections to the others
     knock: str = _ties.THERE  # what a worker's attempt to connect to its head said
     stop_seconds: int = STOP_SECONDS

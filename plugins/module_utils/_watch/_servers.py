@@ -32,6 +32,7 @@ class Ways(t.NamedTuple):
 
     read: t.Callable[[int, bool], _ties.Ties] = _ties.read
     knock: t.Callable[[str, int], str] = _ties.knock
+    replicas: t.Callable[[str, t.Container[int], str], t.Sequence[_ties.Row]] = _ties.replicas
 
 
 class Servers(Containers):
@@ -75,10 +76,20 @@ class Servers(Containers):
     def _tied(self, seen: Seen, spec: _spec.ServerSpec, joined: bool) -> Seen:
         """Return the look with what is known of the other members of a server over several hosts."""
         port = int(spec.engine.get("master_port") or _ties.DEFAULT_PORT)
-        ties = self._ways.read(port, not spec.headless)
-        knock = self._ways.knock(str(spec.engine.get("master_addr")), port) if spec.headless and joined else _ties.THERE
-        replicas = (whole_number(spec.engine.get("data_parallel_size")) or 1) > 1
-        return seen._replace(worker=spec.headless, replicas=replicas, ties=ties, knock=knock)
+        ties: _ties.Ties
+        if (whole_number(spec.engine.get("data_parallel_size")) or 1) > 1:
+            rows = self._replicas(seen, spec, port)
+            ties, doors = {row.there[0]: _ties.ANY for row in rows}, sorted(row.there for row in rows)
+        else:
+            ties, doors = self._ways.read(port, not spec.headless), [(str(spec.engine.get("master_addr")), port)]
+        knock = self._ways.knock(*doors[0]) if spec.headless and joined and doors else _ties.THERE
+        return seen._replace(worker=spec.headless, ties=ties, knock=knock)
+
+    def _replicas(self, seen: Seen, spec: _spec.ServerSpec, master_port: int) -> t.Sequence[_ties.Row]:
+        """Return the connections between data parallel replicas."""
+        meeting = whole_number(spec.engine.get("data_parallel_rpc_port")) or _ties.DEFAULT_MEETING_PORT
+        head = str(spec.engine.get("data_parallel_address") or spec.engine.get("master_addr"))
+        return self._ways.replicas(seen.container, {spec.port, meeting, master_port}, head if spec.headless else "")
 
     def _server(self, name: str, spec: _spec.ServerSpec) -> Server:
         key = None

@@ -8,7 +8,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _cures, _judge, _memory
+from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _cures, _judge, _memory, _ties
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._config import Limits
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._judge import (
     NOTHING,
@@ -213,7 +213,6 @@ def test_members_that_are_connected_are_judged_as_they_are() -> None:
     assert member({**HEAD, "probe": Probe("still")}).action == RESTART
     assert member(WORKER) == _judge.Verdict("joined")
     assert member({**WORKER, "ties": {}}, ties={}) == _judge.Verdict("starting")
-    assert member({**WORKER, "ties": {}, "replicas": True}, ties={}) == _judge.Verdict("joined")
 
 
 @pytest.mark.parametrize("seen", [HEAD, WORKER])
@@ -222,6 +221,14 @@ def test_a_member_that_lost_another_one_starts_anew(seen: dict[str, t.Any], ties
     found = member({**seen, "ties": ties, "probe": Probe("token")})
     assert (found.action, found.cause, found.free) == (RESTART, _cures.PARTED, True)
     assert found.message == "its connection to 10.0.0.2 has ended"
+
+
+@pytest.mark.parametrize("seen", [HEAD, WORKER])
+def test_replicas_count_as_connected_by_any_connection(seen: dict[str, t.Any]) -> None:
+    known = {"10.0.0.2": sorted(_ties.ANY)}
+    assert member({**seen, "ties": {"10.0.0.2": _ties.ANY}, "probe": Probe("token")}, ties=known).action == NOTHING
+    found = member({**seen, "ties": {}, "probe": Probe("token")}, ties=known)
+    assert (found.action, found.cause) == (RESTART, _cures.PARTED)
 
 
 def test_a_worker_asks_whether_its_head_is_there() -> None:

@@ -23,6 +23,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._watch._config i
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._memory import Memory
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._pass import Pass, Place, Ways
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._probing import Probe
+from ansible_collections.private_llm.fleet.plugins.module_utils._watch._ties import Row
 
 NOW = 1795435800.0  # ten minutes after the servers started
 STARTED = "2026-11-23T12:00:00Z"
@@ -43,6 +44,9 @@ class Host:
         self.saved: list[bool] = []
         self.ties: dict[str, frozenset[int]] = {}
         self.knock = ""
+        self.knocked: list[tuple[str, int]] = []
+        self.links: list[Row] = []
+        self.heads: set[str] = set()
         self.now = NOW
         self.place = Place(str(folder / "secrets"), str(folder / "run/locks"), str(folder / "run/turns"))
 
@@ -92,6 +96,19 @@ class Host:
     def containers(self) -> list[dict[str, t.Any]]:
         return []
 
+    # --- the other members ---
+
+    def _knock(self, address: str, port: int) -> str:
+        self.knocked.append((address, port))
+        return self.knock
+
+    def _replicas(self, container: str, left_out: t.Container[int], head: str) -> list[Row]:
+        assert container == "id-pair"
+        assert 29501 in left_out
+        assert 29550 in left_out
+        self.heads.add(head)
+        return self.links
+
     # --- passes ---
 
     def watch(self, config: Config | None = None, **servers: str) -> list[str]:
@@ -104,7 +121,7 @@ class Host:
             return self.probes[model]
 
         engine = t.cast(t.Any, self)
-        ways = Ways(lambda port, head: self.ties, lambda address, port: self.knock)
+        ways = Ways(lambda port, head: self.ties, self._knock, self._replicas)
         Pass(engine, config, self.memories, save, self.told.append, lambda: self.now, ask, self.place, ways).run()
         return [f"{name} {memory.state}" for name, memory in self.memories.items()]
 
@@ -334,6 +351,33 @@ def test_a_worker_does_not_believe_in_a_connection_to_a_head_that_does_not_liste
     host.knock = "refused"
     assert host.watch() == ["pair joined"]  # it is not asked for before it was connected
     assert host.watch() == ["pair starting"]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_replicas_follow_each_other_though_nobody_keeps_a_connection_at_the_master_port(host: Host, rank: int) -> None:
+    add_member(host, rank)
+    host.there["pair"]["Config"]["Cmd"] += ["--data-parallel-size", "2"]
+    host.ties = {}
+    assert host.watch() == ["pair ready" if rank == 0 else "pair starting"]
+    host.links = [Row("01", ("10.0.0.1", 40491), ("10.0.0.2", 57254), 1)]
+    assert host.watch() == ["pair ready" if rank == 0 else "pair joined"]
+    # A connection that is made anew, at another port, is as good.
+    host.links = [Row("01", ("10.0.0.1", 41301), ("10.0.0.2", 48024), 1)]
+    assert host.watch() == ["pair ready" if rank == 0 else "pair joined"]
+    assert host.heads == {"" if rank == 0 else "10.0.0.1"}
+    host.links = []
+    assert host.watch() == ["pair starting"]
+    assert host.calls == ["stop pair 10", "start pair"]
+
+
+def test_a_worker_of_replicas_asks_for_its_head_where_it_is_connected(host: Host) -> None:
+    add_member(host, 1)
+    host.there["pair"]["Config"]["Cmd"] += ["--data-parallel-size", "2"]
+    host.links = [Row("01", ("10.0.0.2", 57254), ("10.0.0.1", 40491), 1)]
+    assert host.watch() == ["pair joined"]
+    host.knock = "refused"
+    assert host.watch() == ["pair starting"]
+    assert host.knocked == [("10.0.0.1", 40491)]
 
 
 def test_a_head_that_ended_starts_anew_and_its_fall_is_kept(host: Host) -> None:
