@@ -10,6 +10,7 @@ import typing as t
 
 from ansible.plugins.action import ActionBase
 
+from ..module_utils._bundle._architecture import USUAL, architecture_of, named
 from ..module_utils._bundle._index import BundleError
 from ..plugin_utils._bundle import Bringing, image_of, item_of
 
@@ -30,7 +31,8 @@ class ActionModule(ActionBase):
         if lacks:
             return {**result, "failed": True, "msg": f"missing required arguments: {', '.join(lacks)}"}
         try:
-            folder, item = item_of(self._loader.path_dwim(str(given["bundle"])), "image", str(given["name"]))
+            name = named(str(given["name"]), architecture_of(str(given.get("architecture") or USUAL)))
+            folder, item = item_of(self._loader.path_dwim(str(given["bundle"])), "image", name)
             arguments = {**given, **image_of(folder, item)}
             looked = self._load(arguments, variables, check=True)
             if looked.get("failed") or not looked.get("changed") or self._task.check_mode:

@@ -21,6 +21,11 @@ options:
     description: The image's name, on the host and in the bundle.
     type: str
     required: true
+  architecture:
+    description: The architecture of the host, as Docker calls it or as V(x86_64) and V(aarch64). The bundle's image for
+      it is taken.
+    type: str
+    default: amd64
   bundle:
     description: The folder of the bundle on the controller.
     type: path
@@ -127,6 +132,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
+            "architecture": {"type": "str", "default": "amd64"},
             "bundle": {"type": "path"},
             "config": {"type": "str"},
             "layers": {"type": "list", "elements": "str", "default": []},

@@ -42,6 +42,8 @@ options:
             the bundle, for C(ansible-galaxy).
           - What hosts call it, such as C(vllm/vllm-openai:v0.32.0), C(Qwen/Qwen3-8B), or C(debian:13) for packages and
             libraries of a platform.
+          - The architecture is a part of the name in the bundle where that is not C(amd64), as in
+            C(debian:13 linux/arm64). An image gets that part by itself.
         type: str
         required: true
       folder:
@@ -54,10 +56,10 @@ options:
         description: Whether the registry of an image speaks HTTP without TLS.
         type: bool
         default: false
-  architecture:
-    description: The architecture of images, as Docker calls it.
-    type: str
-    default: amd64
+      architecture:
+        description: The architecture of an image, as Docker calls it.
+        type: str
+        default: amd64
   since:
     description:
       - The folder of an earlier bundle. Only what that one lacks is put into this one.
@@ -126,10 +128,10 @@ from ..module_utils._hub._files import HubError
 from ..module_utils._progress import Progress
 
 
-def part_of(item: t.Mapping[str, t.Any], architecture: str) -> Part:
+def part_of(item: t.Mapping[str, t.Any]) -> Part:
     """Return what goes into the bundle for an entry of ``content``."""
     if item["kind"] == "image":
-        return image_part(item["name"], item["source"] or item["name"], item["plain"], architecture)
+        return image_part(item["name"], item["source"] or item["name"], item["plain"], item["architecture"])
     if not item["folder"]:
         raise BundleError(f"content names {item['kind']} {item['name']} without its folder")
     if item["kind"] == "model":
@@ -166,7 +168,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     given = module.params
     folder = Folder(given["path"])
     earlier = Folder(given["since"]).read_index() if given["since"] else None
-    parts = [part_of(item, given["architecture"]) for item in given["content"]]
+    parts = [part_of(item) for item in given["content"]]
     unsigned = bool(given["sign_with"]) and not is_signed_by(folder, given["sign_with"])
     if module.check_mode:
         made = plan(parts, folder, earlier)
@@ -200,9 +202,9 @@ def main() -> None:
                     "folder": {"type": "path"},
                     "source": {"type": "str"},
                     "plain": {"type": "bool", "default": False},
+                    "architecture": {"type": "str", "default": "amd64"},
                 },
             },
-            "architecture": {"type": "str", "default": "amd64"},
             "since": {"type": "path"},
             "sign_with": {"type": "path"},
         },

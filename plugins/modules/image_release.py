@@ -169,7 +169,8 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._bundle import _archive
-from ..module_utils._bundle._image import Image, ImageSource, architecture_of, ask, is_same, repo_of
+from ..module_utils._bundle._architecture import architecture_of
+from ..module_utils._bundle._image import Image, ImageSource, ask, is_same, repo_of
 from ..module_utils._bundle._index import BundleError
 from ..module_utils._engine._client import Engine, EngineAbsent, EngineError
 from ..module_utils._hub._apply import apply_plan

@@ -9,16 +9,21 @@ from __future__ import annotations
 import typing as t
 
 from ..module_utils import _units
+from ..module_utils._bundle._architecture import architecture_of, named
 from ..module_utils._bundle._platform import folder_of
 from ._filter_input import demand, optional
 from ._host_vars import LINE, MAPPING, WHOLE
 
 # The folder of what was fetched, and the name in a bundle, of the archives for the machine that Ansible runs on.
 COLLECTIONS = "collections"
-# What a bundle cannot do yet, for whoever plans one.
-IMAGES_ALONE = "images are for linux/amd64 alone: hosts of another architecture need a registry inside"
+# What a bundle lacks, for whoever plans one. Every host of Debian's family wants some packages.
+NO_PACKAGES = (
+    "packages of {}: not in the bundle, which carries those of Debian and Ubuntu alone; these hosts need a repository"
+    " inside for the engine and the toolkit"
+)
 WANTS = {
     "platform!": LINE,
+    "architecture!": LINE,
     "packages": [LINE],
     "libraries": [LINE],
     "images": MAPPING,
@@ -32,11 +37,14 @@ RELEASE = {"path!": LINE, "bytes_total": WHOLE}
 def wanted(wants: t.Any) -> list[dict[str, str]]:
     """Return the things that a bundle must hold for a host."""
     read = demand(wants, WANTS, "fleet_wants")
-    things = [("image", str(name)) for name in read["images"]] + [("model", name) for name in read["models"]]
+    architecture = architecture_of(read["architecture"])
+    things = [("image", named(str(name), architecture)) for name in read["images"]]
+    things += [("model", name) for name in read["models"]]
+    platform = named(read["platform"], architecture)
     if read["packages"]:
-        things.append(("packages", read["platform"]))
+        things.append(("packages", platform))
     if read["libraries"]:
-        things.append(("wheels", read["platform"]))
+        things.append(("wheels", platform))
     return [{"kind": kind, "name": name} for kind, name in things]
 
 
@@ -49,9 +57,15 @@ def content(hosts: t.Any, work: t.Any) -> list[dict[str, t.Any]]:
     work = optional(work, LINE, "work")
     for host in demand(hosts, [NEEDS], "hosts"):
         wants = host["wants"]
+        architecture = architecture_of(wants["architecture"])
         for name, source in wants["images"].items():
-            plain = str(source).partition("/")[0] in wants["plain"]
-            found["image", name] = {"kind": "image", "name": str(name), "source": str(source), "plain": plain}
+            found["image", named(str(name), architecture)] = {
+                "kind": "image",
+                "name": str(name),
+                "source": str(source),
+                "plain": str(source).partition("/")[0] in wants["plain"],
+                "architecture": architecture,
+            }
         if not work:
             continue
         folders = {
@@ -80,15 +94,15 @@ def lines(made: t.Any, hosts: t.Any, packages: t.Any) -> list[str]:
         f"{one['kind']} {one['name']}": one["bytes"]
         for one in demand(made, {"content": [{"kind!": LINE, "name!": LINE, "bytes!": WHOLE}]}, "bundle")["content"]
     }
-    for host in demand(hosts, [NEEDS], "hosts"):
+    read = demand(hosts, [NEEDS], "hosts")
+    for host in read:
         for name, release in host["releases"].items():
             listed = demand(release, RELEASE, f"model {name}")["bytes_total"]
             sizes.setdefault(f"model {name}", listed)
     for name, told in demand(packages, MAPPING, "packages").items():
         sizes.setdefault(f"packages {name}", demand(told, {"bytes_total!": WHOLE}, "packages")["bytes_total"])
     rows = [f"{name}: {_units.size(size)}" for name, size in sorted(sizes.items())]
-    if any(name.startswith("image ") for name in sizes):
-        rows.append(IMAGES_ALONE)
+    rows += sorted({NO_PACKAGES.format(host["platform"]) for host in read if not host["wants"]["packages"]})
     if packages:
         return [*rows, f"to be fetched, at most: {_units.size(sum(sizes.values()))}"]
     told = demand(made, {"root!": LINE, "bytes_own!": WHOLE}, "bundle")

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Write an image of one small file as a folder that any web server serves as a registry: tiny_image.py FOLDER [TEXT].
 
-It prints the image's id. Its name there is acme/tiny:1, for the architecture amd64.
+It prints the id of the image for amd64. Its name there is acme/tiny:1, and there is one for arm64, too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from pathlib import Path
 
 NAME = "acme/tiny"
 TAG = "1"
+ARCHITECTURES = ("arm64", "amd64")
 MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 
 
@@ -31,7 +32,7 @@ def write_blob(folder: Path, content: bytes) -> dict[str, object]:
 
 
 def write_image(root: Path, text: str = "tiny") -> str:
-    """Write the image below a folder and return its id, which is the digest of its configuration."""
+    """Write the image below a folder and return its id for amd64, which is the digest of its configuration."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as tar:
         member = tarfile.TarInfo("hello")
@@ -39,40 +40,38 @@ def write_image(root: Path, text: str = "tiny") -> str:
         tar.addfile(member, io.BytesIO(text.encode()))
     layer = packed.getvalue()
     diff = f"sha256:{hashlib.sha256(layer).hexdigest()}"
-    config = {
-        "architecture": "amd64",
-        "os": "linux",
-        "created": "2026-01-01T00:00:00Z",
-        "config": {"Cmd": ["/hello"]},
-        "rootfs": {"type": "layers", "diff_ids": [diff]},
-        "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "tiny_image.py"}],
-    }
     folder = root / "v2" / NAME
-    described = write_blob(folder, json.dumps(config).encode())
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "config": {"mediaType": "application/vnd.docker.container.image.v1+json", **described},
-        "layers": [
-            {
-                "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                **write_blob(folder, gzip.compress(layer, mtime=0)),
-            }
-        ],
-    }
-    own = json.dumps(manifest).encode()
-    digest = f"sha256:{hashlib.sha256(own).hexdigest()}"
-    listed = {
-        "schemaVersion": 2,
-        "manifests": [
-            {"digest": f"sha256:{'0' * 64}", "size": 1, "platform": {"os": "linux", "architecture": "arm64"}},
-            {"digest": digest, "size": len(own), "platform": {"os": "linux", "architecture": "amd64"}},
-        ],
+    packed_layer = {
+        "mediaType": "application/vnd.docker.image.rootfs.diff.tar.gzip",
+        **write_blob(folder, gzip.compress(layer, mtime=0)),
     }
     (folder / "manifests").mkdir(parents=True, exist_ok=True)
-    (folder / "manifests" / digest).write_bytes(own)
-    (folder / "manifests" / TAG).write_bytes(json.dumps(listed).encode())
-    return str(described["digest"])
+    listed: list[dict[str, object]] = []
+    ids = {}
+    for architecture in ARCHITECTURES:
+        config = {
+            "architecture": architecture,
+            "os": "linux",
+            "created": "2026-01-01T00:00:00Z",
+            "config": {"Cmd": ["/hello"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff]},
+            "history": [{"created": "2026-01-01T00:00:00Z", "created_by": "tiny_image.py"}],
+        }
+        described = write_blob(folder, json.dumps(config).encode())
+        ids[architecture] = str(described["digest"])
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "config": {"mediaType": "application/vnd.docker.container.image.v1+json", **described},
+            "layers": [packed_layer],
+        }
+        own = json.dumps(manifest).encode()
+        digest = f"sha256:{hashlib.sha256(own).hexdigest()}"
+        (folder / "manifests" / digest).write_bytes(own)
+        platform = {"os": "linux", "architecture": architecture}
+        listed.append({"digest": digest, "size": len(own), "platform": platform})
+    (folder / "manifests" / TAG).write_bytes(json.dumps({"schemaVersion": 2, "manifests": listed}).encode())
+    return ids["amd64"]
 
 
 if __name__ == "__main__":

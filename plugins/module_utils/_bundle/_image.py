@@ -74,15 +74,6 @@ def repo_of(name: str) -> str:
     return f"image/{re.sub('[^A-Za-z0-9-]+', '_', name)}"
 
 
-def architecture_of(machine: str) -> str:
-    """Return the name that registries have for the architecture of a machine, which the kernel calls otherwise.
-
-    >>> architecture_of("x86_64"), architecture_of("aarch64"), architecture_of("s390x")
-    ('amd64', 'arm64', 's390x')
-    """
-    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
-
-
 def is_same(found: t.Mapping[str, t.Any] | None, config: str, diff_ids: t.Sequence[str]) -> bool:
     """Say whether the engine has just this image.
 

@@ -13,6 +13,7 @@ import typing as t
 
 from .._hub._files import MANIFEST_NAME, Entry, HubError
 from .._hub._manifest import Manifest, Stamp
+from ._architecture import named
 from ._folder import BLOBS, Folder, Seen, entries_of
 from ._index import BundleError, Index, Item
 from ._registry import Found, Reference, Registry
@@ -33,9 +34,9 @@ class Part:
 
 
 def image_part(name: str, source: str, plain: bool, architecture: str) -> Part:
-    """Return an image as its registry has it now."""
+    """Return an image for an architecture as its registry has it now."""
     registry = Registry(Reference.parse(source), plain)
-    found = registry.find(name, architecture)
+    found = registry.find(named(name, architecture), architecture)
 
     def bring(folder: Folder, elsewhere: t.Container[str], seen: Seen) -> None:
         files = tuple(file for file in found.item.files if file.sha256 not in elsewhere)

@@ -37,6 +37,10 @@ touch /ready
 exec sleep {LIFETIME}
 """
 POLL = 1.0
+FOREIGN = (
+    "; the image is for another architecture, whose programs this machine can run once qemu-user-static is registered"
+    " with binfmt_misc"
+)
 EXEC_SECONDS = 60.0
 LINES_SHOWN = 5
 
@@ -83,6 +87,11 @@ def start(engine: Engine, image: str, work: str) -> str:
     return name
 
 
+def is_foreign(engine: Engine, image: str) -> bool:
+    """Return whether an image is made for another architecture than the engine's machine has."""
+    return (engine.inspect_image(image) or {}).get("Architecture") not in (None, engine.ping().get("Arch"))
+
+
 def wait(engine: Engine, name: str, image: str, seconds: float, sleep: t.Callable[[float], None] = time.sleep) -> None:
     """Wait until it is ready; BundleError with its last words when it ends before that, or takes too long."""
     deadline, said = time.monotonic() + seconds, ""
@@ -90,7 +99,8 @@ def wait(engine: Engine, name: str, image: str, seconds: float, sleep: t.Callabl
         said = "; ".join(line.text for line in engine.log(name)[-LINES_SHOWN:]) or said
         state = (engine.inspect(name) or {}).get("State") or {}
         if not state.get("Running"):
-            raise BundleError(f"the container of {image} ended before it was ready: {said or 'it said nothing'}")
+            hint = FOREIGN if is_foreign(engine, image) else ""
+            raise BundleError(f"the container of {image} ended before it was ready: {said or 'it said nothing'}{hint}")
         try:
             if engine.execute(name, ["test", "-e", "/ready"], EXEC_SECONDS).exit_code == 0:
                 return

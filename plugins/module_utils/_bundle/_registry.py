@@ -88,7 +88,7 @@ class Registry:
         self._access = Access(str(reference), reference.registry, reference.repository, plain, self._seconds)
 
     def find(self, name: str, architecture: str) -> Found:
-        """Ask for the image; ``name`` is what hosts call it."""
+        """Ask for the image; ``name`` is what a bundle calls it."""
         text = self._manifest(self._reference.version)
         manifest = read_object(text, str(self._reference))
         if "manifests" in manifest:
@@ -105,6 +105,9 @@ class Registry:
         digest = hashlib.sha256(text).hexdigest()
         own = Entry("manifest.json", len(text), digest)
         config = self._small(files[0])
+        made_for = read_object(config, str(self._reference)).get("architecture", architecture)
+        if made_for != architecture:
+            raise BundleError(f"{self._reference} is made for linux/{made_for}, and not for linux/{architecture}")
         about = (("config", files[0].sha256), ("manifest", digest), ("source", str(self._reference)))
         return Found(Item("image", name, (own, *files), about), ((own, text), (files[0], config)))
 

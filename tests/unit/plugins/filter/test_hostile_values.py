@@ -326,6 +326,7 @@ REACHING = {name: {"vllm_server_member": {**STEP, "step": "reach", "problem": "b
 BROKEN = {name: {"fleet_group_failure": {**STEP, "step": "wait", "problem": "killed"}} for name in HOSTS}
 BUNDLED = {
     "platform": "debian:13",
+    "architecture": "x86_64",
     "packages": ["docker.io"],
     "libraries": ["requests==2.32.5"],
     "images": {"vllm/vllm-openai:v0.32.0": "mirror:5000/vllm/vllm-openai:v0.32.0"},

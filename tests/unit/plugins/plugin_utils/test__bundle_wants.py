@@ -11,7 +11,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.private_llm.fleet.plugins.filter.with_bundle import with_bundle
 from ansible_collections.private_llm.fleet.plugins.plugin_utils._bundle_wants import (
-    IMAGES_ALONE,
+    NO_PACKAGES,
     content,
     lines,
     wanted,
@@ -19,6 +19,7 @@ from ansible_collections.private_llm.fleet.plugins.plugin_utils._bundle_wants im
 
 WANTS: dict[str, t.Any] = {
     "platform": "debian:13",
+    "architecture": "x86_64",
     "packages": ["docker.io"],
     "libraries": ["requests==2.32.5"],
     "images": {"vllm/vllm-openai:v0.32.0": "mirror:5000/vllm/vllm-openai:v0.32.0"},
@@ -61,6 +62,35 @@ def test_a_bundle_has_each_thing_once() -> None:
     ]
 
 
+def test_hosts_of_two_architectures_want_two_of_each_thing_but_models() -> None:
+    other = {**HOST, "wants": {**WANTS, "architecture": "aarch64"}, "platform": "debian-arm64:13"}
+    found = content([HOST, other], "/b.work")
+    assert [(one["name"], one["architecture"]) for one in found if one["kind"] == "image"] == [
+        ("vllm/vllm-openai:v0.32.0", "amd64"),
+        ("vllm/vllm-openai:v0.32.0", "arm64"),
+    ]
+    assert [(one["kind"], one["name"], one["folder"]) for one in found if one["kind"] != "image"][1:] == [
+        ("model", "acme/one", "/w/models/acme/one/0123"),
+        ("packages", "debian:13", "/b.work/registry_debian_13/packages"),
+        ("packages", "debian:13 linux/arm64", "/b.work/debian-arm64_13/packages"),
+        ("wheels", "debian:13", "/b.work/registry_debian_13/wheels"),
+        ("wheels", "debian:13 linux/arm64", "/b.work/debian-arm64_13/wheels"),
+    ]
+    assert [one["name"] for one in wanted(other["wants"])] == [
+        "vllm/vllm-openai:v0.32.0 linux/arm64",
+        "acme/one",
+        "debian:13 linux/arm64",
+        "debian:13 linux/arm64",
+    ]
+
+
+def test_packages_that_are_not_carried_are_named() -> None:
+    rocky = {**HOST, "platform": "rockylinux:9", "wants": {**WANTS, "packages": []}}
+    made = {"content": [], "root": "0123", "bytes_own": 5}
+    assert NO_PACKAGES.format("rockylinux:9") in lines(made, [rocky, rocky, HOST], {})
+    assert not any("not in the bundle" in line for line in lines(made, [HOST], {}))
+
+
 def test_before_anything_was_fetched_only_images_can_be_asked_for() -> None:
     assert [one["kind"] for one in content([HOST], "")] == ["image"]
 
@@ -71,12 +101,10 @@ def test_what_was_not_fetched_has_the_sizes_of_lists() -> None:
         "image web:1: 216.0 MB",
         "model acme/one: 5.0 MB",
         "packages debian:13: 71.4 MB",
-        IMAGES_ALONE,
         "to be fetched, at most: 292.4 MB",
     ]
     assert lines({**made, "root": "0123", "bytes_own": 5}, [], {}) == [
         "image web:1: 216.0 MB",
-        IMAGES_ALONE,
         "in this folder: 5 B",
         "root hash: 0123",
     ]

@@ -285,6 +285,27 @@ def test_an_image_comes_from_a_registry_by_its_digests(tmp_path: Path, folder: F
         image_part("acme/none:1", registry.replace("tiny", "none"), True, "amd64")
 
 
+def test_a_bundle_may_hold_an_image_for_each_architecture(folder: Folder, registry: str) -> None:
+    made(folder, *(image_part("acme/tiny:1", registry, True, architecture) for architecture in ("amd64", "arm64")))
+    index = folder.read_index()
+    assert [item.name for item in index.items] == ["acme/tiny:1", "acme/tiny:1 linux/arm64"]
+    for item, architecture in zip(index.items, ("amd64", "arm64")):
+        config = json.loads(Path(folder.blob(item.described["config"])).read_text(encoding="utf-8"))
+        assert config["architecture"] == architecture
+    # The layer that both have is there once.
+    assert len(index.blobs()) == 5
+
+
+def test_an_image_that_is_made_for_another_architecture_is_refused(tmp_path: Path, registry: str) -> None:
+    manifests = tmp_path / "registry" / "v2" / "acme" / "tiny" / "manifests"
+    listed = json.loads((manifests / "1").read_bytes())["manifests"]
+    only = next(one["digest"] for one in listed if one["platform"]["architecture"] == "arm64")
+    name = f"{registry.rpartition(':')[0]}@{only}"
+    with pytest.raises(BundleError, match="is made for linux/arm64, and not for linux/amd64"):
+        image_part("acme/tiny:1", name, True, "amd64")
+    assert image_part("acme/tiny:1", name, True, "arm64").item.name == "acme/tiny:1 linux/arm64"
+
+
 def test_a_layer_goes_on_where_it_ended_and_a_damaged_one_is_refused(
     tmp_path: Path, folder: Folder, registry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

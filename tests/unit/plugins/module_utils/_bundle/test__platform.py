@@ -18,8 +18,8 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs im
 class Fake:
     """An engine with containers that get ready after some looks, or end before."""
 
-    def __init__(self, looks: int = 2, ends: bool = False, starts: bool = True) -> None:
-        self.looks, self.ends, self.starts = looks, ends, starts
+    def __init__(self, looks: int = 2, ends: bool = False, starts: bool = True, architecture: str = "amd64") -> None:
+        self.looks, self.ends, self.starts, self.architecture = looks, ends, starts, architecture
         self.made: dict[str, dict[str, t.Any]] = {}
 
     def create(self, name: str, body: dict[str, t.Any]) -> str:
@@ -44,7 +44,10 @@ class Fake:
         return Ran(1 if self.looks >= 0 else 0, "", "")
 
     def inspect_image(self, image: str) -> dict[str, t.Any]:
-        return {"Id": "new"}
+        return {"Id": "new", "Architecture": self.architecture}
+
+    def ping(self) -> dict[str, t.Any]:
+        return {"Arch": "amd64"}
 
     def containers(self, stopped: bool = False, labels: t.Sequence[str] = ()) -> list[dict[str, t.Any]]:
         return [
@@ -92,6 +95,13 @@ def test_it_is_waited_for_until_it_is_ready() -> None:
 def test_one_that_ends_early_says_why() -> None:
     with pytest.raises(BundleError, match="ended before it was ready: E: no line"):
         _platform.wait(engine(looks=2, ends=True)[1], "x", "debian:13", 60.0, lambda seconds: None)
+
+
+def test_one_of_another_architecture_says_what_its_programs_need() -> None:
+    with pytest.raises(BundleError, match="for another architecture, whose programs this machine can run once"):
+        _platform.wait(engine(ends=True, architecture="arm64")[1], "x", "debian:13", 60.0, lambda seconds: None)
+    with pytest.raises(BundleError, match=r"E: no line$"):
+        _platform.wait(engine(ends=True)[1], "x", "debian:13", 60.0, lambda seconds: None)
 
 
 def test_one_that_takes_too_long_is_given_up() -> None:
