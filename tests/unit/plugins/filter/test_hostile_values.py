@@ -334,6 +334,72 @@ BUNDLED = {
     "models": ["o/m"],
 }
 BUNDLING = {"wants": BUNDLED, "platform": "debian:13", "releases": {"o/m": {"path": "/w/o/m", "bytes_total": 5}}}
+ENGINE_LOOK = {
+    "holds": True,
+    "needs": "none",
+    "refused": "a",
+    "programs": ["/usr/bin/dockerd"],
+    "snap": False,
+    "user_sockets": ["/run/user/1/docker.sock"],
+    "engine": {
+        "running": True,
+        "version": "26.1.5",
+        "data_root": "/var/lib/docker",
+        "rootless": False,
+        "swarm": True,
+        "network_problem": "a",
+    },
+    "unit": {"loaded": True, "active": True, "enabled": True},
+}
+ENGINE_WANTED = {
+    "host": "bad-host",
+    "path": "/etc/docker/daemon.json",
+    "source": "distribution",
+    "packages": ["docker.io"],
+    "live_restore": True,
+    "proxies": True,
+    "enabled": True,
+    "distribution": "Debian",
+    "release": "13",
+    "family": "Debian",
+    "service_mgr": "runit",
+}
+TOOLKIT_LOOK = {
+    "holds": True,
+    "needs": "none",
+    "refused": "a",
+    "packages": [{"name": "a", "version": "1.20.0-1"}],
+    "locks": ["a"],
+    "repository": {"listed": True, "trusted": True, "others": ["/etc/apt/sources.list"]},
+    "engine": {
+        "running": True,
+        "version": "20.10.24",
+        "data_root": "/var/lib/docker",
+        "rootless": True,
+        "runtimes": ["nvidia"],
+        "gpu_containers": ["alpha"],
+    },
+    "gpu": {"status": "no_driver", "message": "there is no driver"},
+}
+TOOLKIT_WANTED = {
+    "host": "bad-host",
+    "state": "present",
+    "family": "debian",
+    "version": "1.20.1",
+    "packages": ["a", "b"],
+    "files": ["/f/a_1.20.1-1_amd64.deb"],
+    "allow_insecure": False,
+    "hold": True,
+    "runtime": "nvidia",
+    "cdi": True,
+    "path": "/etc/docker/daemon.json",
+    "socket": "/var/run/docker.sock",
+    "hook": True,
+    "marked": False,
+    "key_refresh": False,
+    "require_gpu": True,
+    "stop_users": False,
+}
 
 # The arguments of each filter, as they should be.
 CALLS: dict[str, list[t.Any]] = {
@@ -344,6 +410,7 @@ CALLS: dict[str, list[t.Any]] = {
         {"p": {"bytes_total": 5}},
     ],
     "bundle_wanted": [BUNDLED],
+    "docker_engine_state": [ENGINE_LOOK, ENGINE_WANTED],
     "failure_messages": [FAILED],
     "fleet_connection_problems": [HOSTS, HOSTVARS, ["web"]],
     "fleet_connections": [HOSTS, HOSTVARS, "web"],
@@ -378,6 +445,7 @@ CALLS: dict[str, list[t.Any]] = {
     "monitoring_files": [[ASKED], MONITORING],
     "monitoring_problems": [[ASKED], MONITORING],
     "monitoring_targets": [GROUPS, HOSTVARS, "bad-host"],
+    "nvidia_toolkit_state": [TOOLKIT_LOOK, TOOLKIT_WANTED],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
     "vllm_fit": [
