@@ -108,13 +108,26 @@ class PeerServer:
         self._members = members
         self._pace = pace
         self._slots = threading.BoundedSemaphore(CONNECTIONS)
+        self._over = threading.Event()
         self._seen = time.monotonic()
         # When a file was asked for; a sign of life of another host is none to hand on, or the run would never end.
         self._asked = 0.0
 
     def run(self, lock: int) -> None:
         """Serve until the file of the server is gone, or nobody has shown a sign of life for long."""
-        threading.Thread(target=self._accept, daemon=True).start()
+        accepting = threading.Thread(target=self._accept, daemon=True)
+        accepting.start()
+        try:
+            self._wait(lock)
+        finally:
+            # Closing a socket wakes nobody who waits in it, who would then take the connections of whatever gets its
+            # number next.
+            self._over.set()
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)
+            accepting.join()
+
+    def _wait(self, lock: int) -> None:
         pinged = 0.0
         while self._folder.is_wanted(lock):
             now = time.monotonic()
@@ -137,11 +150,11 @@ class PeerServer:
             connection.close()
 
     def _accept(self) -> None:
-        while True:
+        while not self._over.is_set():
             try:
                 connection, _address = self._listener.accept()
             except OSError:
-                time.sleep(POLL)  # such as too many open files; the run itself goes on
+                self._over.wait(POLL)  # such as too many open files; the run itself goes on
                 continue
             free = self._slots.acquire(blocking=False)
             threading.Thread(target=self._serve, args=(connection, free), daemon=True).start()

@@ -217,6 +217,7 @@ class Raw:
             try:
                 connection, _address = self._socket.accept()
             except OSError:
+                self._socket.close()
                 return
             with connection:
                 self.asked.append(connection.recv(65536))
@@ -229,7 +230,8 @@ class Raw:
                     time.sleep(self._pause)
 
     def close(self) -> None:
-        self._socket.close()
+        # Closing it would wake nobody who waits in it, but shutting it does.
+        self._socket.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture

@@ -77,6 +77,15 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Served
     listener.close()
 
 
+def test_nobody_is_served_once_the_run_is_over(served: Served) -> None:
+    """Whoever still waited in a socket that is closed would take the connections of whatever gets its number next."""
+    served.folder.remove()
+    served.thread.join(10)
+    assert not served.thread.is_alive()
+    with pytest.raises(ConnectionRefusedError):
+        served.ask(f"/{DIGEST}/1")
+
+
 def test_files_are_served_from_a_byte_on_by_their_number(served: Served) -> None:
     served.put("sub/b.bin", CONTENT)
     assert served.ask(f"/{DIGEST}/1") == (206, CONTENT)
