@@ -54,6 +54,9 @@ LONG_TESTS = ("_hub/test_[!_]*.py", "_hub/_spread/test_[!_]*.py")
 # Modules against servers of the lab that misbehave: of those servers and our own code, and of nothing in ansible-core.
 HOSTILE_TESTS = ("../modules/test_open_webui_hostile.py", "../modules/test_model_snapshot_without_hub.py")
 
+# What these try is HAProxy, and locks between processes that are killed: no ansible-core has a part in either.
+PROGRAM_TESTS = ("../plugin_utils/gateway/test__render.py", "_engine/test_two_processes.py")
+
 # Tests that start servers of the lab, which is written for the Python of the tools. The run on the newest ansible-core
 # has them; here they would take most of the time to try the same few lines again.
 LAB_TESTS = (
@@ -182,7 +185,7 @@ def run_core(core: str, python: str, interpreter: str) -> tuple[int, Path]:
         "--dist=worksteal",
         "-o",
         f"cache_dir={folder}/pytest",
-        *left_out((*LONG_TESTS, *HOSTILE_TESTS)),
+        *left_out((*LONG_TESTS, *HOSTILE_TESTS, *PROGRAM_TESTS)),
         "tests/unit/plugins",
     ]
     status, _seconds = run_logged(argv, log, LIMIT_SECONDS, {"PYTHONDONTWRITEBYTECODE": "1"}, show=False)

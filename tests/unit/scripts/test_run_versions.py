@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -77,3 +78,9 @@ def test_two_that_want_one_environment_do_not_make_it_at_once(tmp_path: Path, mo
         folders = list(pool.map(lambda _n: run_versions.core_environment("2.21", "3.13", "python3.13"), range(2)))
     assert made == [str(folders[0])]
     assert folders[0] == folders[1]
+
+
+def test_what_is_left_out_is_there() -> None:
+    patterns = (*run_versions.LONG_TESTS, *run_versions.PROGRAM_TESTS, *run_versions.LAB_TESTS)
+    for pattern, option in zip(patterns, run_versions.left_out(patterns), strict=True):
+        assert glob.glob(option.partition("=")[2]), pattern
