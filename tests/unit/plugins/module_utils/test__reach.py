@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _reach
+from ansible_collections.private_llm.fleet.tests.support import ports
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -59,9 +60,7 @@ def inside(place: _reach.Place) -> _reach.Look:
 def test_a_question_in_the_container_is_answered_alike(port: int) -> None:
     assert inside(_reach.Place("192.0.2.1", 80, port)) == _reach.Look(200, "HTTP 200 from uvicorn", "uvicorn")
     assert inside(_reach.Place("192.0.2.1", 80, port, path="/other")).status == 404
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        closed = gone.getsockname()[1]
-    assert "refused" in inside(_reach.Place("192.0.2.1", 80, closed)).says
+    assert "refused" in inside(_reach.Place("192.0.2.1", 80, ports.free_port())).says
     assert _reach.parse_inside("") == _reach.Look(0, "no answer")
 
 

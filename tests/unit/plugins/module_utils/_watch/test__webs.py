@@ -28,6 +28,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._watch._config i
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._memory import Memory
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._pass import Pass, Place
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._probing import Probe
+from ansible_collections.private_llm.fleet.tests.support import ports
 
 NAME = "open-webui"
 
@@ -157,7 +158,7 @@ def test_a_question_has_four_answers() -> None:
         def log_message(self, *arguments: t.Any) -> None:
             pass
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as httpd:
+    with http.server.HTTPServer(("127.0.0.1", ports.free_port()), Handler) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         server = Server("127.0.0.1", httpd.server_port)
         assert _webs.ask(server, "/ready", 5.0).outcome == "token"

@@ -14,6 +14,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.api._probe
     ServerError,
     ServerSilent,
 )
+from ansible_collections.private_llm.fleet.tests.support import ports
 
 MODELS = [{"id": "alpha"}]
 
@@ -55,11 +56,10 @@ def test_what_else_goes_wrong_is_told() -> None:
 
 
 def test_silence_is_told_apart_from_a_refused_connection() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        # The kernel takes the connection; nobody ever reads from it.
-        with pytest.raises(ServerSilent):
-            Server("127.0.0.1", port).request("GET", "/health", timeout=0.2)
-    with pytest.raises(ServerError) as error:
+    port = ports.free_port()
+    # The kernel takes the connection; nobody ever reads from it.
+    with socket.create_server(("127.0.0.1", port)), pytest.raises(ServerSilent):
         Server("127.0.0.1", port).request("GET", "/health", timeout=0.2)
+    with pytest.raises(ServerError) as error:
+        Server("127.0.0.1", port).request("GET", "/health", timeout=20)
     assert not isinstance(error.value, ServerSilent)

@@ -9,6 +9,7 @@ import threading
 import time
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle import _meeting
+from ansible_collections.private_llm.fleet.tests.support import ports
 
 
 def test_a_node_listens_for_the_others_after_its_module_has_ended() -> None:
@@ -42,7 +43,7 @@ def test_somebody_else_at_the_port_is_no_node() -> None:
 
 
 def test_nothing_of_the_module_stays_with_the_listener() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as held:
+    with socket.create_server(("127.0.0.1", ports.free_port())) as held:
         port = _meeting.listen("127.0.0.1", 60.0)
         address = held.getsockname()
     # Had the listener kept it, nobody else could listen there.

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import pathlib
-import socket
 import typing as t
 
 import pytest
@@ -20,6 +19,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle.
     Waiter,
     log_since,
 )
+from ansible_collections.private_llm.fleet.tests.support import ports
 
 FIXTURES = pathlib.Path(__file__).parents[4] / "fixtures" / "vllm"
 STARTED_AT = 1795435200.0
@@ -214,8 +214,7 @@ UP = ["(APIServer pid=1) INFO:     Application startup complete."]
 def test_a_server_that_is_up_and_not_reached_is_told_within_a_minute(lab: Lab) -> None:
     lab.at(2, lambda: lab.log(UP))
     lab.engine.inside = "200 uvicorn"
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        port = gone.getsockname()[1]
+    port = ports.free_port()
     with pytest.raises(NotReadyError) as error:
         lab.wait(timeout=1200, port=port)
     assert lab.clock.now < 60
