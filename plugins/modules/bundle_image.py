@@ -114,14 +114,14 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
         if not module.check_mode:
             raise
         found = None
-    if is_same(found, config, given["layers"]):
+    if found is not None and is_same(found, config, given["layers"], engine.info):
         return {"changed": False, "image": str((found or {}).get("Id", ""))}
     if module.check_mode:
         return {"changed": True, "image": str((found or {}).get("Id", ""))}
     folder = os.path.join(given["work_dir"], config)
     engine.load_image(_archive.stream(folder, files, name), given["timeout"])
     found = engine.inspect_image(name)
-    if not is_same(found, config, given["layers"]):
+    if not is_same(found, config, given["layers"], engine.info):
         raise BundleError(f"the engine has loaded {name} from the bundle and does not know it now; look at its log")
     shutil.rmtree(folder)
     return {"changed": True, "image": str((found or {}).get("Id", ""))}

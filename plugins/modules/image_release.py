@@ -270,7 +270,7 @@ def present(module: AnsibleModule, progress: Progress) -> dict[str, t.Any]:
     image = Image.from_result(told) if told else ask(name, given["plain"], str(engine.ping().get("Arch", "")))
     found = engine.inspect_image(name)
     result["image"] = str((found or {}).get("Id", ""))
-    if is_same(found, image.config, image.diff_ids):
+    if is_same(found, image.config, image.diff_ids, engine.info):
         return result
     result["changed"] = True
     if module.check_mode:
@@ -280,7 +280,7 @@ def present(module: AnsibleModule, progress: Progress) -> dict[str, t.Any]:
     progress.update(f"loading {name}")
     engine.load_image(_archive.stream(store.release_path(image.digest), image.parts, name), given["timeout"])
     found = engine.inspect_image(name)
-    if not is_same(found, image.config, image.diff_ids):
+    if not is_same(found, image.config, image.diff_ids, engine.info):
         raise BundleError(f"the engine has loaded {name} and does not know it now; look at its log")
     return {**result, "image": str((found or {}).get("Id", ""))}
 

@@ -74,14 +74,20 @@ def repo_of(name: str) -> str:
     return f"image/{re.sub('[^A-Za-z0-9-]+', '_', name)}"
 
 
-def is_same(found: t.Mapping[str, t.Any] | None, config: str, diff_ids: t.Sequence[str]) -> bool:
-    """Say whether the engine has just this image.
+Info = t.Callable[[], t.Mapping[str, t.Any]]
 
-    An engine with containerd's store names images by their manifests; there the layers tell.
+
+def is_same(found: t.Mapping[str, t.Any] | None, config: str, diff_ids: t.Sequence[str], info: Info) -> bool:
+    """Say whether the engine has just this image; ``info`` is what the engine tells of itself.
+
+    An engine with containerd's store names images by their manifests; there alone the layers tell. An image that was
+    built anew may have other settings on the same layers.
     """
-    if found is None:
+    if found is None or found.get("Id") == f"sha256:{config}":
+        return found is not None
+    if (found.get("RootFS") or {}).get("Layers") != list(diff_ids):
         return False
-    return found.get("Id") == f"sha256:{config}" or (found.get("RootFS") or {}).get("Layers") == list(diff_ids)
+    return any("containerd" in str(one) for one in info().get("DriverStatus") or ())
 
 
 def ask(name: str, plain: bool, architecture: str) -> Image:

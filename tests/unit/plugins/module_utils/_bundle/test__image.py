@@ -138,10 +138,15 @@ def test_every_image_has_a_place_in_a_store(name: str) -> None:
 
 
 def test_an_engine_has_an_image_by_its_id_or_its_layers() -> None:
-    assert not is_same(None, "c", ["l"])
-    assert is_same({"Id": "sha256:c"}, "c", ["l"])
-    assert is_same({"Id": "sha256:manifest", "RootFS": {"Layers": ["l"]}}, "c", ["l"])
-    assert not is_same({"Id": "sha256:other", "RootFS": {"Layers": ["m"]}}, "c", ["l"])
+    plain = {"DriverStatus": [["Backing Filesystem", "extfs"]]}
+    containerd = {"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]]}
+    other = {"Id": "sha256:other", "RootFS": {"Layers": ["l"]}}
+    assert not is_same(None, "c", ["l"], lambda: containerd)
+    assert is_same({"Id": "sha256:c"}, "c", ["l"], lambda: plain)
+    assert is_same(other, "c", ["l"], lambda: containerd)
+    assert not is_same(other, "c", ["l"], lambda: plain), "built anew with other settings"
+    assert not is_same(other, "c", ["l"], lambda: {"DriverStatus": None})
+    assert not is_same(other, "c", ["m"], lambda: containerd)
 
 
 @pytest.mark.parametrize(
