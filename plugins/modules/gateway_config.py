@@ -240,7 +240,7 @@ def read_pem(path: str) -> str:
         with open(path, encoding="ascii") as stream:
             return stream.read(CERTIFICATE_LIMIT).strip() + "\n"
     except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it holds what is no PEM"
+        reason = getattr(error, "strerror", None) or "it holds something that is not PEM"
         raise _release.ReleaseError(f"{path} of gateway_certificate_files cannot be read: {reason}") from error
 
 

@@ -256,7 +256,7 @@ def present(module: AnsibleModule, progress: Progress) -> dict[str, t.Any]:
     """Have the image in the engine."""
     given, name = module.params, module.params["name"]
     if given["bandwidth"] < 0:
-        raise HubError(f"bandwidth is {given['bandwidth']}, it cannot be less than 0, which is no limit")
+        raise HubError(f"bandwidth is {given['bandwidth']}; it must be 0, which does not limit it, or more")
     store = store_of(given["root"], name)
     result = {"changed": False, "repo": store.repo, "image": "", "bytes_downloaded": 0, "bytes_from_peers": 0}
     try:

@@ -40,7 +40,7 @@ def described(path: str) -> tuple[dict[str, t.Any], list[str]]:
         with open(os.path.join(path, "galaxy.yml"), encoding="utf-8") as stream:
             told = dict(yaml.safe_load(stream))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path} is no collection with MANIFEST.json or galaxy.yml: {error}") from error
+        raise BundleError(f"{path} is not a collection with MANIFEST.json or galaxy.yml: {error}") from error
     return told, [str(one) for one in told.get("build_ignore") or []]
 
 

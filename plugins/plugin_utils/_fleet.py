@@ -256,7 +256,7 @@ def keys_in(read: t.Any) -> Keys:
                 words = base64.b64decode(result["content"]).decode().split()
                 unfit = "" if words and key_problem(words[0]) is None else "holds no key"
             except (binascii.Error, ValueError):
-                words, unfit = [], "holds what is no text"
+                words, unfit = [], "holds something that is not a text"
             if not unfit:
                 found[item["host"], item["server"]] = words[0]
                 continue

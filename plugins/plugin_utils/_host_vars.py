@@ -207,7 +207,7 @@ def _plain(value: t.Any, where: str, note: Note, within: tuple[int, ...], count:
         place = f"{where}.{shown(key) if not isinstance(key, str) else key}" if mapping else f"{where}[{key}]"
         try:
             if not isinstance(key, (str, int, float)) or value_problem(key):
-                raise _Odd("has a key that is no text")
+                raise _Odd("has a key that is not a text")
             item = _plain(_item(value, key), place, note, inner, count, show)
         except _Odd as odd:
             note(place, str(odd))

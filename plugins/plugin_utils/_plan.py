@@ -306,7 +306,9 @@ def _to_fetch(model: Mapping) -> int | None:
     return 0 if model.get("config") else None
 
 
-_NO_CONFIG = "what it will hold cannot be predicted, for the model's config.json is not known before the model has come"
+_NO_CONFIG = (
+    "what it will hold cannot be predicted, because the model's config.json is not known before the model is downloaded"
+)
 
 
 def _predict(row: dict[str, t.Any], request: _verdict.Request | None) -> None:

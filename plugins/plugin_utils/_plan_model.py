@@ -127,7 +127,7 @@ def _tokenizer(engine: Mapping, files: t.AbstractSet[str]) -> str:
     own = any(name in _TOKENIZER_FILES or name.endswith(_TOKENIZERS) for name in files)
     if not files or own or engine.get("tokenizer") or engine.get("skip_tokenizer_init"):
         return ""
-    return "must name a folder with a tokenizer, for the model has none"
+    return "must name a folder with a tokenizer, because the model has none"
 
 
 def _mistral(engine: Mapping, files: t.AbstractSet[str]) -> str:

@@ -403,7 +403,7 @@ class Life:
                 if made:
                     self._driver.remove(self._name)
                 self._hooks.undo_data()
-                return "The container was removed, for it never ran." if made else "No container was made."
+                return "The container was removed, because it never ran." if made else "No container was made."
             if started and not refused:
                 container = self._driver.inspect(self._name) or {}
                 self._driver.stop(self._name, self._hooks.stop_seconds(container))

@@ -55,7 +55,7 @@ def check_repo(repo: str) -> str:
     """Return ``repo`` when it is ``<organization>/<name>`` and safe as two folders; else raise."""
     too_long = any(len(part.encode("utf-8", "replace")) > 255 for part in repo.split("/"))
     if not _REPO.fullmatch(repo) or ".." in repo or too_long:
-        raise HubError(f"repo {repo!r} is no <organization>/<name>, such as Qwen/Qwen3-8B")
+        raise HubError(f"repo {repo!r} is not <organization>/<name>, such as Qwen/Qwen3-8B")
     return repo
 
 
@@ -65,7 +65,7 @@ def check_endpoint(endpoint: str) -> str:
         raise HubError("endpoint holds a user or a password; give the token in the option token, where it stays secret")
     plain = re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", endpoint) and endpoint.isascii() and endpoint.isprintable()
     if not plain or not has_host(endpoint):
-        raise HubError(f"endpoint {endpoint!r} is no URL such as https://hub.example.com")
+        raise HubError(f"endpoint {endpoint!r} is not a URL such as https://hub.example.com")
     return endpoint.rstrip("/")
 
 
@@ -133,7 +133,7 @@ def unsafe_because(path: str) -> str:
     if parts[0] in (MANIFEST_NAME, ".git"):
         return "the name is reserved"
     if not _is_unicode(path):
-        return "it is no valid Unicode text"
+        return "it is not valid Unicode text"
     too_long = max(len(part.encode("utf-8")) for part in parts) > 255
     return "a part of it is longer than a file name may be" if too_long else ""
 

@@ -109,7 +109,7 @@ def parse_tree(output: bytes) -> list[TreeEntry]:
         try:
             text = path.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise HubError(f"the repository holds a path that is no UTF-8 text: {path!r}") from error
+            raise HubError(f"the repository holds a path that is not UTF-8 text: {path!r}") from error
         entries.append(TreeEntry(mode, oid, 0 if size == "-" else int(size), text))
     return entries
 

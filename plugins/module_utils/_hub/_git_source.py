@@ -137,8 +137,8 @@ class GitLfs(Hub):
                     continue
                 if item.mode not in git.REGULAR_MODES:
                     raise HubError(
-                        f"{self._url} holds {item.path!r}, which is no plain file but a link or a submodule; leave it "
-                        "out with exclude if it is not needed"
+                        f"{self._url} holds {item.path!r}, which is not a plain file but a link or a submodule; leave "
+                        "it out with exclude if it is not needed"
                     )
                 self._blobs[item.path] = item
                 content = blobs.read(item.oid) if item.size <= POINTER_LIMIT else b""

@@ -27,7 +27,7 @@ ROWS_LIMIT = 200_000
 class Row:
     """A file in a listing. A small file that is kept in git itself has no SHA-256 there, only the name of its blob.
 
-    ``size`` is None for what is no plain file, which is refused if it is wanted.
+    ``size`` is None for what is not a plain file, which is refused if it is wanted.
     """
 
     path: str
@@ -91,7 +91,7 @@ def refuse_unfit(rows: t.Iterable[Row], what: str) -> None:
     for row in rows:
         if row.size is None:
             raise HubError(
-                f"{what} names {row.path!r}, which is no plain file with a size; leave it out with exclude if it is "
+                f"{what} names {row.path!r}, which is not a plain file with a size; leave it out with exclude if it is "
                 "not needed"
             )
 

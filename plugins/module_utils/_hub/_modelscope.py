@@ -87,7 +87,7 @@ def parse_page(body: bytes, what: str) -> Page | None:
     if rows is None:
         return None
     if not all(isinstance(row, dict) for row in rows):
-        raise HubError(f"{what} was answered with rows that are no objects")
+        raise HubError(f"{what} was answered with rows that are not objects")
     committer = data.get("LatestCommitter")
     return Page(rows, find_commit(committer if isinstance(committer, dict) else {}, rows))
 
@@ -126,8 +126,8 @@ def entries_of(rows: t.Iterable[Row], where: str) -> list[Entry]:
         size = row.get("Size")
         if row.get("Type", "blob") != "blob" or isinstance(size, bool) or not isinstance(size, int):
             raise HubError(
-                f"{where} lists {row_path(row)!r}, which is no plain file with a size; leave it out with exclude if it "
-                "is not needed"
+                f"{where} lists {row_path(row)!r}, which is not a plain file with a size; leave it out with exclude if "
+                "it is not needed"
             )
         entries.append(Entry(row_path(row), size, str(row.get("Sha256") or "").lower()))
     return entries

@@ -94,7 +94,7 @@ def check_no_proxy(patterns: t.Sequence[str]) -> list[str]:
     unknown = Direct(found).unknown
     if unknown:
         raise HubError(
-            f"no_proxy holds {unknown[0]!r}, which is no host, domain, address or network; write it as "
+            f"no_proxy holds {unknown[0]!r}, which is not a host, domain, address or network; write it as "
             "hub.example.com, .example.com, 10.0.0.5, 10.0.0.0/8 or 10.*"
         )
     return found
@@ -109,8 +109,8 @@ def check_proxy(proxy: str | None) -> str | None:
     plain = url.isascii() and url.isprintable() and " " not in url
     if not plain or not re.match("https?://", url) or not has_host(url) or "@" in "".join(urlsplit(url)[2:]):
         raise HubError(
-            "proxy is no URL such as http://proxy.example.com:3128; write what is unusual in a user or password, such "
-            "as a blank, a slash or an @, in percent encoding"
+            "proxy is not a URL such as http://proxy.example.com:3128; write what is unusual in a user or password, "
+            "such as a blank, a slash or an @, in percent encoding"
         )
     return url
 

@@ -63,7 +63,7 @@ class Snapshot:
         for name in ("root", "archive", "export", "ca_path"):
             check_path(name, options[name])
         if options["release"] and not re.fullmatch("[0-9a-f]{64}", options["release"]):
-            raise HubError(f"release {options['release']!r} is no digest of 64 digits, such as the key releases tells")
+            raise HubError(f"release {options['release']!r} is not a digest of 64 digits; the key releases tells them")
         self.options = options
         self.store = ModelStore(options["root"], options["repo"])
         self.store.refuse_linked_folders()

@@ -103,7 +103,7 @@ class ModelStore:
 
     def __init__(self, root: str, repo: str) -> None:
         if not os.path.isabs(root) or os.path.normpath(root).strip("/") == "":
-            raise HubError(f"root {root!r} is no absolute path of a folder for models, such as /srv/models")
+            raise HubError(f"root {root!r} is not the absolute path of a folder for models, such as /srv/models")
         self.root = root
         self.repo = check_repo(repo)
         self.path = os.path.join(root, *repo.split("/"))
@@ -643,7 +643,7 @@ def open_below(folder: str, path: str) -> int:
         os.close(way)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise OSError(errno.EINVAL, "is no plain file", os.path.join(folder, path))
+        raise OSError(errno.EINVAL, "is not a plain file", os.path.join(folder, path))
     return descriptor
 
 

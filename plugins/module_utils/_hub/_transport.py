@@ -228,7 +228,7 @@ def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: s
             target = urljoin(url, location)
             if urlsplit(target).scheme not in ("http", "https"):
                 raise TransportError(
-                    f"{_shown(url)} leads to {target!r}, which is no web address", error.code
+                    f"{_shown(url)} leads to {target!r}, which is not a web address", error.code
                 ) from error
             sent = headers_after_redirect(sent, url, target)
             url = target

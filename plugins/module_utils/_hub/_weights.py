@@ -35,7 +35,7 @@ def safetensors_problem(head: bytes, size: int) -> str:
         return "it is too short for a safetensors file"
     length = int.from_bytes(head[:8], "little")
     if length > HEADER_LIMIT or 8 + length > size:
-        return "its header is longer than the file, so it is no safetensors file or is truncated"
+        return "its header is longer than the file, so it is not a safetensors file or is truncated"
     try:
         header = json.loads(head[8 : 8 + length].decode("utf-8"))
         ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]

@@ -95,7 +95,7 @@ class Manifest:
         except DataError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{where} is no backup of Open WebUI: its manifest cannot be read: {error}") from error
+            raise DataError(f"{where} is not a backup of Open WebUI: its manifest cannot be read: {error}") from error
 
     def serialize(self) -> bytes:
         """Return the text of the manifest."""

@@ -51,7 +51,7 @@ def not_offered(missing: t.Sequence[str], offered: t.Sequence[str], waited: floa
 def read_answer(model: str, data: t.Any) -> dict[str, t.Any]:
     """Return the answer in a completed chat, as modules return it."""
     if not isinstance(data, dict):
-        raise ChatError(f"{model} answered with something that is no chat completion: {str(data)[:200]}")
+        raise ChatError(f"{model} answered with something that is not a chat completion: {str(data)[:200]}")
     error = data.get("error") or data.get("detail")
     if error:
         text = error.get("message") if isinstance(error, dict) else error
@@ -60,11 +60,11 @@ def read_answer(model: str, data: t.Any) -> dict[str, t.Any]:
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
     message = choice.get("message")
     if not isinstance(message, dict):
-        raise ChatError(f"{model} answered with something that is no chat completion: {str(data)[:200]}")
+        raise ChatError(f"{model} answered with something that is not a chat completion: {str(data)[:200]}")
     answer = message.get("content") or ""
     reasoning = message.get("reasoning_content") or message.get("reasoning") or ""
     if not isinstance(answer, str) or not isinstance(reasoning, str):
-        raise ChatError(f"{model} answered with something that is no text: {str(answer or reasoning)[:200]}")
+        raise ChatError(f"{model} answered with something that is not a text: {str(answer or reasoning)[:200]}")
     if not answer and not reasoning:
         reason = choice.get("finish_reason")
         raise ChatError(

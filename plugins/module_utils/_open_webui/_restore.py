@@ -36,7 +36,7 @@ class Expected:
             raise _data.DataError(
                 f"{where} is of Open WebUI {manifest.webui_version or '(unknown)'},"
                 f" whose database has the schema {manifest.schema or '(unknown)'};"
-                " the image to be started does not know it, for it is older; nothing was restored"
+                " the image to be started does not know it, because it is older; nothing was restored"
             )
         key = manifest.entries.get(f"{_archive.CONFIG}/{KEY_FILE}")
         if self.secret_key and key and key.sha256 not in _sums(self.secret_key):

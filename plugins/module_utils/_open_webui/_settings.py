@@ -95,10 +95,10 @@ def problems(wanted: Settings, current: Settings) -> list[str]:
 def _unknown(key: str, value: t.Any, current: Settings) -> str:
     if isinstance(value, dict) and any(one.startswith(f"{key}.") for one in current):
         inner = ", ".join(f"{key}.{name}" for name in value)
-        return f"{key} is no setting but the beginning of some: write {inner} with the dots in the key"
+        return f"{key} is not a setting but the beginning of some: write {inner} with the dots in the key"
     close = difflib.get_close_matches(key, list(current), n=3, cutoff=0.7)
     hint = f"; close to it: {', '.join(close)}" if close else ""
-    return f"{key} is no setting of this Open WebUI{hint}"
+    return f"{key} is not a setting of this Open WebUI{hint}"
 
 
 def _value_problems(key: str, value: t.Any, now: t.Any) -> list[str]:

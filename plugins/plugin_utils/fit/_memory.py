@@ -44,7 +44,7 @@ def utilization(engine: Engine, release: Release | None) -> float:
         try:
             share = float(stated)
         except (TypeError, ValueError):
-            raise CannotPredict("engine.gpu_memory_utilization is no number") from None
+            raise CannotPredict("engine.gpu_memory_utilization is not a number") from None
         if not 0 < share <= 1:
             raise CannotPredict(f"engine.gpu_memory_utilization is {share}, which is not between 0 and 1")
         return share
@@ -73,7 +73,7 @@ def _offloaded(engine: Engine) -> float:
     try:
         size = float(engine.get("cpu_offload_gb", 0))
     except (TypeError, ValueError):
-        raise CannotPredict("engine.cpu_offload_gb is no number") from None
+        raise CannotPredict("engine.cpu_offload_gb is not a number") from None
     if not 0 <= size < 2**20:
         raise CannotPredict(f"engine.cpu_offload_gb is {size}, which is not known")
     return size
@@ -85,7 +85,7 @@ def whole(engine: Engine, name: str, default: int) -> int:
     try:
         number = int(str(value))
     except ValueError:
-        raise CannotPredict(f"engine.{name} is no number") from None
+        raise CannotPredict(f"engine.{name} is not a number") from None
     if not 0 < number <= 2**40 and number != default:
         raise CannotPredict(f"engine.{name} is {number}, which is not known")
     return number

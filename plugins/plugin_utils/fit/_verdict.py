@@ -420,7 +420,7 @@ def _speculative(engine: Engine) -> t.Mapping[str, t.Any]:
     if not stated:
         return {}
     if not isinstance(stated, t.Mapping):
-        raise CannotPredict("engine.speculative_config is no mapping")
+        raise CannotPredict("engine.speculative_config is not a mapping")
     return {} if stated.get("method") in _GUESSERS else stated
 
 
@@ -505,7 +505,7 @@ def _gpu_remarks(gpu: Gpu | None, model: Model) -> t.Iterator[str]:
     if gpu is not None and gpu.unified:
         yield "the memory of this GPU is the host's, and what else runs there takes of it"
     if _is_sparse(model) and (gpu is None or not gpu.compute_capability):
-        yield "what sparse attention keeps is that on Hopper, for the GPU's compute capability is not known"
+        yield "what sparse attention keeps is that on Hopper, because the GPU's compute capability is not known"
 
 
 # --- engine options ---------------------------------------------------------------------------------------------------
@@ -556,7 +556,7 @@ def _length(value: t.Any) -> int | None:
         return None
     match = _HUMAN.match(str(value))
     if not match:
-        raise CannotPredict(f"{value!r} is no number")
+        raise CannotPredict(f"{value!r} is not a number")
     return int(float(match.group(1)) * _FACTORS[match.group(2)])
 
 

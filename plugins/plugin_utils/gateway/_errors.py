@@ -103,7 +103,7 @@ NOT_YOUR_MODEL = Refusal(
 
 # What the proxy answers where a request or a server leaves it no choice, by its own status codes.
 OWN = (
-    Refusal(400, "invalid_request_error", "bad_request", "This is no valid HTTP request."),
+    Refusal(400, "invalid_request_error", "bad_request", "This is not a valid HTTP request."),
     Refusal(408, "invalid_request_error", "request_timeout", "The request did not arrive in time. Send it again."),
     Refusal(500, "server_error", "internal_error", "The gateway failed. Its log says why; send the request again."),
     Refusal(

@@ -289,7 +289,7 @@ def _user_problems(users: t.Any, served: t.Sequence[str], host: str) -> list[Pro
         if not USER_NAME.fullmatch(name):
             note(
                 f"{where}.name",
-                f"{name!r} is no user's name; use up to 64 letters, digits, dots, dashes and underscores",
+                f"{name!r} is not a user's name; use up to 64 letters, digits, dots, dashes and underscores",
             )
         if name in seen:
             note(f"{where}.name", f"{name} is also {USERS}[{seen[name]}]; a user with several keys is one entry")

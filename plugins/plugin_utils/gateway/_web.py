@@ -82,7 +82,7 @@ def web_problems(declared: t.Any, wanted: t.Any = False, host: str = "") -> list
     for index, web in enumerate(told):
         where, name = f"{WEBS}[{index}]", web["name"].lower()
         if not HOST_NAME.fullmatch(name):
-            note(f"{where}.name", f"{web['name']!r} is no name of a host, such as chat.example.com")
+            note(f"{where}.name", f"{web['name']!r} is not the name of a host, such as chat.example.com")
         if name in seen:
             note(f"{where}.name", f"{name} is also {WEBS}[{seen[name]}]; give each open_webui_public_url its own name")
         seen.setdefault(name, index)

@@ -73,7 +73,7 @@ def problems(given: t.Any, host: str = "") -> list[Problem]:
     for index, receiver in enumerate(conform(given, [RECEIVER], RECEIVERS, note)):
         where, name, kind = f"{RECEIVERS}[{index}]", receiver["name"], receiver["type"]
         if not NAME.fullmatch(name) or name in OWN:
-            note(f"{where}.name", "is no receiver's name; use up to 64 letters, digits, dashes and underscores")
+            note(f"{where}.name", "is not a receiver's name; use up to 64 letters, digits, dashes and underscores")
         if seen.setdefault(name, index) != index:
             note(f"{where}.name", f"{name} is also {RECEIVERS}[{seen[name]}]; give each a name of its own")
         if kind not in TYPES:

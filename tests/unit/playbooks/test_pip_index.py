@@ -148,6 +148,6 @@ def test_url_that_is_none_is_refused_unquoted(tmp_path: Path, index: str) -> Non
     (tmp_path / "play.yml").write_text(PLAY.format(venv=tmp_path / "venv").replace("gather_facts: true", ""))
     ended = run(tmp_path)
     assert ended.returncode
-    assert "host_python_index_url is no URL such as" in ended.stdout
+    assert "host_python_index_url is not a URL such as" in ended.stdout
     assert "canary" not in (ended.stdout + ended.stderr).replace("fleet-canary", "")
     assert not (tmp_path / "venv").exists()

@@ -255,7 +255,7 @@ def address_of(url: str) -> tuple[str, int]:
             return parts.hostname, parts.port
     except ValueError:
         pass
-    raise HubError(f"{url!r} is no address of another host, such as http://192.0.2.10:8790; look at peers")
+    raise HubError(f"{url!r} is not the address of another host, such as http://192.0.2.10:8790; look at peers")
 
 
 def _number(text: str | None) -> int:

@@ -47,7 +47,7 @@ def make(directory: str, root: str = ROOT) -> None:
             if not os.path.lexists(path):
                 os.mkdir(path, 0o755)
             if not stat.S_ISDIR(os.lstat(path).st_mode):
-                raise CacheError(f"{path} is no folder for compiled kernels; remove what is in its place")
+                raise CacheError(f"{path} is not a folder for compiled kernels; remove what is in its place")
     except OSError as error:
         raise CacheError(
             f"the folder {directory} for compiled kernels cannot be made: {error.strerror or error}; "

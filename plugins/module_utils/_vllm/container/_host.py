@@ -33,7 +33,7 @@ def resolve_model(path: str) -> str:
         raise ModelError(f"the model {path}{via} is not a directory; name the directory that holds config.json")
     if not any(os.path.isfile(os.path.join(resolved, name)) for name in CONFIG_FILES):
         raise ModelError(
-            f"{os.path.join(resolved, CONFIG_FILES[0])} does not exist, so {path} is no model that vLLM can serve; "
+            f"{os.path.join(resolved, CONFIG_FILES[0])} does not exist, so {path} is not a model that vLLM can serve; "
             "check that the download is complete, or correct model"
         )
     return resolved

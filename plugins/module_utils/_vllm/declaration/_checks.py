@@ -145,14 +145,14 @@ def check_gpus(value: object) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, (int, list, tuple)):
         return [f": must be a list of indices or UUIDs, or a count, not {kind(value)}; [] is CPU"]
     if isinstance(value, int):
-        return [] if 0 <= value <= _MOST_GPUS else [f": {shown(value)} is no count of GPUs"]
+        return [] if 0 <= value <= _MOST_GPUS else [f": {shown(value)} is not a count of GPUs"]
     problems = []
     seen: set[str] = set()
     for index, gpu in enumerate(value):
         usable = not isinstance(gpu, bool) and isinstance(gpu, (int, str)) and value_problem(gpu) is None
         text = str(gpu).lower() if usable else ""
         if not usable or not _GPU_ID.fullmatch(str(gpu)):
-            problems.append(f"[{index}]: {shown(gpu)} is no GPU index, no GPU-… UUID and no MIG-… UUID")
+            problems.append(f"[{index}]: {shown(gpu)} is not a GPU index, a GPU-… UUID or a MIG-… UUID")
             continue
         text = str(int(text)) if text.isdecimal() else text
         if text in seen:
@@ -211,7 +211,7 @@ def share_of(value: object) -> float | None:
 def check_share(value: object) -> list[str]:
     if share_of(value) is not None:
         return []
-    return [f": {shown(value)} is no share of a model's requests; give a number above 0 and up to 1, such as 0.1"]
+    return [f": {shown(value)} is not a share of a model's requests; give a number above 0 and up to 1, such as 0.1"]
 
 
 def check_engine(value: object) -> list[str]:
@@ -273,7 +273,7 @@ def check_env(value: object) -> list[str]:
     problems = []
     for name, content in value.items():
         if not isinstance(name, str) or not _ENV_NAME.fullmatch(name):
-            problems.append(f".{name}: is no name of an environment variable")
+            problems.append(f".{name}: is not the name of an environment variable")
         elif name in _OWNED_ENV:
             problems.append(f".{name}: is not set here; use {_OWNED_ENV[name]}")
         elif isinstance(content, bool) or not isinstance(content, (str, int, float)):

@@ -376,7 +376,7 @@ def _parallel_problems(where: str, instance: t.Mapping[str, t.Any]) -> list[str]
             continue
         number = whole_number(size)
         if number is None or number < 1:
-            return [f"{where}.engine.{name}: {shown(size)} is no count of GPUs"]
+            return [f"{where}.engine.{name}: {shown(size)} is not a count of GPUs"]
         sizes[name] = number
     wanted = 1
     for number in sizes.values():

@@ -1242,7 +1242,7 @@ SIGNATURES = (
     _signature(
         "vllm_port_uri",
         r"VLLM_PORT '(?P<value>[^']*)' appears to be a URI",
-        "the variable VLLM_PORT is {value}, which is no number",
+        "the variable VLLM_PORT is {value}, which is not a number",
         "remove VLLM_PORT from env",
         variable="env.VLLM_PORT",
     ),

@@ -63,10 +63,10 @@ def check(engine: t.Mapping[str, t.Any], release: Release | None) -> Findings:
         hint = f"; did you mean {SHORT[name]}?" if name in SHORT else did_you_mean(name, OPTIONS)
         if _beyond(release):
             remarks[name] = (
-                f"is no option of vLLM up to {_minor(NEWEST)} and is passed on as it is, {_why(release)}{hint}"
+                f"is not an option of vLLM up to {_minor(NEWEST)} and is passed on as it is, {_why(release)}{hint}"
             )
         else:
-            problems[name] = f"is no option of vLLM {_text(release)}{hint}"
+            problems[name] = f"is not an option of vLLM {_text(release)}{hint}"
     return Findings(problems, remarks)
 
 
@@ -76,7 +76,8 @@ def _beyond(release: Release | None) -> bool:
 
 
 def _why(release: Release | None) -> str:
-    return "for " + ("this image's release is not known" if release is None else f"vLLM {as_text(release)} is newer")
+    reason = "this image's release is not known" if release is None else f"vLLM {as_text(release)} is newer"
+    return f"because {reason}"
 
 
 def _text(release: Release | None) -> str:

@@ -93,7 +93,7 @@ def _value_problem(value: object, within: tuple[int, ...], count: list[int]) -> 
         items: t.Iterable[object] = value
         if isinstance(value, t.Mapping):
             if not all(isinstance(key, (str, int, float)) for key in value):
-                return "has a key that is no text"
+                return "has a key that is not a text"
             items = [one for pair in value.items() for one in pair]
         return next(filter(None, (_value_problem(item, inner, count) for item in items)), None)
     if value is None or isinstance(value, bool):
@@ -101,7 +101,7 @@ def _value_problem(value: object, within: tuple[int, ...], count: list[int]) -> 
     if isinstance(value, int):
         return None if whole_number(value) is not None else "holds a number of too many digits"
     if isinstance(value, float):
-        return None if math.isfinite(value) else f"holds {value}, which is no number that can be used"
+        return None if math.isfinite(value) else f"holds {value}, which is not a number that can be used"
     if isinstance(value, str):
         if "\x00" in value:
             return "holds a NUL character, which no argument can carry"

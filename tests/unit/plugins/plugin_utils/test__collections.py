@@ -35,10 +35,10 @@ def test_a_collection_comes_with_all_that_it_needs(shelf: Path) -> None:
 
 
 def test_what_is_no_collection_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"no collection with MANIFEST\.json or galaxy\.yml"):
+    with pytest.raises(BundleError, match=r"is not a collection with MANIFEST\.json or galaxy\.yml"):
         described(str(tmp_path))
     (tmp_path / "galaxy.yml").write_text("a: [")
-    with pytest.raises(BundleError, match=r"no collection with MANIFEST\.json or galaxy\.yml"):
+    with pytest.raises(BundleError, match=r"is not a collection with MANIFEST\.json or galaxy\.yml"):
         described(str(tmp_path))
 
 

@@ -235,8 +235,8 @@ def test_a_model_that_is_not_known_is_no_problem() -> None:
     assert found["problems"] == []
     assert found["servers"][0]["verdict"] == "cannot_predict"
     assert found["notes"] == [
-        "vllm_server_instances[0]: big: what it will hold cannot be predicted, for the model's config.json is not "
-        "known before the model has come"
+        "vllm_server_instances[0]: big: what it will hold cannot be predicted, because the model's config.json is not "
+        "known before the model is downloaded"
     ]
 
 

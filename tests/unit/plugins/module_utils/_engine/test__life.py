@@ -375,7 +375,7 @@ def test_the_first_one_that_does_not_work_is_kept_for_its_log() -> None:
     world.refuse["start web"] = EngineError("no such device")
     bring_absent = bring(world, "1", [], state="absent")
     assert bring_absent.actions == ("remove",)
-    with pytest.raises(ChangeFailed, match=r"no such device\. The container was removed, for it never ran"):
+    with pytest.raises(ChangeFailed, match=r"no such device\. The container was removed, because it never ran"):
         bring(world, "1", [])
     assert world.there == {}
 

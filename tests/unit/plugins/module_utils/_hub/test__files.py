@@ -23,7 +23,7 @@ def test_repo(repo: str) -> None:
     "repo", ["", "Qwen", "Qwen/", "/Qwen", "a/b/c", "../b", "a/..", "a/b..c", ".a/b", "a b/c", "a/-b", "a/b\n"]
 )
 def test_repo_refused(repo: str) -> None:
-    with pytest.raises(HubError, match="is no <organization>/<name>"):
+    with pytest.raises(HubError, match="is not <organization>/<name>"):
         _files.check_repo(repo)
 
 
@@ -41,9 +41,9 @@ def test_endpoint(endpoint: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("endpoint", "reason"),
     [
-        ("hub.example.com", "is no URL"),
-        ("ftp://hub.example.com", "is no URL"),
-        ("https://hub.example.com/?x=1", "is no URL"),
+        ("hub.example.com", "is not a URL"),
+        ("ftp://hub.example.com", "is not a URL"),
+        ("https://hub.example.com/?x=1", "is not a URL"),
         ("https://me:hunter2@hub.example.com", "give the token in the option token"),
     ],
 )
@@ -75,7 +75,7 @@ def test_safe_path(path: str) -> None:
         ("a/", "it has an empty part"),
         (".manifest.json", "the name is reserved"),
         (".git/config", "the name is reserved"),
-        ("\ud800", "it is no valid Unicode text"),
+        ("\ud800", "it is not valid Unicode text"),
         ("é" * 128, "a part of it is longer than a file name may be"),
     ],
 )

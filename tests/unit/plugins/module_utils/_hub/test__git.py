@@ -88,7 +88,7 @@ def test_tree() -> None:
 
 
 def test_tree_with_a_path_that_is_no_text() -> None:
-    with pytest.raises(HubError, match="a path that is no UTF-8 text"):
+    with pytest.raises(HubError, match="a path that is not UTF-8 text"):
         _git.parse_tree(f"100644 blob {A} 1\t".encode() + b"\xff\0")
 
 

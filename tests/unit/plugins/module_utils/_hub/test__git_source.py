@@ -223,7 +223,7 @@ def test_links_and_submodules_are_refused(server: t.Any, make: Make, mode: str) 
     repository.commit({"config.json": b"{}"})
     repository.commit({"odd": b"../../etc/passwd"}, mode=mode)
     source = make()
-    with pytest.raises(HubError, match="holds 'odd', which is no plain file but a link or a submodule"):
+    with pytest.raises(HubError, match="holds 'odd', which is not a plain file but a link or a submodule"):
         source.entries(source.resolve(None))
 
 
@@ -282,7 +282,7 @@ def test_link_that_is_not_wanted_stands_in_nobodys_way(server: t.Any, make: Make
     repository.commit({"config.json": b"{}"})
     source = make()
     resolution = source.resolve(None)
-    with pytest.raises(HubError, match=r"holds 'latest', which is no plain file .*leave it out with exclude"):
+    with pytest.raises(HubError, match=r"holds 'latest', which is not a plain file .*leave it out with exclude"):
         source.entries(resolution)
     entries = source.entries(resolution, Selection((), ("latest",)))
     assert [entry.path for entry in entries] == ["config.json"]

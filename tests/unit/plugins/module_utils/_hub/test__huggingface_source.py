@@ -409,7 +409,7 @@ def test_odd_file_that_is_not_wanted_stands_in_nobodys_way(
     )
     source = make()
     resolution = source.resolve(None)
-    with pytest.raises(HubError, match=r"names 'sub/notes\.txt', which is no plain file .*leave it out with exclude"):
+    with pytest.raises(HubError, match=r"names 'sub/notes\.txt', which is not a plain file .*leave it out with"):
         wanted(source, resolution)
     entries = source.entries(resolution, Selection((), ("sub/",)))
     assert [entry.path for entry in entries] == ["config.json", "model.safetensors"]

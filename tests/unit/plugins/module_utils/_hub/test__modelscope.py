@@ -69,7 +69,7 @@ def test_find_commit(committer: dict[str, t.Any], expected: str | None) -> None:
         (answer([], Code=10010205001, Message=""), "was refused by the hub: 10010205001"),
         (b'{"Data": []}', "was not answered with a list of files"),
         (answer({"a": 1}), "was not answered with a list of files"),
-        (answer(["a"]), "was answered with rows that are no objects"),
+        (answer(["a"]), "was answered with rows that are not objects"),
     ],
 )
 def test_page_refused(body: bytes, reason: str) -> None:
@@ -80,7 +80,7 @@ def test_page_refused(body: bytes, reason: str) -> None:
 def test_folders_are_left_out_and_other_things_refused() -> None:
     assert _modelscope.entries_of([row("d", Type="tree", Sha256="", Size=0)], WHAT) == []
     for strange in (row("x", Type="commit"), row("x", Size=None), row("x", Size=True), row("x", Size="3")):
-        with pytest.raises(HubError, match="the list lists 'x', which is no plain file with a size"):
+        with pytest.raises(HubError, match="the list lists 'x', which is not a plain file with a size"):
             _modelscope.entries_of([strange], WHAT)
 
 

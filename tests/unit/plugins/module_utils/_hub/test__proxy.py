@@ -53,7 +53,7 @@ def test_variables_are_written_so_that_every_library_understands_them() -> None:
 
 @pytest.mark.parametrize("pattern", ["hub*.example.com", "10.0.0.0/33", "a b", "http://hub", "1.2.3.4.*", "é", "[::"])
 def test_pattern_that_means_nothing_is_refused(pattern: str) -> None:
-    with pytest.raises(HubError, match=r"no_proxy holds .* which is no host, domain, address or network"):
+    with pytest.raises(HubError, match=r"no_proxy holds .* which is not a host, domain, address or network"):
         _proxy.check_no_proxy(["good.example.com", pattern])
 
 
@@ -76,7 +76,7 @@ def test_proxy(proxy: str | None, expected: str | None) -> None:
     "proxy", ["http://me:hunter2/x@proxy", "http://me:hunter2#@proxy", "ftp://me:hunter2@proxy", "http://me:hunter2 @p"]
 )
 def test_proxy_that_is_none_is_not_quoted(proxy: str) -> None:
-    with pytest.raises(HubError, match="proxy is no URL") as caught:
+    with pytest.raises(HubError, match="proxy is not a URL") as caught:
         _proxy.check_proxy(proxy)
     assert "hunter2" not in str(caught.value)
 

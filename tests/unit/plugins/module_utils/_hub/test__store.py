@@ -45,7 +45,7 @@ Make = t.Callable[[str, bytes], Entry]
 
 
 def test_root_must_be_absolute() -> None:
-    with pytest.raises(HubError, match="root 'models' is no absolute path"):
+    with pytest.raises(HubError, match="root 'models' is not the absolute path"):
         ModelStore("models", "acme/tiny")
 
 

@@ -152,7 +152,7 @@ def test_endless_redirects(hub: t.Any) -> None:
 
 def test_redirect_to_something_else(hub: t.Any) -> None:
     hub.faults = [fault(kind="redirect", to="file:///etc/passwd", times=-1)]
-    with pytest.raises(TransportError, match="which is no web address"):
+    with pytest.raises(TransportError, match="which is not a web address"):
         _transport.get(url_of(hub), {}, 5)
 
 

@@ -181,7 +181,7 @@ def test_staging_folder_of_another_user_is_refused(store: ModelStore, memory: Me
 
 @pytest.mark.parametrize("root", ["/", "//", "/..", "/a/..", "models"])
 def test_root_that_is_no_folder_for_models(root: str) -> None:
-    with pytest.raises(HubError, match="is no absolute path of a folder for models"):
+    with pytest.raises(HubError, match="is not the absolute path of a folder for models"):
         ModelStore(root, "acme/tiny")
 
 

@@ -68,12 +68,12 @@ def test_read_answer(data: dict, answer: str, reasoning: str, tokens: tuple) -> 
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (None, "m answered with something that is no chat completion: None"),
-        ("text", "no chat completion: text"),
-        ({}, "no chat completion"),
-        ({"choices": []}, "no chat completion"),
-        ({"choices": ["x"]}, "no chat completion"),
-        ({"choices": [{"message": None}]}, "no chat completion"),
+        (None, "m answered with something that is not a chat completion: None"),
+        ("text", "not a chat completion: text"),
+        ({}, "not a chat completion"),
+        ({"choices": []}, "not a chat completion"),
+        ({"choices": ["x"]}, "not a chat completion"),
+        ({"choices": [{"message": None}]}, "not a chat completion"),
         ({"error": {"message": "too long"}}, "m answered with an error: too long"),
         ({"detail": "broken"}, "m answered with an error: broken"),
         (completion({"content": ""}, "length"), "m gave an empty answer (finish_reason length); raise max_tokens"),

@@ -74,8 +74,8 @@ def test_no_problems(wanted: dict[str, t.Any]) -> None:
 @pytest.mark.parametrize(
     ("wanted", "says"),
     [
-        ({"ui.enable_singup": 1}, "is no setting of this Open WebUI; close to it: ui.enable_signup"),
-        ({"x": 1}, "x is no setting of this Open WebUI"),
+        ({"ui.enable_singup": 1}, "is not a setting of this Open WebUI; close to it: ui.enable_signup"),
+        ({"x": 1}, "x is not a setting of this Open WebUI"),
         ({"ui": {"enable_signup": 1}}, "the beginning of some: write ui.enable_signup with the dots in the key"),
         ({"ui.enable_signup": "true"}, "ui.enable_signup takes a boolean, not a text 'true'"),
         ({"ui.enable_signup": 0}, "ui.enable_signup takes a boolean, not a number"),

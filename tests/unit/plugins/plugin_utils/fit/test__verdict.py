@@ -518,7 +518,7 @@ def test_drafts_that_are_not_known_are_not_guessed() -> None:
         ({"method": "eagle3", "model": "x/y", "num_speculative_tokens": 3}, "config.json of the draft model x/y"),
         ({"method": "medusa", "model": "x/y", "num_speculative_tokens": 3}, "the method medusa"),
         ({"method": "mtp", "num_speculative_tokens": 1}, "layers for prediction of the model type llama"),
-        ("[ngram]", "is no mapping"),
+        ("[ngram]", "is not a mapping"),
     ):
         found = on_gpu(engine={"speculative_config": stated})
         assert found.verdict == CANNOT_PREDICT
@@ -555,5 +555,5 @@ def test_sparse_attention_on_a_gpu_that_is_not_known_is_said() -> None:
         "index_head_dim": 128,
     }
     assert with_kv(config, GIB, 1024, "cuda").reasons == (
-        "what sparse attention keeps is that on Hopper, for the GPU's compute capability is not known",
+        "what sparse attention keeps is that on Hopper, because the GPU's compute capability is not known",
     )

@@ -70,8 +70,8 @@ def test_sound_declarations_have_no_problem() -> None:
         ([server()], [{"name": "ann", "models": ["qwne"]}], "did you mean qwen?"),
         ([server()], [{"name": "ann", "models": ["llama"]}], "; there are qwen"),
         ([server()], [ANN, ANN], "gateway_users[1].name: ann is also gateway_users[0]"),
-        ([server()], [{"name": "ann b", "models": ["*"]}], "gateway_users[0].name: 'ann b' is no user's name"),
-        ([server()], [{"name": "ann|x", "models": ["*"]}], "is no user's name"),
+        ([server()], [{"name": "ann b", "models": ["*"]}], "gateway_users[0].name: 'ann b' is not a user's name"),
+        ([server()], [{"name": "ann|x", "models": ["*"]}], "is not a user's name"),
         ([server()], [{**ANN, "requests_per_minute": -1}], "gateway_users[0].requests_per_minute: is -1"),
         ([server()], [{**ANN, "requests_per_minute": "many"}], "requests_per_minute"),
         (

@@ -36,7 +36,7 @@ def test_one_that_listens_for_its_own_host_alone_is_told() -> None:
     ("webs", "said"),
     [
         ([], "gateway_open_webui: is true, and no host of webui_hosts has an open_webui_public_url"),
-        ([{"name": "chat x", "url": "http://h:1"}], "gateway_webs[0].name: 'chat x' is no name of a host"),
+        ([{"name": "chat x", "url": "http://h:1"}], "gateway_webs[0].name: 'chat x' is not the name of a host"),
         ([{"name": "chat", "url": "ftp://h"}], "gateway_webs[0].url: chat: is not a URL"),
         ([{"name": "chat", "url": "http://h:1"}] * 2, "gateway_webs[1].name: chat is also gateway_webs[0]"),
     ],

@@ -50,7 +50,7 @@ def test_the_folder_is_made_and_a_link_in_its_place_is_refused(tmp_path: pathlib
     make(wanted, str(tmp_path / "root"))
     assert pathlib.Path(wanted).is_dir()
     (tmp_path / "root" / "servers" / "beta").symlink_to(tmp_path)
-    with pytest.raises(CacheError, match="beta is no folder for compiled kernels"):
+    with pytest.raises(CacheError, match="beta is not a folder for compiled kernels"):
         make(directory_of("beta", "v0.32.0", OLD, [], str(tmp_path / "root")), str(tmp_path / "root"))
 
 

@@ -55,8 +55,8 @@ def test_what_is_no_model(tmp_path: pathlib.Path) -> None:
     for name, message in (
         ("gone", "does not exist; download it first, or correct model"),
         ("file", "is not a directory; name the directory that holds config.json"),
-        ("empty", f"{tmp_path}/empty/config.json does not exist, so {tmp_path}/empty is no model that vLLM can serve"),
-        ("link", f"{tmp_path}/empty/config.json does not exist, so {tmp_path}/link is no model that vLLM can serve"),
+        ("empty", f"{tmp_path}/empty/config.json does not exist, so {tmp_path}/empty is not a model that vLLM can"),
+        ("link", f"{tmp_path}/empty/config.json does not exist, so {tmp_path}/link is not a model that vLLM can serve"),
     ):
         with pytest.raises(_host.ModelError) as error:
             _host.resolve_model(str(tmp_path / name))

@@ -92,10 +92,10 @@ def test_nothing_is_wrong_with_a_good_declaration() -> None:
             [instance(gpus="0,1")],
             "vllm_server_instances[0].gpus: must be a list of indices or UUIDs, or a count, not a string; [] is CPU",
         ),
-        ([instance(gpus=-1)], "vllm_server_instances[0].gpus: -1 is no count of GPUs"),
+        ([instance(gpus=-1)], "vllm_server_instances[0].gpus: -1 is not a count of GPUs"),
         (
             [instance(gpus=[0, "x"])],
-            "vllm_server_instances[0].gpus[1]: 'x' is no GPU index, no GPU-… UUID and no MIG-… UUID",
+            "vllm_server_instances[0].gpus[1]: 'x' is not a GPU index, a GPU-… UUID or a MIG-… UUID",
         ),
         ([instance(gpus=[0, "0"])], "vllm_server_instances[0].gpus[1]: 0 is named twice"),
         ([instance(port=70000)], "vllm_server_instances[0].port: 70000 is not a TCP port (1 to 65535)"),
@@ -158,7 +158,7 @@ def test_nothing_is_wrong_with_a_good_declaration() -> None:
             [instance(env={"NCCL_P2P_DISABLE": True})],
             "vllm_server_instances[0].env.NCCL_P2P_DISABLE: must be a string or a number, not a boolean; quote it",
         ),
-        ([instance(env={"A-B": "x"})], "vllm_server_instances[0].env.A-B: is no name of an environment variable"),
+        ([instance(env={"A-B": "x"})], "vllm_server_instances[0].env.A-B: is not the name of an environment variable"),
         (
             [instance(volumes=["data:/data"])],
             (

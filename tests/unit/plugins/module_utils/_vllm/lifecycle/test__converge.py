@@ -417,14 +417,15 @@ def test_all_that_is_wrong_with_the_options_is_said_at_once() -> None:
         _converge.Server(options(name="delta", image="vllm/vllm-openai-cpu:v0.99.0", engine={"new_thing": 1}), host),
         _converge.Server(options(name="omega", image="vllm/vllm-openai-cpu:latest", engine={"swap_space": 1}), host),
     ]
-    with pytest.raises(ValueError, match="is no option of vLLM") as error:
+    with pytest.raises(ValueError, match="is not an option of vLLM") as error:
         _converge.check_all(servers)
     assert str(error.value).split("\n") == [
-        "alpha: engine.max_modle_len: is no option of vLLM 0.32.0; did you mean max_model_len?",
+        "alpha: engine.max_modle_len: is not an option of vLLM 0.32.0; did you mean max_model_len?",
         "alpha is the name of two servers; a name is a container of the host",
         "alpha: api_keys: is empty, so anyone who reaches 0.0.0.0:18005 may use the model; leave it out to have a key "
         "made, bind to 127.0.0.1, or set allow_unauthenticated: true",
     ]
     assert warnings == [
-        "engine.new_thing of delta is no option of vLLM up to 0.33 and is passed on as it is, for vLLM 0.99.0 is newer"
+        "engine.new_thing of delta is not an option of vLLM up to 0.33 and is passed on as it is, because vLLM "
+        "0.99.0 is newer"
     ]

@@ -166,7 +166,7 @@ def test_a_new_server_that_the_engine_refuses_to_start_is_removed(lab: Lab) -> N
         lab.carry_out("create", "start")
     assert lab.engine.there == {}
     assert error.value.diagnosis.id == "no_gpu_runtime"
-    assert str(error.value).endswith("The container was removed, for it never ran.")
+    assert str(error.value).endswith("The container was removed, because it never ran.")
 
 
 def test_a_replaced_server_waits_until_the_new_one_is_ready(lab: Lab) -> None:

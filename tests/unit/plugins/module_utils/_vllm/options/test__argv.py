@@ -84,7 +84,7 @@ def test_arguments(engine: dict[str, t.Any], expected: list[str]) -> None:
         ({"chat_template": "a\x00b"}, "engine.chat_template holds a NUL character, which no argument can carry"),
         (
             {"x": {"y": float("nan")}},
-            "engine.x holds nan, which is no number that can be used",
+            "engine.x holds nan, which is not a number that can be used",
         ),
     ],
 )

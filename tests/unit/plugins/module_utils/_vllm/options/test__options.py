@@ -39,10 +39,10 @@ ROOT = pathlib.Path(__file__).parents[6]
         (
             {"max_modle_len": 1024},
             (0, 32, 0),
-            {"max_modle_len": "is no option of vLLM 0.32.0; did you mean max_model_len?"},
+            {"max_modle_len": "is not an option of vLLM 0.32.0; did you mean max_model_len?"},
         ),
-        ({"tp": 2}, (0, 32, 0), {"tp": "is no option of vLLM 0.32.0; did you mean tensor_parallel_size?"}),
-        ({"zzz": 2}, (0, 32, 0), {"zzz": "is no option of vLLM 0.32.0"}),
+        ({"tp": 2}, (0, 32, 0), {"tp": "is not an option of vLLM 0.32.0; did you mean tensor_parallel_size?"}),
+        ({"zzz": 2}, (0, 32, 0), {"zzz": "is not an option of vLLM 0.32.0"}),
         (
             {"swap_space": 4},
             (0, 32, 0),
@@ -136,19 +136,19 @@ def test_problems(engine: dict[str, t.Any], release: Release | None, problems: d
 
 @pytest.mark.parametrize(
     ("release", "why"),
-    [((NEWEST[0], NEWEST[1] + 1, 0), "for vLLM 0.34.0 is newer"), (None, "for this image's release is not known")],
+    [((NEWEST[0], NEWEST[1] + 1, 0), "because vLLM 0.34.0 is newer"), (None, "because this image's release is not")],
 )
 def test_what_a_newer_or_unknown_release_may_have_is_passed_on(release: Release | None, why: str) -> None:
     found = check({"max_modle_len": 1024}, release)
     assert found.problems == {}
     assert found.remarks == {
-        "max_modle_len": "is no option of vLLM up to 0.33 and is passed on as it is, "
+        "max_modle_len": "is not an option of vLLM up to 0.33 and is passed on as it is, "
         f"{why}; did you mean max_model_len?"
     }
 
 
 def test_a_choice_that_a_newer_or_unknown_release_may_have_is_passed_on() -> None:
-    for release, why in (((0, 40, 0), "for vLLM 0.40.0 is newer"), (None, "for this image's release is not known")):
+    for release, why in (((0, 40, 0), "because vLLM 0.40.0 is newer"), (None, "because this image's release is not")):
         found = check({"scheduling_policy": "lifo"}, release)
         assert found.problems == {}
         assert found.remarks == {
@@ -187,7 +187,7 @@ def test_instances_and_modules_hold_options_against_the_image() -> None:
     assert instance_problems([{**declared, "engine": engine}]) == [
         "vllm_server_instances[0].engine.task: was removed after vLLM 0.12, and the image holds 0.32.0; "
         "use runner and convert",
-        "vllm_server_instances[0].engine.max_modle_len: is no option of vLLM 0.32.0; did you mean max_model_len?",
+        "vllm_server_instances[0].engine.max_modle_len: is not an option of vLLM 0.32.0; did you mean max_model_len?",
     ]
     assert option_problems({**declared, "engine": {"task": "embed"}}) == [
         "engine.task: was removed after vLLM 0.12, and the image holds 0.32.0; use runner and convert"
