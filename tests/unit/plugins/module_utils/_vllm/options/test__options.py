@@ -136,7 +136,10 @@ def test_problems(engine: dict[str, t.Any], release: Release | None, problems: d
 
 @pytest.mark.parametrize(
     ("release", "why"),
-    [((NEWEST[0], NEWEST[1] + 1, 0), "because vLLM 0.34.0 is newer"), (None, "because this image's release is not")],
+    [
+        ((NEWEST[0], NEWEST[1] + 1, 0), "because vLLM 0.34.0 is newer"),
+        (None, "because this image's release is not known"),
+    ],
 )
 def test_what_a_newer_or_unknown_release_may_have_is_passed_on(release: Release | None, why: str) -> None:
     found = check({"max_modle_len": 1024}, release)
@@ -148,7 +151,8 @@ def test_what_a_newer_or_unknown_release_may_have_is_passed_on(release: Release 
 
 
 def test_a_choice_that_a_newer_or_unknown_release_may_have_is_passed_on() -> None:
-    for release, why in (((0, 40, 0), "because vLLM 0.40.0 is newer"), (None, "because this image's release is not")):
+    reasons = {(0, 40, 0): "because vLLM 0.40.0 is newer", None: "because this image's release is not known"}
+    for release, why in reasons.items():
         found = check({"scheduling_policy": "lifo"}, release)
         assert found.problems == {}
         assert found.remarks == {
