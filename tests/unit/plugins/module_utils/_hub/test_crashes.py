@@ -56,9 +56,12 @@ def start(work: t.Callable[[], object]) -> int:
 
 def own_locks() -> None:
     """Let tqdm, which both SDKs use, hold no lock together with another process: who is killed keeps it for ever."""
-    tqdm = sys.modules.get("tqdm")
-    if tqdm is not None:
-        tqdm.tqdm.set_lock(threading.RLock())
+    tqdm, own = sys.modules.get("tqdm"), threading.RLock()
+    bars = [tqdm.tqdm] if tqdm else []
+    # A bar of another kind that was made first has a lock of its own.
+    for bar in bars:
+        bar.set_lock(own)
+        bars.extend(bar.__subclasses__())
 
 
 def was_killed(child: int) -> bool:
