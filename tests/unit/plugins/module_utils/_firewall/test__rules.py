@@ -21,21 +21,21 @@ def nets(*sources: str) -> tuple:
 def test_the_table_lets_in_the_sources_and_nobody_else():
     rule = Rule("servers", (18006, 18005), nets("192.0.2.30", "10.0.0.5/24", "2001:db8::1"), containers=True)
     assert (
-        render([rule]).partition("table inet private_llm {\n")[2]
+        render([rule]).partition("table inet private_llm {\n")[2].expandtabs(4)
         == """\
-	chain servers {
-		iifname "docker0" accept
-		ip saddr { 10.0.0.0/24, 192.0.2.30 } accept
-		ip6 saddr { 2001:db8::1 } accept
-		counter drop
-	}
-	chain ports {
-		type filter hook prerouting priority -150; policy accept;
-		iifname "lo" accept
-		fib daddr type != local accept
-		tcp flags & (fin | syn | rst | ack) != syn accept
-		tcp dport { 18005, 18006 } jump servers
-	}
+    chain servers {
+        iifname "docker0" accept
+        ip saddr { 10.0.0.0/24, 192.0.2.30 } accept
+        ip6 saddr { 2001:db8::1 } accept
+        counter drop
+    }
+    chain ports {
+        type filter hook prerouting priority -150; policy accept;
+        iifname "lo" accept
+        fib daddr type != local accept
+        tcp flags & (fin | syn | rst | ack) != syn accept
+        tcp dport { 18005, 18006 } jump servers
+    }
 }
 """
     )

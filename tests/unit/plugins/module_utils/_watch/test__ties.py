@@ -7,6 +7,7 @@ from __future__ import annotations
 import pathlib
 import socket
 import sys
+import typing as t
 
 import pytest
 
@@ -100,7 +101,10 @@ def test_the_sockets_of_a_container_are_those_of_its_processes(tmp_path: pathlib
 
 
 def test_a_head_whose_name_nobody_knows_now_is_told_by_no_tie(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_ties.socket, "getaddrinfo", lambda *_a, **_k: (_ for _ in ()).throw(OSError("no answer")))
+    def unknown(*_a: object, **_k: object) -> t.NoReturn:
+        raise OSError("no answer")
+
+    monkeypatch.setattr(_ties.socket, "getaddrinfo", unknown)
     assert _ties.replicas("abc123", MEETING, "gpu-01", []) == []
 
 
