@@ -18,6 +18,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import time
 import typing as t
 
@@ -114,16 +115,30 @@ class RunFolder:
     def fetching(self, digest: str) -> t.Iterator[None]:
         """Say that a release is being fetched, where a server of this run might want to know."""
         try:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(os.path.join(self.path, digest), flags, 0o600)
+            descriptor = self._sign(digest)
         except OSError:  # nobody serves on this host
             yield
             return
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the server holds it for the moment of a look
             yield
         finally:
             os.close(descriptor)
+
+    def _sign(self, digest: str) -> int:
+        """Return what keeps the lock of a release. Its file is never seen without: that says that it has ended."""
+        path = os.path.join(self.path, digest)
+        descriptor, draft = tempfile.mkstemp(prefix="new-", dir=self.path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            os.link(draft, path)
+        except OSError:
+            os.close(descriptor)
+            # It is there: of who fetched it before, or does so now.
+            descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # the server holds it for the moment of a look
+        finally:
+            os.unlink(draft)
+        return descriptor
 
     def state(self, digest: str) -> str:
         """Return whether a release is still to be fetched, is being fetched, or whether that has ended."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -58,6 +59,24 @@ def test_what_is_known_of_a_release(folder: RunFolder) -> None:
     assert not folder.is_busy()
     with folder.fetching(DIGEST):
         assert folder.state(DIGEST) == FETCHING
+
+
+def test_a_release_that_is_about_to_be_fetched_is_never_one_that_has_ended(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asks at that moment would be told that the release is not to come, and go to the hub."""
+    before, flock = [], fcntl.flock
+
+    def look_first(descriptor: int, kind: int) -> None:
+        if kind == fcntl.LOCK_EX:
+            before.append(folder.state(DIGEST))
+        flock(descriptor, kind)
+
+    monkeypatch.setattr(fcntl, "flock", look_first)
+    with folder.fetching(DIGEST):
+        assert before == [PENDING]
+        assert folder.state(DIGEST) == FETCHING
+    assert os.listdir(folder.path) == [DIGEST]
 
 
 def test_without_a_server_nothing_is_noted(tmp_path: Path) -> None:
