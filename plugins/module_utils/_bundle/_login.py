@@ -44,9 +44,9 @@ class Login:
         return f"Basic {base64.b64encode(f'{self.user}:{self.secret}'.encode()).decode('ascii')}"
 
 
-def config_path(environment: t.Mapping[str, str] = os.environ) -> str:
+def config_path() -> str:
     """Return the file that ``docker login`` writes."""
-    return os.path.join(environment.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"), "config.json")
+    return os.path.join(os.environ.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"), "config.json")
 
 
 def login_for(registry: str, path: str) -> Login | None:

@@ -94,8 +94,10 @@ def test_a_file_that_others_can_write_is_not_trusted(tmp_path: Path) -> None:
 
 def test_the_file_is_where_docker_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/ann")
-    assert config_path({}) == "/home/ann/.docker/config.json"
-    assert config_path({"DOCKER_CONFIG": "/etc/docker-client"}) == "/etc/docker-client/config.json"
+    monkeypatch.delenv("DOCKER_CONFIG", raising=False)
+    assert config_path() == "/home/ann/.docker/config.json"
+    monkeypatch.setenv("DOCKER_CONFIG", "/etc/docker-client")
+    assert config_path() == "/etc/docker-client/config.json"
 
 
 @pytest.mark.parametrize("config", [{"credsStore": "lab"}, {"credsStore": "other", "credHelpers": {HERE: "lab"}}])

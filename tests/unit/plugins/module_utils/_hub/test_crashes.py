@@ -57,11 +57,11 @@ def start(work: t.Callable[[], object]) -> int:
 def own_locks() -> None:
     """Let tqdm, which both SDKs use, hold no lock together with another process: who is killed keeps it for ever."""
     tqdm, own = sys.modules.get("tqdm"), threading.RLock()
-    bars = [tqdm.tqdm] if tqdm else []
-    # A bar of another kind that was made first has a lock of its own.
-    for bar in bars:
-        bar.set_lock(own)
-        bars.extend(bar.__subclasses__())
+    kinds = [tqdm.tqdm] if tqdm else []
+    # A kind of bar that was made before others has a lock of its own.
+    for kind in kinds:
+        kind.set_lock(own)
+        kinds.extend(kind.__subclasses__())
 
 
 def was_killed(child: int) -> bool:
