@@ -156,7 +156,9 @@ def wanted_rules(params: t.Mapping[str, t.Any]) -> list[_rules.Rule]:
             )
         odd = [port for port in (*one["ports"], *one["open_ports"]) if not 1 <= port <= 65535]
         if odd:
-            raise _table.FirewallError(f"rules: {odd[0]} of {one['name']} is not a port")
+            raise _table.FirewallError(
+                f"rules: {odd[0]} of {one['name']} is not a port; write a number from 1 to 65535"
+            )
         networks = [network for source in one["sources"] for network in _rules.networks(source, _table.resolve)]
         found.append(
             _rules.Rule(

@@ -22,7 +22,7 @@ USER_AGENT = "private_llm.fleet"
 
 
 class Access:
-    """What is sent along to the registry of one repository."""
+    """The credentials for one repository: finds the login of its registry, and trades it for a token where asked to."""
 
     def __init__(self, image: str, registry: str, repository: str, plain: bool, seconds: float) -> None:
         self._image = image

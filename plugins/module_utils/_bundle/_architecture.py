@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What architectures are called, and the names of what a bundle holds for one of them alone."""
+"""Names of architectures, and names of parts of a bundle that are for one architecture alone."""
 
 from __future__ import annotations
 

@@ -69,6 +69,7 @@ def _ports(rule: Rule) -> list[str]:
 def _chain(rule: Rule) -> list[str]:
     lines = [f'iifname "{BRIDGE}" accept'] if rule.containers else []
     for version, key in ((4, "ip"), (6, "ip6")):
+        # mypy cannot see that all of these are of one version.
         networks = ipaddress.collapse_addresses(one for one in rule.networks if one.version == version)  # type: ignore[type-var]
         found = [str(one[0]) if one.num_addresses == 1 else str(one) for one in networks]
         if found:

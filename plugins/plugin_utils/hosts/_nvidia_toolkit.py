@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the role nvidia_toolkit makes of its look at a host: what cannot be done there, and what is to be done."""
+"""Judge the toolkit of a host for the role nvidia_toolkit: whether it is as declared, and what cannot be done."""
 
 from __future__ import annotations
 
