@@ -7,10 +7,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import typing as t
 from urllib.parse import urlsplit
 
 API_PATH = "/v1"
+_HOST = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?")
+# RFC 3986, section 3.3; other characters are written as %20.
+_PATH = re.compile(r"([A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*")
 
 
 class EndpointError(ValueError):
@@ -53,10 +57,24 @@ def parse(url: str) -> Endpoint:
         raise EndpointError("holds a user or a password; leave them out, a server's key is given by api_keys")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise EndpointError("ends in a query or a fragment; give the base URL alone")
+    if not _is_host(parts.hostname):
+        raise EndpointError("names a host by other characters than letters, digits, dots, dashes and underscores")
+    if not _PATH.fullmatch(parts.path):
+        raise EndpointError("has a path with a character that no URL can carry; write it as % and two digits")
     path = parts.path.rstrip("/")
     if path.endswith(API_PATH):
         path = path[: -len(API_PATH)].rstrip("/")
     return Endpoint(parts.scheme, parts.hostname, port, path)
+
+
+def _is_host(host: str) -> bool:
+    if ":" not in host:
+        return _HOST.fullmatch(host) is not None
+    try:
+        ipaddress.IPv6Address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
 
 
 def listening(scheme: str, bind: str, port: int, fallback: str) -> Endpoint:

@@ -122,7 +122,17 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils import _units
 from ..module_utils._bundle._folder import Folder
 from ..module_utils._bundle._index import BundleError
-from ..module_utils._bundle._making import Made, Part, folder_part, image_part, link_files, make, model_part, plan
+from ..module_utils._bundle._making import (
+    Made,
+    Part,
+    earlier_index,
+    folder_part,
+    image_part,
+    link_files,
+    make,
+    model_part,
+    plan,
+)
 from ..module_utils._bundle._signature import is_signed_by, sign
 from ..module_utils._hub._files import HubError
 from ..module_utils._progress import Progress
@@ -167,7 +177,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Make the bundle, or say what it would be."""
     given = module.params
     folder = Folder(given["path"])
-    earlier = Folder(given["since"]).read_index() if given["since"] else None
+    earlier = earlier_index(folder, given["since"]) if given["since"] else None
     parts = [part_of(item) for item in given["content"]]
     unsigned = bool(given["sign_with"]) and not is_signed_by(folder, given["sign_with"])
     if module.check_mode:

@@ -12,7 +12,7 @@ import json
 import re
 import typing as t
 
-from .._hub._files import Entry, HubError, check_entries
+from .._hub._files import Entry, HubError, check_entries, unsafe_because
 
 VERSION = 1
 KINDS = ("collections", "image", "model", "packages", "wheels")
@@ -110,6 +110,12 @@ def _item(raw: t.Mapping[str, t.Any], where: str) -> Item:
     kind, name = str(raw["kind"]), str(raw["name"])
     if kind not in KINDS or not name.isprintable() or not name:
         raise BundleError(f"{where} names {kind!r} {name!r}, which this collection does not know")
+    # Things are laid out as folders of their names.
+    if unsafe_because(name):
+        raise BundleError(
+            f"{where} names {kind} {name!r}, which is refused because {unsafe_because(name)}; take it only from "
+            "somebody you trust, or make the bundle anew"
+        )
     files = tuple(Entry(str(one["path"]), int(one["size"]), str(one["sha256"])) for one in raw["files"])
     try:
         checked = tuple(check_entries(files, f"{where}, {kind} {name},"))

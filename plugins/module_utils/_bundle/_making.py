@@ -118,6 +118,16 @@ def plan(parts: t.Sequence[Part], folder: Folder, earlier: Index | None) -> Made
     return Made(index, own, missing, bool(missing) or not same)
 
 
+def earlier_index(folder: Folder, since: str) -> Index:
+    """Return the index of an earlier bundle; BundleError where that is the folder itself, which would lose blobs."""
+    if os.path.realpath(since) == os.path.realpath(folder.path):
+        raise BundleError(
+            f"since names {since}, where the bundle itself is made; name the folder of an earlier bundle, or another "
+            "one for the new (fleet_bundle, fleet_bundle_since)"
+        )
+    return Folder(since).read_index()
+
+
 def make(parts: t.Sequence[Part], folder: Folder, earlier: Index | None, seen: Seen) -> Made:
     """Bring the blobs, and write the index when all of them are there."""
     made = plan(parts, folder, earlier)

@@ -92,11 +92,11 @@ class Runtime:
         rows = csv.DictReader(io.StringIO(self.ask("show stat").lstrip("# ")))
         try:
             return [
-                ServerState(row["pxname"], row["svname"], row["status"], int(row["scur"] or 0))
+                ServerState(row["pxname"], row["svname"], row["status"].strip(), int(row["scur"] or 0))
                 for row in rows
                 if row["svname"] not in ("FRONTEND", "BACKEND") and ":to:" not in row["pxname"]
             ]
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
             raise RuntimeSocketError(f"{self._path} answered with no statistics") from error
 
     def put(self, server: ServerState, state: str) -> None:

@@ -21,6 +21,7 @@ EVERY_MODEL = "*"
 HEAVIEST = 256  # what HAProxy takes as the largest weight of a server
 SHARE_SLACK = 0.01  # three thirds may be written as 0.33
 USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+HOP = ":to:"  # stands in the names of hops alone
 NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.:-]")
 
 # Concurrent requests that a server is sent at most when nobody measured it: vLLM's own max_num_seqs on most GPUs.
@@ -129,7 +130,7 @@ class Fleet(t.NamedTuple):
 
 def label(name: str) -> str:
     """Return a name that the proxy accepts: the name itself where it does, else with a sum that keeps it apart."""
-    plain = NOT_IN_A_NAME.sub("_", name)
+    plain = NOT_IN_A_NAME.sub("_", name).replace(HOP, "_to_")
     return plain if plain == name else f"{plain}.{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 

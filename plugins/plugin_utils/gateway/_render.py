@@ -19,6 +19,7 @@ from . import _errors
 from ._errors import JSON, Refusal
 from ._model import (
     EVERY_MODEL,
+    HOP,
     Fleet,
     Pool,
     Replica,
@@ -68,8 +69,7 @@ class Settings(t.NamedTuple):
 
 # Requests for a model wait here while its servers are being changed: each of them is drained or in maintenance, which
 # is an administrator's doing and not a failure. What comes first ends the wait: a server, or the time that is set.
-HOLD_LUA = """\
--- Hold a request while every server of its backend is being changed.
+HOLD_LUA = r"""-- Hold a request while every server of its backend is being changed.
 local function changing(backend)
   for _, server in pairs(backend.servers) do
     local status = server:get_stats()["status"] or ""
@@ -87,6 +87,29 @@ core.register_action("hold", { "http-req" }, function(txn)
     core.msleep(200)
     waited = waited + 200
   end
+end)
+
+-- Return a body in which characters stand for themselves that clients wrote as \u4e2d; json_query cannot read those.
+core.register_converters("decoded", function(body)
+  local function pair(slashes, high, low)
+    if #slashes % 2 == 0 then return nil end
+    return slashes:sub(2) .. utf8.char(0x10000 + (tonumber(high, 16) - 0xD800) * 0x400 + tonumber(low, 16) - 0xDC00)
+  end
+  local function one(slashes, hex)
+    local code = tonumber(hex, 16)
+    if #slashes % 2 == 0 or code < 0x80 then return nil end
+    return slashes:sub(2) .. utf8.char(code)
+  end
+  body = body:gsub("(\\+)u([dD][89abAB]%x%x)\\u([dD][c-fC-F]%x%x)", pair)
+  return (body:gsub("(\\+)u(%x%x%x%x)", one))
+end)
+
+-- Return the first content or prompt of a body as it is written: what json_query cannot read, such as a list of parts.
+core.register_converters("beginning", function(body)
+  local _, at = body:find('"content"%s*:%s*')
+  if not at then _, at = body:find('"prompt"%s*:%s*') end
+  if not at then return body end
+  return body:match('^".-[^\\]"', at + 1) or body:match("^%b[]", at + 1) or body:sub(at + 1)
 end)
 """
 
@@ -235,6 +258,11 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
+def _literal(text: str) -> str:
+    """Return a text as one part of a log-format, in which a % begins an expression."""
+    return text.replace("%", "%%")
+
+
 def _frontend(settings: Settings) -> list[str]:
     folder = settings.directory
     tls = f" ssl crt {folder}/{CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
@@ -245,6 +273,10 @@ def _frontend(settings: Settings) -> list[str]:
 
     def mapped(sample: str, name: str, to: str = "map_str") -> str:
         return f"{sample},{to}({folder}/{name})"
+
+    escaped = r"{ req.body -m sub '\u' }"
+    routed = f"var(txn.model),map_str({folder}/models.map) -m found"
+    written = """{ req.body -m sub '"content"' '"prompt"' }"""
 
     return [
         "frontend gateway",
@@ -284,6 +316,7 @@ def _frontend(settings: Settings) -> list[str]:
         ),
         "  http-request wait-for-body time 30s",
         "  http-request set-var(txn.model) req.body,json_query('$.model')",
+        f"  http-request set-var(txn.model) req.body,lua.decoded,json_query('$.model') if {escaped} !{{ {routed} }}",
         _refuse(
             _errors.MODEL_TOO_LATE,
             f"!{{ var(txn.model) -m found }} {{ req.body_size gt {settings.buffer_bytes - BUFFER_RESERVE} }}",
@@ -297,6 +330,7 @@ def _frontend(settings: Settings) -> list[str]:
         _refuse(_errors.NOT_YOUR_MODEL, "!{ var(txn.one) -m found } !{ var(txn.every) -m found }"),
         f"  http-request set-var(txn.prefix) req.body,json_query('$.messages[0].content'),{beginning}",
         f"  http-request set-var(txn.prefix) req.body,json_query('$.prompt'),{beginning} if !{{ {known} }}",
+        f"  http-request set-var(txn.prefix) req.body,lua.beginning,{beginning} if !{{ {known} }} {written}",
         f"  http-request set-var(txn.prefix) rand(1000000) if !{{ {known} }}",
         *(["  use_backend %[var(txn.web)] if { var(txn.web) -m found }"] if settings.webs else []),
         f"  use_backend {LISTS} if lists",
@@ -353,7 +387,8 @@ def _pool(pool: Pool, settings: Settings) -> list[list[str]]:
     if single:
         lines += _headers_for(pool.replicas[0], settings)
     # Through a hop, the path of the server itself is laid before that.
-    lines.append(f"  http-check send meth GET uri {pool.replicas[0].endpoint.path if single else ''}/health")
+    path = pool.replicas[0].endpoint.path if single else ""
+    lines.append(f"  http-check send meth GET uri {_quoted(path + '/health')}")
     lines.append("  http-check expect status 200")
     sections = [lines]
     weights = dict(zip(pool.replicas, pool.weights, strict=False))
@@ -398,7 +433,7 @@ def _headers_for(replica: Replica, settings: Settings) -> list[str]:
         key = f"str({replica.label}),map_str({settings.directory}/{SERVER_KEYS_MAP})"
         lines.append(f'  http-request set-header Authorization "Bearer %[{key}]"')
     if replica.endpoint.path:
-        lines.append(f"  http-request set-path {replica.endpoint.path}%[path]")
+        lines.append(f"  http-request set-path {_quoted(_literal(replica.endpoint.path) + '%[path]')}")
     if not _is_address(replica.endpoint.host):
         lines.append(f"  http-request set-header Host {replica.endpoint.host}")
     return lines
@@ -418,7 +453,7 @@ def _server(replica: Replica, name: str, address: str, hop: bool = False, checke
 
 
 def _hop(replica: Replica, pool: Pool, settings: Settings) -> list[list[str]]:
-    name = f"{pool.label}/{replica.label}".replace("/", ":to:")
+    name = f"{pool.label}/{replica.label}".replace("/", HOP)
     front = [
         f"frontend {name}",
         f"  bind unix@{_socket(replica, pool, settings)} user {settings.account} mode 600",

@@ -26,6 +26,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._index i
 from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._making import (
     Made,
     Part,
+    earlier_index,
     folder_part,
     image_part,
     lay_out,
@@ -131,6 +132,15 @@ def test_a_delta_holds_what_is_new_and_makes_the_whole(tmp_path: Path) -> None:
     assert not delta.check(delta.read_index()).whole
 
 
+def test_a_bundle_is_not_made_over_the_earlier_one(tmp_path: Path, folder: Folder) -> None:
+    made(folder, packages(tmp_path / "deb", a=b"one"))
+    (tmp_path / "link").symlink_to(folder.path)
+    for since in (folder.path, f"{folder.path}/", str(tmp_path / "link")):
+        with pytest.raises(BundleError, match="where the bundle itself is made"):
+            earlier_index(folder, since)
+    assert earlier_index(Folder(str(tmp_path / "other")), folder.path).root == folder.read_index().root
+
+
 def test_making_goes_on_where_it_was_interrupted(tmp_path: Path, folder: Folder) -> None:
     content = os.urandom(3 * 1024 * 1024)
     part = packages(tmp_path / "deb", big=content)
@@ -191,6 +201,8 @@ def test_a_blob_is_read_once_until_it_changes(tmp_path: Path, folder: Folder) ->
         lambda document: document["items"][0]["files"][0].update(sha256="../../../etc/passwd"),
         lambda document: document["items"].append(document["items"][0]),
         lambda document: document["items"][0].update(name="a\x1b[2J"),
+        lambda document: document["items"][0].update(name="../../etc"),
+        lambda document: document["items"][0].update(name="/etc/cron.d"),
         lambda document: document.update(items=3),
     ],
 )

@@ -18,6 +18,11 @@ def server(name: str = "gpu-01:qwen", **changes: t.Any) -> dict[str, t.Any]:
 ANN = {"name": "ann", "models": ["*"]}
 
 
+def test_no_name_is_taken_for_a_hop() -> None:
+    assert ":to:" not in _model.label("a:to:b")
+    assert _model.label("a:to:b") != _model.label("a_to_b")
+
+
 def test_names_that_the_same_servers_serve_are_one_pool() -> None:
     servers = [server(models=["qwen", "default"]), server("gpu-02:qwen", models=["default", "qwen"])]
     fleet = _model.fleet_of([*servers, server("gpu-03:other", models=["other"])], [])

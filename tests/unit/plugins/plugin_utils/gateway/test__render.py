@@ -117,6 +117,42 @@ def test_the_same_beginning_goes_to_the_same_replica(gateway: Gateway) -> None:
         assert len(set(asked)) == 1
 
 
+@pytest.mark.parametrize("escaped", [True, False])
+def test_a_body_may_be_written_in_ascii_alone(tmp_path: Path, escaped: bool) -> None:
+    names = ["通义千问", "Ünï", "😀", "a\\u4e2d"]
+    backends = {f"gpu-0{number}:big": proxies.Backend(str(number)) for number in range(2)}
+    servers = [{"name": name, "url": f"http://127.0.0.1:{one.port}", "models": names} for name, one in backends.items()]
+    port = ports.free_port()
+    put(tmp_path, servers, USERS[:1], {}, port=port)
+    assert proxies.refusal(tmp_path) == ""
+    proxy = proxies.Proxy(tmp_path, port)
+    contents = ["你好，世界", "\x01", [{"type": "text", "text": "你好]"}], [{"type": "text", "text": "hello"}]]
+
+    def ask(name: str, content: t.Any) -> tuple[int, t.Any]:
+        time.sleep(0.05)  # one at a time: of two at once, the second goes to whoever has less to do
+        return proxy.ask("key-ann", json.dumps(chat(name, content), ensure_ascii=escaped).encode("utf-8"))
+
+    try:
+        assert [ask(name, "hello")[0] for name in names] == [200] * len(names)
+        for content in contents:
+            assert len({ask(names[0], content)[1]["server"] for _turn in range(8)}) == 1
+    finally:
+        proxy.stop()
+        for one in backends.values():
+            one.stop()
+
+
+@pytest.mark.parametrize("keyed", [True, False])
+def test_the_path_of_a_server_may_hold_what_haproxy_reads_otherwise(tmp_path: Path, keyed: bool) -> None:
+    url = "http://192.0.2.1:8000/a%20b'c"
+    servers = [
+        {"name": "one", "url": url, "models": ["a", "b"]},
+        {"name": "two", "url": "http://192.0.2.2", "models": ["b"]},
+    ]
+    put(tmp_path, servers, USERS[:1], {"one": "k"} if keyed else {}, port=ports.free_port())
+    assert proxies.refusal(tmp_path) == ""
+
+
 @pytest.mark.parametrize("keyed", [True, False])
 def test_a_share_of_the_conversations_goes_to_a_canary_and_stays_there(tmp_path: Path, keyed: bool) -> None:
     backends = {"gpu-01:big": proxies.Backend("stable"), "gpu-02:big": proxies.Backend("canary")}
