@@ -465,6 +465,7 @@ CALLS: dict[str, list[t.Any]] = {
     "with_gateway_keys": [[BEHIND], [SLURPED]],
     "with_keys": [[SERVER], [SLURPED], False],
     "with_members": [NORMAL, [MEMBER]],
+    "without_failed": [HOSTS, HOSTVARS, "ansible_host", "ansible_become"],
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
 HANDS_ON = {
