@@ -11,9 +11,11 @@ import os
 import typing as t
 
 from .. import _paths
+from .._replace import ReplaceError, read_file
 
 ROOT = _paths.WATCH_CONFIG
 FILE = "config.json"
+LARGEST = 1024 * 1024
 METRICS = _paths.METRICS
 
 STARTED = "started"
@@ -85,7 +87,7 @@ def parse(text: str) -> Config:
         webs = {str(name): _door(values) for name, values in found.get("webs", {}).items()}
         gateway = _door(found["gateway"]) if found.get("gateway") else None
         return Config(servers, limits, str(found["metrics"]), str(found["docker_host"]), webs, gateway)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ConfigError(f"the configuration cannot be read: {error}; apply the role server_watch again") from error
 
 
@@ -97,7 +99,9 @@ def read(root: str = ROOT) -> Config:
     """Return the configuration of this host; ConfigError when there is none."""
     path = os.path.join(root, FILE)
     try:
-        with open(path, encoding="utf-8") as stream:
-            return parse(stream.read())
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}; apply the role server_watch again") from error
+        content = read_file(path, LARGEST)
+    except (OSError, ReplaceError) as error:
+        raise ConfigError(f"{error}; apply the role server_watch again") from error
+    if content is None:
+        raise ConfigError(f"{path} cannot be read: No such file or directory; apply the role server_watch again")
+    return parse(content.decode("utf-8", "replace"))

@@ -166,6 +166,8 @@ def may_restart(memory: Memory, cause: str, limits: Limits, now: float, free: bo
 def recall(memory: Memory, seen: Seen) -> int:
     """Bring the memory up to this start of the container; returns how often Docker started it again since."""
     again = 0
+    # A clock that was put back must not make an old trouble one that is still to come.
+    memory.trouble_since = min(memory.trouble_since, seen.at)
     if (seen.container, seen.started_at) != (memory.container, memory.started_at):
         memory.ties = {}
     if seen.container != memory.container:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import time
@@ -76,6 +77,10 @@ def boot(
 
 def main(arguments: t.Sequence[str]) -> int:
     """Run what the unit asks for."""
+    # A log in another language must not end a pass where the locale cannot write it.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         config = _config.read()
         if list(arguments) == [BOOT]:

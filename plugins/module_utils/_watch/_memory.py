@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
@@ -14,9 +13,11 @@ import tempfile
 import typing as t
 
 from .. import _paths
+from .._replace import read_file
 
 ROOT = _paths.WATCH_MEMORY
 FILE = "state.json"
+LARGEST = 16 * 1024 * 1024
 
 # How a server is.
 READY = "ready"  # it generated a token
@@ -49,6 +50,7 @@ STATES = (
     UNKNOWN,
 )
 UP = (READY, BUSY, JOINED)
+MOST_NUMBER = 2**53  # what a JSON file keeps exactly
 
 
 @dataclasses.dataclass
@@ -83,29 +85,44 @@ def path_of(root: str = ROOT) -> str:
 
 def parse(text: str) -> dict[str, Memory]:
     """Return what is remembered, by server; what another release or a broken disk wrote is forgotten."""
-    fields = {field.name: field for field in dataclasses.fields(Memory)}
-    found: dict[str, Memory] = {}
-    with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
-        for name, values in json.loads(text)["servers"].items():
-            sound: dict[str, t.Any] = {
-                key: value
-                for key, value in values.items()
-                if key in fields and isinstance(value, _kind(getattr(Memory(), key)))
-            }
-            found[str(name)] = Memory(**sound)
-    return found
+    try:
+        servers = json.loads(text)["servers"].items()
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
+        return {}
+    return {str(name): _sound(values) for name, values in servers if isinstance(values, dict)}
 
 
-def _kind(value: object) -> tuple[type, ...]:
-    return (int, float) if isinstance(value, float) else (type(value),)
+def _sound(values: t.Mapping[str, t.Any]) -> Memory:
+    """Return the memory of one server without what no pass wrote, so that no later step stumbles over it."""
+    fresh = dataclasses.asdict(Memory())
+    known = {key: value for key, value in values.items() if key in fresh and _is_like(value, fresh[key])}
+    known["attempts"] = [at for at in known.get("attempts", []) if _is_like(at, 0.0)]
+    known["ties"] = {
+        peer: ports
+        for peer, ports in known.get("ties", {}).items()
+        if isinstance(ports, list) and all(_is_like(port, 0) for port in ports)
+    }
+    fall = known.get("last_fall", {})
+    if not _is_like(fall.get("at"), 0.0) or not isinstance(fall.get("cause"), str):
+        known.pop("last_fall", None)
+    return Memory(**known)
+
+
+def _is_like(value: object, example: object) -> bool:
+    """Say whether a value is of the kind of another one; a number must be one that can be reckoned with."""
+    if isinstance(example, bool) or not isinstance(example, (int, float)):
+        return isinstance(value, type(example))
+    if isinstance(value, bool) or not isinstance(value, (int, float) if isinstance(example, float) else int):
+        return False
+    return abs(value) <= MOST_NUMBER  # neither NaN nor infinite
 
 
 def read(root: str = ROOT) -> dict[str, Memory]:
     """Return what is remembered; empty when there is nothing."""
     try:
-        with open(path_of(root), encoding="utf-8") as stream:
-            return parse(stream.read())
-    except (OSError, UnicodeDecodeError):
+        content = read_file(path_of(root), LARGEST)
+        return {} if content is None else parse(content.decode("utf-8"))
+    except (OSError, ValueError):
         return {}
 
 

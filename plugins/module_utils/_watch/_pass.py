@@ -150,7 +150,7 @@ class Pass:
         verdict = _judge.judge(look.seen, memory, self._config.watched[name], self._config.limits, start_limit)
         _judge.remember(memory, look.seen, verdict)
         if verdict.state == _memory.RESTARTING and memory.last_fall:
-            memory.message = f"{verdict.message}: {memory.last_fall['text']}"
+            memory.message = f"{verdict.message}: {memory.last_fall.get('text', '')}"
         return verdict
 
     # --- act ---

@@ -14,7 +14,7 @@ import threading
 import time
 import typing as t
 
-from .._vllm.api._probe import Server, ServerError, ServerSilent, load, parse_metrics
+from .._vllm.api._probe import Server, ServerAnswered, ServerError, ServerSilent, load, parse_metrics
 from ._config import Limits
 
 POLL = 2.0  # seconds between two looks at the counters
@@ -58,6 +58,9 @@ def probe(
         first = counters(server, limit_of(before, limits))
     except ServerSilent as error:
         return Probe(DEAF, str(error), before)
+    except ServerAnswered:
+        # Whether it generates is another question than whether its counters can be read.
+        first = load([])
     except ServerError as error:
         return _failed(error, before)
     requests = int(first["running"] or 0) + int(first["waiting"] or 0)
@@ -92,6 +95,8 @@ def counters(server: Server, timeout: float) -> dict[str, t.Any]:
 
 
 def _moved(server: Server, first: t.Mapping[str, t.Any]) -> bool:
+    if all(value is None for value in first.values()):
+        return False
     try:
         return counters(server, POLL) != first
     except ServerError:

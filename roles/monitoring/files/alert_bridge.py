@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import http.client
 import http.server
 import json
 import sys
@@ -25,8 +26,8 @@ import urllib.request
 LARGEST = 4 * 1024 * 1024
 ANSWER = 64 * 1024
 SECONDS = 10
-# Characters of a message. WeCom takes 4,096 bytes of markdown, and a Chinese character has three.
-LONGEST = 1300
+# Bytes of a message in UTF-8. WeCom takes 4,096 of markdown.
+LONGEST = 4000
 MARKS = {"firing": "FIRING", "resolved": "RESOLVED"}
 
 
@@ -45,7 +46,8 @@ def text_of(notification: t.Mapping[str, t.Any]) -> str:
             lines += [f"{key}: {notes[key]}" for key in ("cause", "action") if notes.get(key)]
         lines.append("")
     text = "\n".join(lines).strip() or "an alert without a text"
-    return text if len(text) <= LONGEST else text[: LONGEST - 2] + " …"
+    content = text.encode("utf-8", "replace")
+    return text if len(content) <= LONGEST else content[: LONGEST - 4].decode("utf-8", "ignore") + " …"
 
 
 def message(chat: t.Mapping[str, str], text: str, now: float) -> tuple[str, dict[str, t.Any]]:
@@ -77,14 +79,15 @@ def signature(key: bytes, content: bytes) -> str:
 def send(chat: t.Mapping[str, str], text: str) -> None:
     """Send a text to a robot; Refused when it does not take it."""
     url, body = message(chat, text, time.time())
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     try:
+        request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
             said = json.loads(answer.read(ANSWER))
     except urllib.error.HTTPError as error:
         raise Refused(f"status {error.code}") from error
-    except (OSError, ValueError) as error:
-        raise Refused(type(error).__name__) from error
+    # An odd address has its own error, whose text holds the address, and with it what must stay secret.
+    except (OSError, ValueError, http.client.HTTPException, RecursionError) as error:
+        raise Refused(type(error).__name__) from None
     # A robot that refuses a message says so with status 200.
     code = said.get("errcode", said.get("code", said.get("StatusCode"))) if isinstance(said, dict) else None
     if code != 0:
@@ -106,7 +109,7 @@ def handler(chats: t.Mapping[str, t.Mapping[str, str]]) -> type[http.server.Base
             try:
                 notification = json.loads(self.rfile.read(int(size)))
                 send(chat, text_of(notification))
-            except (ValueError, AttributeError, TypeError):
+            except (ValueError, AttributeError, TypeError, RecursionError):
                 self.answer(400)
             except Refused as refused:
                 print(f"{self.path.strip('/')} did not take a message: {refused}", file=sys.stderr, flush=True)

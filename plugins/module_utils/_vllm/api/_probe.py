@@ -15,7 +15,7 @@ import socket
 import ssl
 import typing as t
 
-from ..._http import Connection, read_limited
+from ..._http import AnswerTooLarge, Connection, read_limited
 
 # Metrics of a server with many adapters are some MiB; what a program in a container sends must not fill the memory.
 ANSWER_LIMIT = 16 * 1024 * 1024
@@ -30,6 +30,10 @@ class ServerError(ValueError):
 
 class ServerSilent(ServerError):
     """The server took the request, and nothing came back in time."""
+
+
+class ServerAnswered(ServerError):
+    """The server answered, and not with what was asked for."""
 
 
 class Answer(t.NamedTuple):
@@ -74,6 +78,8 @@ class Server:
                 raise ServerSilent(
                     f"{method} {path} on {self.address}:{self.port}: no answer within {timeout:g} seconds"
                 ) from error
+            except AnswerTooLarge as error:
+                raise ServerAnswered(f"{method} {path} on {self.address}:{self.port}: {error}") from error
             except (OSError, http.client.HTTPException) as error:
                 reason = str(error) or type(error).__name__
                 raise ServerError(f"{method} {path} on {self.address}:{self.port}: {reason}") from error
@@ -117,7 +123,7 @@ class Server:
     def metrics(self, timeout: float = 10.0) -> str:
         answer = self.request("GET", "/metrics", timeout=timeout)
         if answer.status != 200:
-            raise ServerError(f"GET /metrics answered {answer.status}: {brief(answer.body)}")
+            raise ServerAnswered(f"GET /metrics answered {answer.status}: {brief(answer.body)}")
         return answer.body
 
 

@@ -36,6 +36,7 @@ def collect(config: t.Mapping[str, t.Any]) -> Metrics:
 
 def add_model_store(metrics: Metrics, path: str) -> None:
     """Add the space of the disk that the models are on, or will be on."""
+    path = os.path.abspath(path)
     while not os.path.isdir(path):
         path = os.path.dirname(path)
     disk = os.statvfs(path)

@@ -13,6 +13,7 @@ import time
 import typing as t
 
 from exposition import Metrics
+from programs import read_text
 
 LARGEST = 1024 * 1024
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
@@ -23,8 +24,7 @@ def add(metrics: Metrics, paths: t.Iterable[str]) -> None:
     """Add the end of the certificates in files; of several in one file, the first end."""
     for path in paths:
         try:
-            with open(path, encoding="ascii", errors="replace") as stream:
-                ends = [not_after(binascii.a2b_base64(body)) for body in PEM.findall(stream.read(LARGEST))]
+            ends = [not_after(binascii.a2b_base64(body)) for body in PEM.findall(read_text(path, LARGEST))]
         except (OSError, ValueError, IndexError):
             continue
         if ends:

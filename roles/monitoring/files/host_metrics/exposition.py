@@ -17,20 +17,24 @@ class Metrics:
     """Metrics that are collected one by one, and written at once."""
 
     def __init__(self) -> None:
-        self._families: dict[str, tuple[str, str, list[str]]] = {}
+        self._families: dict[str, tuple[str, str, dict[str, str]]] = {}
 
     def add(self, name: str, kind: str, text: str, value: float, labels: Labels | None = None) -> None:
-        """Add a sample to its family, which it begins where it is the first."""
-        _kind, _text, samples = self._families.setdefault(name, (kind, text, []))
+        """Add a sample to its family, which it begins where it is the first.
+
+        The last of two with the same labels stays, because the collector refuses a whole file that has both.
+        """
+        _kind, _text, samples = self._families.setdefault(name, (kind, text, {}))
         shown = ",".join(f'{key}="{escaped(one)}"' for key, one in (labels or {}).items())
         number = repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
-        samples.append(f"{name}{{{shown}}} {number}" if shown else f"{name} {number}")
+        samples[f"{name}{{{shown}}}" if shown else name] = number
 
     def text(self) -> str:
         """Return all families."""
         lines: list[str] = []
         for name, (kind, text, samples) in self._families.items():
-            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}", *samples]
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
+            lines += [f"{sample} {number}" for sample, number in samples.items()]
         return "".join(f"{line}\n" for line in lines)
 
 
@@ -44,7 +48,7 @@ def write(path: str, text: str, mode: int = 0o644) -> None:
     folder = os.path.dirname(path)
     handle, draft = tempfile.mkstemp(prefix=f".{os.path.basename(path)}-", dir=folder)
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
             stream.write(text)
             os.fchmod(stream.fileno(), mode)
         os.replace(draft, path)

@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import typing as t
 
 from exposition import Metrics, write
-from programs import Failed, output_of
+from programs import LARGEST, Failed, output_of, read_text
 
 UNIT = "private-llm-gateway"
 CURSOR = "-- cursor: "
 # Users, models and kinds of status are few; more is a mistake that must not fill Prometheus.
 MOST = 10_000
+MOST_AMOUNT = 2**63
 REQUESTS, SECONDS, BYTES = "requests", "seconds", "bytes"
 # What is counted, by which labels. The log has no tokens; how long answers took and how large they were is what it has.
 COUNTED = (
@@ -47,7 +49,9 @@ def add(metrics: Metrics, state_file: str, seconds: float) -> None:
     except Failed:
         said = ""
     state = count(state, said)
-    write(state_file, json.dumps(state), 0o600)
+    # Where nothing can be written, the next look counts the same lines once more, from the old cursor.
+    with contextlib.suppress(OSError):
+        write(state_file, json.dumps(state), 0o600)
     for what, name, text, labels in COUNTED:
         for key, number in sorted(state[what].items()):
             values = json.loads(key)
@@ -57,15 +61,27 @@ def add(metrics: Metrics, state_file: str, seconds: float) -> None:
 def read(state_file: str) -> dict[str, t.Any]:
     """Return what was counted so far."""
     try:
-        with open(state_file, encoding="utf-8") as stream:
-            state = json.load(stream)
+        state = json.loads(read_text(state_file, LARGEST))
         # An older release counted requests alone.
         counted = {what: state[what] if what == REQUESTS else state.get(what, {}) for what in KINDS}
-        if isinstance(state["cursor"], str) and all(isinstance(one, dict) for one in counted.values()):
-            return {"cursor": state["cursor"], **counted}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        if isinstance(state["cursor"], str):
+            return {
+                "cursor": state["cursor"],
+                **{what: sound(counted[what], len(labels)) for what, _name, _text, labels in COUNTED},
+            }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     return {"cursor": "", **{what: {} for what in KINDS}}
+
+
+def sound(counts: t.Mapping[str, t.Any], labels: int) -> dict[str, float]:
+    """Return the counts that have so many labels and a number; ValueError where a key is no list of labels."""
+    found = {}
+    for key, number in counts.items():
+        values = json.loads(key)
+        if isinstance(values, list) and len(values) == labels and all(isinstance(one, str) for one in values):
+            found[key] = _amount(number)
+    return found
 
 
 def count(state: t.Mapping[str, t.Any], said: str) -> dict[str, t.Any]:
@@ -80,7 +96,7 @@ def count(state: t.Mapping[str, t.Any], said: str) -> dict[str, t.Any]:
             entry = json.loads(line)
             who = [str(entry["user"]), str(entry["model"])]
             status = f"{int(entry['status']) // 100}xx"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             continue
         _add(counted[REQUESTS], [*who, status], 1)
         took = entry.get("ms")
@@ -97,4 +113,6 @@ def _add(counts: dict[str, float], labels: list[str], amount: float) -> None:
 
 def _amount(value: t.Any) -> float:
     """Return a number of the log; 0 for what is none, and for -1, which is what HAProxy writes for never."""
-    return max(0, value) if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return 0
+    return value if 0 <= value <= MOST_AMOUNT else 0  # nor NaN, which would stay in every later sum

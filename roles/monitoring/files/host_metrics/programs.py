@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the programs that are asked, with a limit of time and of what they may say."""
+"""Ask programs and read files, with a limit of time and of what they may say."""
 
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import typing as t
 
@@ -41,3 +42,12 @@ def output_of(argv: t.Sequence[str], seconds: float, accepted: t.Collection[int]
     if process.returncode not in accepted:
         raise Failed(text.strip()[-500:] or f"{argv[0]} ended with status {process.returncode}")
     return text
+
+
+def read_text(path: str, largest: int) -> str:
+    """Return the beginning of a file; OSError for what is none, such as a pipe, which would keep the reader waiting."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(f"{path} is not a file")
+        return stream.read(largest).decode("utf-8", "replace")

@@ -72,6 +72,9 @@ def bridge(tmp_path: Path) -> t.Iterator[int]:
         "fei": {"type": "feishu", "url": f"{base}/feishu", "secret": SECRET},
         "we": {"type": "wecom", "url": f"{base}/wecom?key=k", "secret": ""},
         "no": {"type": "wecom", "url": f"{base}/refuses", "secret": ""},
+        "odd": {"type": "wecom", "url": f"http://user:{SECRET}@127.0.0.1/", "secret": ""},
+        "blank": {"type": "wecom", "url": f"{base}/wecom ?key={SECRET}", "secret": ""},
+        "half": {"type": "wecom", "url": f"http://[::1/{SECRET}", "secret": ""},
         "down": {"type": "wecom", "url": f"{base}/down", "secret": ""},
     }
     (tmp_path / "bridge.json").write_text(json.dumps({"listen": ["127.0.0.1", port], "chats": chats}))
@@ -132,13 +135,21 @@ def test_a_message_that_is_not_taken_is_tried_again_by_alertmanager(bridge: int,
     assert "down did not take a message: status 500" in said
 
 
+def test_an_address_that_cannot_be_asked_is_not_told(bridge: int, tmp_path: Path) -> None:
+    assert [post(bridge, name, {"alerts": [ALERT]}) for name in ("odd", "blank", "half")] == [502] * 3
+    said = (tmp_path / "log").read_text()
+    assert "odd did not take a message: InvalidURL" in said
+    assert "Traceback" not in said
+
+
 def test_what_is_no_notification_is_refused(bridge: int) -> None:
     assert post(bridge, "nobody", {"alerts": []}) == 404
     assert post(bridge, "we", b"{") == 400
     assert post(bridge, "we", [1]) == 400
 
 
-def test_a_long_message_fits_what_robots_take(bridge: int) -> None:
-    long = {**ALERT, "annotations": {"summary": "停" * 5000}}
+@pytest.mark.parametrize("sign", ["停", "🔥", "a"])
+def test_a_long_message_fits_what_robots_take(bridge: int, sign: str) -> None:
+    long = {**ALERT, "annotations": {"summary": sign * 5000}}
     assert post(bridge, "we", {"alerts": [long] * 20}) == 200
     assert len(Robot.got[-1][1]["markdown"]["content"].encode()) <= 4096

@@ -140,6 +140,47 @@ def test_what_an_older_release_counted_is_kept(tmp_path: Path) -> None:
     assert found['private_llm_gateway_requests_total{user="ann",model="big",status="2xx"}'] == "41"
 
 
+@pytest.mark.parametrize(
+    "requests",
+    [
+        {"no list": 1},
+        {'["ann"]': 1},
+        {'["ann", "big", "2xx"]': "many"},
+        {'["ann", "big", "2xx"]': float("nan")},
+        {'["ann", "big", 2]': 1},
+        ["ann"],
+    ],
+)
+def test_what_something_else_counted_costs_no_metric_of_the_host(tmp_path: Path, requests: t.Any) -> None:
+    journal(tmp_path)
+    (tmp_path / "state.json").write_text(json.dumps({"cursor": "", "requests": requests}))
+    found = collect(tmp_path, {"gpus": [GPU]}, gateway=True)
+    assert found["private_llm_gpus"] == "1"
+    assert found['private_llm_gateway_requests_total{user="ann",model="big",status="2xx"}'] == "2"
+
+
+def test_pipes_and_a_state_that_cannot_be_written_cost_nothing_else(tmp_path: Path) -> None:
+    journal(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    found = collect(tmp_path, {"gpus": [GPU]}, gateway=True, certificates=[str(tmp_path / "pipe")])
+    assert found["private_llm_gpus"] == "1"
+    for state in (tmp_path / "pipe", tmp_path / "away" / "state.json"):
+        found = collect(tmp_path, {"gpus": [GPU]}, gateway=True, state=str(state))
+        assert found['private_llm_gateway_requests_total{user="ann",model="big",status="2xx"}'] == "2"
+        assert found["private_llm_gpus"] == "1"
+
+
+def test_a_gpu_that_is_told_twice_is_written_once(tmp_path: Path) -> None:
+    journal(tmp_path)
+    program = tmp_path / "twice"
+    program.write_text(f'#!/bin/sh\n"{NVIDIA_SMI}" "$@"\n"{NVIDIA_SMI}" "$@"\necho "rubbish, \\377"\n')
+    program.chmod(0o755)
+    collect(tmp_path, {"gpus": [GPU]}, nvidia_smi=str(program))
+    lines = (tmp_path / "host.prom").read_text().splitlines()
+    samples = [line.rsplit(" ", 1)[0] for line in lines if not line.startswith("#")]
+    assert len(samples) == len(set(samples)) > 5
+
+
 def test_the_end_of_a_certificate_is_told_and_what_is_none_is_passed_over(tmp_path: Path) -> None:
     journal(tmp_path)
     certificate = tmp_path / "gw.pem"

@@ -274,3 +274,9 @@ def test_a_member_is_known_by_its_label() -> None:
     labels = {"private_llm.fleet.member": "0:a,b"}
     assert seen_of({"Config": {"Labels": labels}}, NOW).member
     assert not seen_of({"Config": {"Labels": {}}}, NOW).member
+
+
+def test_a_clock_that_was_put_back_does_not_put_off_a_restart() -> None:
+    memory = Memory(worked=True, trouble_since=9_000.0)
+    _judge.recall(memory, Seen(100.0))
+    assert memory.trouble_since == 100.0

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
@@ -26,6 +27,36 @@ def test_what_is_written_is_read_again(tmp_path: pathlib.Path) -> None:
 )
 def test_what_something_else_wrote_is_forgotten(text: str) -> None:
     assert all(one == Memory() for one in _memory.parse(text).values())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        '"attempts": ["soon", NaN, 1e999, true]',
+        '"ties": {"gpu-02": 5, "gpu-03": ["x"]}',
+        '"last_fall": {"text": "of another release"}',
+        '"last_fall": {"at": "today", "cause": "hung"}',
+        '"trouble_since": NaN',
+        f'"restarts_total": {10**400}',
+        '"restarting": 1',
+    ],
+)
+def test_one_odd_value_costs_neither_the_pass_nor_the_rest(odd: str) -> None:
+    found = _memory.parse(f'{{"servers": {{"z": 3, "a": {{"state": "hung", {odd}}}, "b": {{"state": "ready"}}}}}}')
+    assert found == {"a": Memory(state="hung"), "b": Memory(state="ready")}
+    assert _metrics.render(found, 1.0)
+
+
+def test_what_is_nested_without_end_is_forgotten() -> None:
+    assert _memory.parse("[" * 200_000) == {}
+
+
+def test_a_pipe_in_place_of_a_file_keeps_nobody_waiting(tmp_path: pathlib.Path) -> None:
+    for name in (_memory.FILE, _config.FILE):
+        os.mkfifo(tmp_path / name)
+    assert _memory.read(str(tmp_path)) == {}
+    with pytest.raises(_config.ConfigError, match=r"is not a file.*apply the role server_watch again"):
+        _config.read(str(tmp_path))
 
 
 def test_the_configuration_is_read_as_it_was_written() -> None:

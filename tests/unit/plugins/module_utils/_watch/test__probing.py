@@ -8,7 +8,11 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.api._probe import ServerError, ServerSilent
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.api._probe import (
+    ServerAnswered,
+    ServerError,
+    ServerSilent,
+)
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _probing
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._config import Limits
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch._probing import probe
@@ -23,9 +27,12 @@ class FakeServer:
         self.running, self.moves, self.answer = running, moves, answer
         self.generated = 0
         self.counters: str | None = ""
+        self.odd: ServerAnswered | None = None
         self.asked: list[tuple[str, float]] = []
 
     def metrics(self, timeout: float) -> str:
+        if self.odd is not None:
+            raise self.odd
         if self.counters is None:
             raise ServerSilent(f"no answer within {timeout:g} seconds")
         self.generated += self.moves
@@ -94,3 +101,14 @@ def test_a_server_that_answers_nothing_gets_the_time_for_its_last_load() -> None
     server.counters = None
     assert ask(server, before=0) == _probing.Probe("deaf", "no answer within 0.2 seconds", 0)
     assert ask(server, before=4) == _probing.Probe("deaf", "no answer within 0.3 seconds", 4)
+
+
+@pytest.mark.parametrize("said", ["the answer is larger than 16.0 MiB", "GET /metrics answered 307: moved"])
+def test_a_server_that_generates_is_well_whatever_its_metrics_are(said: str) -> None:
+    server = FakeServer()
+    server.odd = ServerAnswered(said)
+    assert ask(server).outcome == "token"
+    server.answer = ServerSilent("no answer")
+    assert ask(server).outcome == "blind"
+    server.answer = ServerError("POST /v1/completions answered 500: EngineDeadError")
+    assert ask(server).outcome == "error"
