@@ -16,7 +16,7 @@ author:
   - private_llm.fleet contributors (@private-llm)
 description:
   - Finds users without a model or with one that no server serves, served names of two different models, and more.
-positional: users, webs, open_webui
+positional: users, webs, open_webui, binds
 options:
   _input:
     description: The servers, as C(gateway_servers) of P(private_llm.fleet.gateway#role).
@@ -37,6 +37,10 @@ options:
     description: Whether there must be one, C(gateway_open_webui).
     type: bool
     default: false
+  binds:
+    description: Addresses on which the gateway listens, by the variables that give them, such as C(gateway_bind).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""

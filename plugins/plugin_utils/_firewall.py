@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import typing as t
 
-from ..module_utils._vllm.options._suggestions import whole_number
 from ._filter_input import demand
 from ._host_vars import LINE, WHOLE, HostVars, of_hosts
-from .groups._members import DATA, MASTER_PORT, address_of
+from .groups._members import address_of, meeting_ports
 
 Mapping = t.Mapping[str, t.Any]
 
 SSH_PORT = 22
-DATA_PORT = 29550  # vLLM's --data-parallel-rpc-port
 # The groups of which hosts may ask servers.
 GROUPS = ("gateway_hosts", "webui_hosts", "monitoring_hosts")
 
@@ -49,7 +47,7 @@ def rules(
         found.append(
             {
                 "name": "members",
-                "ports": [port for one in members for port in meeting_ports(one["engine"])],
+                "ports": [port for one in members for port in meeting_ports(one["engine"]).values()],
                 "chosen_ports": True,
                 "open_ports": sorted({ssh or SSH_PORT, *more.open_ports}),
                 "sources": [address_of(one) for one in of_hosts(nodes, hostvars).values()],
@@ -62,14 +60,6 @@ def place(server: Mapping) -> Mapping:
     """Return the nodes of a server over several hosts and the rank of this one; no nodes for any other server."""
     found: Mapping = demand(server.get("member") or {}, {"nodes": [LINE], "rank": WHOLE}, "member")
     return found
-
-
-def meeting_ports(engine: Mapping) -> list[int]:
-    """Return the ports of the head at which the members of a group meet."""
-    ports = [whole_number(engine.get("master_port")) or MASTER_PORT]
-    if (whole_number(engine.get(DATA)) or 1) > 1:
-        ports.append(whole_number(engine.get("data_parallel_rpc_port")) or DATA_PORT)
-    return ports
 
 
 def clients(groups: Mapping, hostvars: t.Any, host: str) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
 import os
 import typing as t
@@ -17,10 +18,12 @@ from .._hub._files import Entry
 from .._hub._hashing import hash_files, sha256_of
 from .._hub._manifest import Stamp
 from .._hub._source import PART, size_of
+from .._replace import ReplaceError, read_file
 from ._index import INDEX_LIMIT, BundleError, Index, check_sha256
 
 INDEX = "index.json"
 SIGNATURE = "index.json.sig"
+_WHOLE = "a bundle is a folder that playbooks/bundle.yml made, copied as a whole"
 BLOBS = os.path.join("blobs", "sha256")
 
 Seen = t.Callable[[int], None]
@@ -56,15 +59,17 @@ class Folder:
 
     def read_index(self) -> Index:
         """Return the index; BundleError when there is none or it cannot be used."""
+        return Index.from_bytes(self.index_bytes(), self.index_path)
+
+    def index_bytes(self) -> bytes:
+        """Return the bytes of the index; BundleError when there is none or it is no file."""
         try:
-            with open(self.index_path, "rb") as stream:
-                text = stream.read(INDEX_LIMIT)
-        except OSError as error:
-            raise BundleError(
-                f"{self.index_path} cannot be read: {error.strerror or error}; a bundle is a folder that "
-                "playbooks/bundle.yml made, copied as a whole"
-            ) from error
-        return Index.from_bytes(text, self.index_path)
+            text = read_file(self.index_path, INDEX_LIMIT)
+        except (OSError, ReplaceError) as error:
+            raise BundleError(f"{error}; {_WHOLE}") from error
+        if text is None:
+            raise BundleError(f"{self.index_path} cannot be read: {os.strerror(errno.ENOENT)}; {_WHOLE}")
+        return text
 
     def blob(self, sha256: str) -> str:
         """Return the path of a blob."""
@@ -154,8 +159,9 @@ class Known:
     def __init__(self, path: str) -> None:
         self._path = path
         self._stamps: dict[str, list[int]] = {}
-        with contextlib.suppress(OSError, ValueError, AttributeError), open(path, encoding="utf-8") as stream:
-            self._stamps = dict(json.load(stream).items())
+        # What another program put in its place is forgotten, and the blobs are read once more.
+        with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
+            self._stamps = dict(json.loads(read_file(path, INDEX_LIMIT) or b"{}").items())
 
     def holds(self, sha256: str, stamp: Stamp | None) -> bool:
         """Say whether a blob looks as it did when it was right."""

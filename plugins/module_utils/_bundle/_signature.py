@@ -31,7 +31,7 @@ def sign(folder: Folder, key: str) -> None:
 
 def is_signed_by(folder: Folder, key: str) -> bool:
     """Say whether the signature fits the index and was made by a key, given as its private or its public file."""
-    if not os.path.exists(folder.signature_path) or not os.path.exists(folder.index_path):
+    if not os.path.isfile(folder.signature_path) or not os.path.isfile(folder.index_path):
         return False
     public = key if key.endswith(".pub") else f"{key}.pub"
     try:
@@ -53,14 +53,18 @@ def problem_with(folder: Folder, signers: str) -> str:
         )
     if not os.path.exists(folder.signature_path):
         return f"it has no signature, {folder.signature_path}; make it with fleet_bundle_key, or copy it again"
+    # ssh-keygen would wait at a pipe.
+    for path in (signers, folder.signature_path):
+        if not os.path.isfile(path):
+            return f"{path} is not a file; put the file in its place"
     found = _keygen(["-Y", "find-principals", "-f", signers, "-s", folder.signature_path])
     principal = found.stdout.decode("utf-8", "replace").splitlines()[0] if found.stdout.strip() else ""
     if found.returncode or not principal:
         return f"nobody in {signers} signed it ({_said(found)}); take it only from somebody you trust"
-    with open(folder.index_path, "rb") as index:
-        done = _keygen(
-            ["-Y", "verify", "-f", signers, "-I", principal, "-n", NAMESPACE, "-s", folder.signature_path], index.read()
-        )
+    done = _keygen(
+        ["-Y", "verify", "-f", signers, "-I", principal, "-n", NAMESPACE, "-s", folder.signature_path],
+        folder.index_bytes(),
+    )
     if done.returncode:
         return f"its signature does not fit its index ({_said(done)}); it was changed, or copied in part"
     return ""

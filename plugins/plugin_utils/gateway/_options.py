@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import typing as t
 
-from .._host_vars import FLAG, LINE, WHOLE, conform, silent
+from .._host_vars import FLAG, LINE, MAPPING, WHOLE, conform, silent
+from .._problem import Problem
 from ._model import SERVER, USER, fleet_of, label, problems
 from ._render import Settings, files
 from ._web import WEB, web_problems, webs_of
@@ -44,6 +46,27 @@ def options(servers: t.Any, users: t.Any, settings: t.Any) -> dict[str, t.Any]:
     }
 
 
-def problem_lines(servers: t.Any, users: t.Any, webs: t.Any = (), open_webui: t.Any = False) -> list[str]:
-    """Return what is wrong with the declarations, as sentences."""
-    return [problem.sentence for problem in problems(servers, users) + web_problems(webs, open_webui)]
+def problem_lines(
+    servers: t.Any, users: t.Any, webs: t.Any = (), open_webui: t.Any = False, binds: t.Any = None
+) -> list[str]:
+    """Return what is wrong with the declarations, as sentences; ``binds`` are addresses by their variables."""
+    found = problems(servers, users) + web_problems(webs, open_webui) + _bind_problems(binds)
+    return [problem.sentence for problem in found]
+
+
+def _bind_problems(binds: t.Any) -> list[Problem]:
+    found = []
+    for variable, value in conform(binds, MAPPING, "binds", silent).items():
+        text = conform(value, LINE, variable, silent) or ""
+        try:
+            # HAProxy and the programs that ask it do not agree on a zone, so an address of a link is none for them.
+            fits = "%" not in text and bool(ipaddress.ip_address(text))
+        except ValueError:
+            fits = False
+        if not fits:
+            said = (
+                f"is {text!r}; give an IP address of the host without brackets or zone, or 0.0.0.0 or :: for all of "
+                "them, not the name of an interface or of a host"
+            )
+            found.append(Problem("", variable, "gateway", said))
+    return found

@@ -13,7 +13,7 @@ from ...module_utils._vllm.declaration._instances import VARIABLE, gpu_count
 from ...module_utils._vllm.options._suggestions import whole_number
 from .._host_vars import HostVars, of_hosts
 from .._problem import Problem
-from ._members import DATA, PIPELINE, TENSOR, address_of, groups_of, sizes
+from ._members import DATA, PIPELINE, TENSOR, address_of, groups_of, meeting_ports, sizes
 
 Mapping = t.Mapping[str, t.Any]
 KIND = "group"
@@ -26,7 +26,7 @@ def problems(hosts: t.Any, hostvars: t.Any, in_run: t.Collection[str]) -> list[P
     """
     read = of_hosts(hosts, hostvars)
     found: list[Problem] = []
-    taken: dict[str, str] = {}
+    taken: dict[str, tuple[str, str]] = {}
     for name, host in read.items():
         for instance in groups_of(host):
             nodes = [str(node) for node in instance["nodes"]]
@@ -37,16 +37,19 @@ def problems(hosts: t.Any, hostvars: t.Any, in_run: t.Collection[str]) -> list[P
             if not texts:
                 texts = _missing(instance, nodes, in_run)
             for node in nodes if instance["state"] == "started" else ():
-                other = taken.setdefault(node, instance["name"])
-                if other != instance["name"]:
+                # Two heads may give their servers one name.
+                other = taken.setdefault(node, (name, instance["name"]))
+                if other != (name, instance["name"]):
                     texts.append(
-                        f"{node} is a node of {other}, too; a host takes part in one server over several hosts"
+                        f"{node} is a node of {other[1]} of {other[0]}, too; a host takes part in one server over "
+                        "several hosts"
                     )
             teller = name if name in in_run else next(node for node in nodes if node in in_run)
             found += [Problem(teller, f"{where}.nodes", KIND, f"{instance['name']}: {text}") for text in texts]
             if not texts and instance["state"] == "started":
                 found += _places(instance, [read[node] for node in nodes])
                 found += _split(instance, name, where)
+                found += _ports(instance, host, where)
     return found
 
 
@@ -130,6 +133,26 @@ def _split(instance: Mapping, host: str, where: str) -> list[Problem]:
     else:
         return []
     return [Problem(host, f"{where}.engine", KIND, f"{instance['name']}: {text}; correct the sizes, gpus or nodes")]
+
+
+def _ports(instance: Mapping, head: HostVars, where: str) -> list[Problem]:
+    """Find ports of the head at which its nodes meet, and at which one of its servers listens, too."""
+    asked = {str(instance["name"]): whole_number(instance["port"])}
+    for one in head.instances():
+        if one.get("state", "started") == "started":
+            asked.setdefault(str(one.get("name")), whole_number(one.get("port")))
+    return [
+        Problem(
+            head.name,
+            f"{where}.engine.{option}",
+            KIND,
+            f"{instance['name']}: its nodes meet at port {port} of {head.name}, where {server} takes requests; give "
+            f"{option} another port",
+        )
+        for option, port in meeting_ports(instance["engine"]).items()
+        for server, other in asked.items()
+        if port == other
+    ]
 
 
 # --- what the nodes told ----------------------------------------------------------------------------------------------

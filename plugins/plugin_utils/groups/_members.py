@@ -25,6 +25,7 @@ from .._host_vars import ANY, FLAG, LINE, HostVars, of_hosts
 Mapping = t.Mapping[str, t.Any]
 
 MASTER_PORT = 29501
+DATA_PORT = 29550  # vLLM's --data-parallel-rpc-port
 # The options that say how a server uses its GPUs; one that is stated leaves the others to the author, too.
 TENSOR, PIPELINE, DATA = "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"
 
@@ -107,6 +108,14 @@ def member(instance: Mapping, rank: int, nodes: t.Sequence[HostVars]) -> dict[st
             "hcas": here.read("vllm_server_group_hcas", LINE) or "",
         },
     }
+
+
+def meeting_ports(engine: Mapping) -> dict[str, int]:
+    """Return the ports of the head at which the members of a group meet, by vLLM's option."""
+    ports = {"master_port": whole_number(engine.get("master_port")) or MASTER_PORT}
+    if (whole_number(engine.get(DATA)) or 1) > 1:
+        ports["data_parallel_rpc_port"] = whole_number(engine.get("data_parallel_rpc_port")) or DATA_PORT
+    return ports
 
 
 def address_of(host: HostVars) -> str:

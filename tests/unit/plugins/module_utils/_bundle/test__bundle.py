@@ -229,6 +229,21 @@ def keygen(path: Path) -> str:
     return path.with_suffix(".pub").read_text()
 
 
+@pytest.mark.parametrize("put", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_keeps_nobody_waiting(tmp_path: Path, folder: Folder, put: t.Callable[[str], None]) -> None:
+    odd = str(tmp_path / "odd")
+    put(odd)
+    assert folder.check(Index(()), Known(str(tmp_path / "no" / "file"))).whole
+    assert not Known(odd).holds("0" * 64, None)
+    os.makedirs(folder.path, exist_ok=True)
+    put(folder.index_path)
+    with pytest.raises(BundleError, match=r"is not a file.*copied as a whole"):
+        folder.read_index()
+    Path(folder.signature_path).write_text("sig")
+    assert not _signature.is_signed_by(folder, odd)
+    assert "is not a file" in _signature.problem_with(folder, odd)
+
+
 def test_a_signature_is_of_one_index_and_one_of_the_signers(tmp_path: Path, folder: Folder) -> None:
     made(folder, packages(tmp_path / "deb", a=b"one"))
     signers = tmp_path / "signers"

@@ -61,8 +61,34 @@ def test_a_host_is_a_node_of_one_group() -> None:
     hostvars = fleet()
     hostvars["c"]["vllm_server_instances"] = [{**BIG, "name": "other", "nodes": ["c", "b"]}]
     (sentence,) = sentences(hostvars)
-    assert "b is a node of big, too" in sentence
+    assert "b is a node of big of a, too" in sentence
+    hostvars["c"]["vllm_server_instances"][0]["name"] = "big"
+    assert "b is a node of big of a, too" in sentences(hostvars)[0], "two heads may give one name"
     hostvars["c"]["vllm_server_instances"][0]["state"] = "absent"
+    assert sentences(hostvars) == []
+
+
+@pytest.mark.parametrize(
+    ("engine", "port", "option"),
+    [
+        ({}, 29501, "master_port"),
+        ({"master_port": 18005}, 18005, "master_port"),
+        ({"data_parallel_size": 2, "tensor_parallel_size": 8}, 29550, "data_parallel_rpc_port"),
+    ],
+)
+@pytest.mark.parametrize("other", [False, True])
+def test_nodes_meet_where_no_server_of_the_head_listens(
+    engine: dict[str, t.Any], port: int, option: str, other: bool
+) -> None:
+    hostvars = fleet({**BIG, "engine": engine, "port": 18000 if other else port})
+    small = {"name": "small", "model": "org/small", "port": port}
+    hostvars["b"]["vllm_server_instances"] = [small]
+    if other:
+        hostvars["a"]["vllm_server_instances"].append(small)
+    (sentence,) = sentences(hostvars)
+    assert sentence.startswith(f"a: vllm_server_instances[0].engine.{option}: big: its nodes meet at port {port} of a")
+    assert f"where {'small' if other else 'big'} takes requests; give {option} another port" in sentence
+    hostvars["a"]["vllm_server_instances"][-1]["state"] = "stopped"
     assert sentences(hostvars) == []
 
 
