@@ -11,11 +11,12 @@ import hashlib
 import os
 import typing as t
 
-from .._hub._files import MANIFEST_NAME, Entry, HubError
+from .._hub._files import MANIFEST_NAME, Entry
 from .._hub._manifest import Manifest, Stamp
+from .._replace import read_file
 from ._architecture import named
 from ._folder import BLOBS, Folder, Seen, entries_of
-from ._index import BundleError, Index, Item
+from ._index import INDEX_LIMIT, BundleError, Index, Item
 from ._registry import Found, Reference, Registry
 
 # Where the files of a model are in its item, and the manifest that they belong to.
@@ -59,9 +60,11 @@ def folder_part(kind: str, name: str, path: str) -> Part:
 def model_part(name: str, path: str) -> Part:
     """Return a release of a model, by the sums of its manifest."""
     try:
-        with open(os.path.join(path, MANIFEST_NAME), encoding="utf-8") as stream:
-            manifest = Manifest.from_json(stream.read())
-    except (OSError, HubError) as error:
+        content = read_file(os.path.join(path, MANIFEST_NAME), INDEX_LIMIT)
+        if content is None:
+            raise BundleError(f"it has no {MANIFEST_NAME}")
+        manifest = Manifest.from_json(content.decode("utf-8"))
+    except (OSError, ValueError) as error:
         raise BundleError(f"{path} is not a release that model_snapshot keeps: {error}") from error
     # The same release is the same bytes in every bundle, wherever and whenever it was fetched.
     plain = dataclasses.replace(

@@ -557,15 +557,18 @@ def left_over(folders: t.Iterable[str], entry: Entry) -> str | None:
 def read_manifest(folder: str, digest: str) -> Manifest | None:
     """Return the manifest of a release; None when it is missing, broken, or that of another release."""
     path = os.path.join(folder, MANIFEST_NAME)
+    stamp = Stamp.of(path)
+    if stamp is None:
+        return None  # a pipe would keep the reader waiting
     try:
-        manifest = _read_manifest(path, Stamp.of(path))
+        manifest = _read_manifest(path, stamp)
     except (OSError, ValueError):
         return None
     return manifest if manifest.digest == digest else None
 
 
 @functools.lru_cache(maxsize=8)
-def _read_manifest(path: str, stamp: Stamp | None) -> Manifest:
+def _read_manifest(path: str, stamp: Stamp) -> Manifest:
     """Return the manifest in a file, parsed once as long as the file is the same."""
     with open(path, encoding="utf-8") as stream:
         return Manifest.from_json(stream.read())

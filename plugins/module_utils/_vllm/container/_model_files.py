@@ -11,6 +11,8 @@ import os
 import re
 import typing as t
 
+from ..._replace import ReplaceError, read_file
+
 CONFIG = "config.json"
 MISTRAL_CONFIG = "params.json"  # Mistral's own format
 _CONFIG_LIMIT = 4 * 2**20
@@ -61,9 +63,11 @@ def look(folder: str) -> dict[str, t.Any]:
     config = None
     for name in (CONFIG, MISTRAL_CONFIG):
         try:
-            with open(os.path.join(folder, name), "rb") as stream:
-                config = parse_config(stream.read(_CONFIG_LIMIT))
-        except OSError:
+            content = read_file(os.path.join(folder, name), _CONFIG_LIMIT)
+        except (OSError, ReplaceError):
+            continue
+        if content is None:
             continue  # not there yet, or a model in another form; either is told by who wants to serve it
+        config = parse_config(content)
         break
     return {"config": config, "weight_bytes": weights_in(folder)}

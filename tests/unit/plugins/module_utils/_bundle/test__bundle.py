@@ -35,6 +35,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._making 
     plan,
 )
 from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._registry import Reference
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _store
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._archive import Archive
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, digest_of
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._manifest import Manifest, Stamp
@@ -427,3 +428,10 @@ def test_a_host_takes_what_belongs_and_nothing_else(tmp_path: Path) -> None:
 
 def test_items_may_be_left_out_of_a_bundle() -> None:
     assert Index((Item("image", "a", ()),)).item("model", "a") is None
+
+
+def test_a_pipe_in_place_of_a_manifest_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / ".manifest.json")
+    assert _store.read_manifest(str(tmp_path), "0" * 64) is None
+    with pytest.raises(BundleError, match="is not a release that model_snapshot keeps"):
+        model_part("acme/tiny", str(tmp_path))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import typing as t
 
@@ -53,3 +54,8 @@ def test_a_model_in_the_format_of_mistral_is_read(tmp_path: pathlib.Path) -> Non
     assert look(str(tmp_path)) == {"config": {"dim": 64, "n_layers": 2}, "weight_bytes": 100}
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral"}), encoding="utf-8")
     assert look(str(tmp_path))["config"] == {"model_type": "mistral"}
+
+
+def test_a_pipe_in_a_model_s_folder_keeps_nobody_waiting(tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    assert look(str(tmp_path)) == {"config": None, "weight_bytes": None}
