@@ -104,7 +104,7 @@ integration: images  ## every module against the real thing on this machine; T=N
 	$(BIN)/python scripts/run_integration.py $(T)
 
 .PHONY: molecule
-molecule: images  ## every role, and the whole site, on hosts made for it; S=NAME for one
+molecule: $(if $(filter gpu,$(S)),tools,images)  ## every role, and the whole site, on hosts made for it; S=NAME for one
 	$(BIN)/python scripts/run_molecule.py $(S)
 
 .PHONY: bench
