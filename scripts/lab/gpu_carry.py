@@ -251,6 +251,9 @@ def make_image(folder: Path, reference: str) -> None:
         f"ENV PYTHONPATH=/{SITE}",
         "ENV LD_LIBRARY_PATH=/usr/local/nvidia/lib64",
         "ENV VLLM_USE_FLASHINFER_SAMPLER=0",
+        # As in the published image: by these one sees that it is made for GPUs.
+        "ENV NVIDIA_VISIBLE_DEVICES=all",
+        "ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility",
         "WORKDIR /",
     ]
     tar = ["tar", "--create", "--directory=/", *left_out, "--ignore-failed-read", "--warning=no-file-changed", "."]

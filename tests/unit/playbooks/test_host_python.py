@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import playbooks
+from ansible_collections.private_llm.fleet.tests.support import playbooks
 
 PACKAGES = "Install what makes virtual environments"
 

@@ -588,6 +588,15 @@ SIGNATURES = (
         LIKELY,
     ),
     _signature(
+        "nvidia_cli_missing",
+        r"couldn't find binary nvidia-container-cli in PATH|"
+        r"exec: \"nvidia-container-cli\": executable file not found",
+        "a part of NVIDIA's container toolkit is missing on this host: its program nvidia-container-cli",
+        "install the package libnvidia-container-tools, which the role private_llm.fleet.nvidia_toolkit does, or set "
+        "nvidia_toolkit_cdi to true, which does without that program",
+        variable="nvidia_toolkit_cdi",
+    ),
+    _signature(
         "no_gpu_runtime",
         r"could not select device driver \"[^\"]*\" with capabilities: \[\[gpu\]\]|"
         r"unknown or invalid runtime name: nvidia|failed to discover GPU vendor from CDI",
