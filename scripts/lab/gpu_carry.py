@@ -50,19 +50,14 @@ SIZES = {"0.6b": (1024, 3072, 28, 16, True), "8b": (4096, 12288, 36, 32, False)}
 VOCABULARY = 151936
 HEAD_SIZE, KV_HEADS = 128, 8
 
-# Kernels that are compiled or fetched at their first use, tracing and converters: a server starts without them.
+# Kernels that are compiled or fetched at their first use: a server starts without them.
 UNNEEDED = (
     "apache-tvm-ffi",
-    "fastsafetensors",
     "flashinfer-cubin",
     "flashinfer-python",
     "humming-kernels",
     "nvidia-cudnn-frontend",
     "nvidia-cutlass-dsl",
-    "opentelemetry-api",
-    "opentelemetry-exporter-otlp",
-    "opentelemetry-sdk",
-    "opentelemetry-semantic-conventions-ai",
     "quack-kernels",
     "tilelang",
     "tokenspeed-mla",

@@ -58,7 +58,6 @@ PASSING = frozenset(
         "cdi_off",
         "cdi_unresolvable",
         "no_gpu_runtime",
-        "nvidia_cli_missing",
         "nvidia_hook",
         "nvidia_hook_no_driver",
         "unknown_device",

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.private_llm.fleet.tests.support import playbooks
 
 PACKAGES = "Install what makes virtual environments"

@@ -389,6 +389,11 @@ SAID: dict[str, tuple[str, str, t.Any]] = {
         "",
         None,
     ),
+    "nvidia_cli_missing": (
+        "stderr: Auto-detected mode as 'legacy' exec: \"nvidia-container-cli\": executable file not found in $PATH",
+        "nvidia_toolkit_cdi",
+        None,
+    ),
     "nvidia_hook": ("nvidia-container-cli: ldcache error: process /sbin/ldconfig failed", "", None),
     "ptx_toolchain": (
         "RuntimeError: CUDA error: the provided PTX was compiled with an unsupported toolchain.",

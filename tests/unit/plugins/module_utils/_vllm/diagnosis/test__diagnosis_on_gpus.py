@@ -43,6 +43,11 @@ EXPECTED = {
     ),
     "libcuda_empty": ("library libcuda is not in the container", "libcuda.so.1: file too short", "nvidia_toolkit"),
     "no_room_for_the_cache": ("nothing of its share", "No available memory for the cache", "gpu_memory_utilization"),
+    "nvidia_cli_missing": (
+        "program nvidia-container-cli",
+        "couldn't find binary nvidia-container-cli",
+        "nvidia_toolkit_cdi",
+    ),
     "oom_at_run_time": (
         "process 12218 of the host has 55.19 GiB of its 139.80 GiB",
         "Tried to allocate 384.00 MiB",
