@@ -24,12 +24,9 @@ import json
 import math
 import re
 import shlex
-import socket
-import struct
 import subprocess
 import sys
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,6 +34,7 @@ from random import Random
 from typing import Any
 
 import tiny_model
+from gpu_starts import SAFE
 
 # The machine itself need not have it.
 with contextlib.suppress(ImportError):
@@ -85,14 +83,6 @@ NOT_IN_THE_IMAGE = (
 )
 SITE = "opt/private-llm-vllm"
 
-# NVLink multicast can put a host's GPUs out of service where others share them.
-SAFE = {
-    "NCCL_NVLS_ENABLE": "0",
-    "NVSHMEM_DISABLE_NVLS": "1",
-    "TORCH_SYMM_MEM_DISABLE_MULTICAST": "1",
-    "VLLM_ALLREDUCE_USE_SYMM_MEM": "0",
-}
-
 
 def run(*argv: str) -> None:
     """Run a program, and end with its complaint when it fails."""
@@ -137,7 +127,8 @@ def download_vllm(folder: Path, version: str, there: set[str]) -> None:
             requirement.marker = None
             run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(requirement))
             wheel = find_wheel(folder, name)
-            assert wheel is not None, name  # noqa: S101 - pip has just made it
+        if wheel is None:
+            sys.exit(f"pip made no wheel of {requirement} in {folder}")
         left += wanted_by(wheel, sorted(requirement.extras))
 
 
@@ -196,27 +187,13 @@ def configuration(size: str) -> dict[str, Any]:
     }
 
 
-def made_up(numbers: int) -> bytes:
-    """Make numbers in bfloat16, which is the upper half of a float: normally distributed around zero."""
-    random = Random(0)
-    parts = struct.unpack(
-        f"<{2 * numbers}H", struct.pack(f"<{numbers}f", *(random.gauss(0, 0.02) for _ in range(numbers)))
-    )
-    return struct.pack(f"<{numbers}H", *parts[1::2])
-
-
 def write_weights(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     """Write made-up weights: small numbers, the same ones again and again, and ones for the norms."""
-    header: dict[str, Any] = {}
-    end = 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    pool, ones = made_up(2**20), struct.pack("<H", 0x3F80) * 2**16
+    random = Random(0)
+    pool = tiny_model.bfloat16([random.randrange(-64, 65) / 2048 for _ in range(2**20)])
+    ones = tiny_model.bfloat16([1.0]) * 2**16
     with path.open("wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(tiny_model.safetensors_head(shapes))
         for name, shape in shapes.items():
             source, left = ones if "norm" in name else pool, 2 * math.prod(shape)
             while left > 0:
@@ -261,22 +238,20 @@ def make_image(folder: Path, reference: str) -> None:
 
 def start_hub(folder: Path) -> str:
     """Start a model hub over DIR/hub that outlives this program; its URL."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    hub = [sys.executable, str(Path(__file__).with_name("hub.py")), f"--root={folder / 'hub'}", f"--port={port}"]
+    port, program = folder / "hub.port", str(Path(__file__).with_name("hub.py"))
+    port.unlink(missing_ok=True)
+    hub = [sys.executable, program, f"--root={folder / 'hub'}", "--port=0", f"--port-file={port}"]
     with (folder / "hub.log").open("wb") as log:
         process = subprocess.Popen(hub, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     (folder / "hub.pid").write_text(f"{process.pid}\n", encoding="utf-8")
-    url = f"http://127.0.0.1:{port}"
     # It reads the whole model first, to know its sums.
     for _ in range(300):
-        try:
-            with urllib.request.urlopen(f"{url}/_lab/log", timeout=5):
-                return url
-        except OSError:
-            time.sleep(1)
-    sys.exit(f"the hub does not answer at {url}; see {folder / 'hub.log'}")
+        if port.exists():
+            return f"http://127.0.0.1:{port.read_text(encoding='utf-8').strip()}"
+        if process.poll() is not None:
+            break
+        time.sleep(1)
+    sys.exit(f"the model hub does not answer; see {folder / 'hub.log'}")
 
 
 def variables(folder: Path, image: str, hub: str) -> dict[str, Any]:
@@ -330,7 +305,10 @@ def main() -> int:
     folder = arguments.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     if arguments.step == "make":
-        lines = arguments.there.read_text(encoding="utf-8").split() if arguments.there else []
+        try:
+            lines = arguments.there.read_text(encoding="utf-8").split() if arguments.there else []
+        except OSError as error:
+            sys.exit(f"--there {arguments.there} cannot be read: {error.strerror}")
         make(folder, arguments.vllm, {normalized(line.partition("==")[0]) for line in lines})
     else:
         ready(folder, arguments.model)

@@ -20,11 +20,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import random
 import re
 import struct
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 VOCAB_SIZE = 512
@@ -144,16 +146,23 @@ def bfloat16(values: list[float]) -> bytes:
     return bytes(out)
 
 
-def safetensors(tensors: dict[str, tuple[list[int], bytes]]) -> bytes:
-    """Return a safetensors file of bfloat16 tensors: 8 bytes of header length, a JSON header, the data."""
+def safetensors_head(shapes: Mapping[str, Sequence[int]]) -> bytes:
+    """Return the beginning of a safetensors file of bfloat16 tensors: 8 bytes of length, and a header in JSON."""
     header: dict[str, object] = {"__metadata__": {"format": "pt"}}
     offset = 0
-    for name, (shape, data) in tensors.items():
-        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, offset + len(data)]}
-        offset += len(data)
+    for name, shape in shapes.items():
+        end = offset + 2 * math.prod(shape)
+        header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [offset, end]}
+        offset = end
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return struct.pack("<Q", len(text)) + text + b"".join(data for _shape, data in tensors.values())
+    return struct.pack("<Q", len(text)) + text
+
+
+def safetensors(tensors: dict[str, tuple[list[int], bytes]]) -> bytes:
+    """Return a safetensors file of bfloat16 tensors."""
+    head = safetensors_head({name: shape for name, (shape, _data) in tensors.items()})
+    return head + b"".join(data for _shape, data in tensors.values())
 
 
 def weights(answer: list[int], end_of_turn: int, seed: int) -> dict[str, tuple[list[int], bytes]]:

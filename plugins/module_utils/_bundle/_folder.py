@@ -159,7 +159,7 @@ class Known:
     def __init__(self, path: str) -> None:
         self._path = path
         self._stamps: dict[str, list[int]] = {}
-        # What another program put in its place is forgotten, and the blobs are read once more.
+        # A record that cannot be read is as good as none: every blob is hashed again.
         with contextlib.suppress(OSError, ValueError, AttributeError, RecursionError):
             self._stamps = dict(json.loads(read_file(path, INDEX_LIMIT) or b"{}").items())
 

@@ -59,7 +59,7 @@ def probe(
     except ServerSilent as error:
         return Probe(DEAF, str(error), before)
     except ServerAnswered:
-        # Whether it generates is another question than whether its counters can be read.
+        # Counters that cannot be read do not prove a fault; the token that is asked for below does.
         first = load([])
     except ServerError as error:
         return _failed(error, before)

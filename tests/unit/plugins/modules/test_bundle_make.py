@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the module bundle_make tells: in check mode, at a run, at a second one, of what it cannot use."""
+"""Results of the module bundle_make: in check mode, on a first and a second run, and for folders that it refuses."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is carried to a GPU machine without a network, and made of it there."""
+"""Tests of gpu_carry.py: the model that it writes, the wheels that it finds, the variables that it sets."""
 
 from __future__ import annotations
 
