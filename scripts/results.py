@@ -19,6 +19,9 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / ".cache" / "results"
 ARTIFACTS = ROOT / ".cache" / "artifacts"
 
+# Holds the sitecustomize of lab hosts, which serves for modules that run on this machine too.
+COMPILE_ONCE = ROOT / "scripts" / "lab" / "compile_once"
+
 # What XML 1.0 cannot hold, such as the escape character of colored output.
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -113,6 +116,11 @@ def duration(seconds: float) -> str:
     """Say how long something took, for a person."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{seconds:.1f} s"
+
+
+def compiling_once() -> dict[str, str]:
+    """Return the environment in which Python compiles the sources of Ansible's modules once, not for each task."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, (str(COMPILE_ONCE), os.environ.get("PYTHONPATH"))))}
 
 
 def run_logged(argv: list[str], log: Path, limit: float, env: dict[str, str], show: bool) -> tuple[int, float]:

@@ -11,7 +11,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from results import ARTIFACTS, RESULTS, ROOT, Case, complaint, duration, run_logged, write_junit
+from results import ARTIFACTS, RESULTS, ROOT, Case, compiling_once, complaint, duration, run_logged, write_junit
 
 TARGETS = ROOT / "tests" / "integration" / "targets"
 
@@ -60,7 +60,7 @@ def run_target(name: str, show: bool) -> Case:
         f"target={name}",
     ]
     color = {"ANSIBLE_FORCE_COLOR": "1"} if show and sys.stdout.isatty() else {"ANSIBLE_NOCOLOR": "1"}
-    status, seconds = run_logged(argv, log, LIMIT_SECONDS, color, show)
+    status, seconds = run_logged(argv, log, LIMIT_SECONDS, color | compiling_once(), show)
     print(f"{'ok    ' if status == 0 else 'FAILED'} {name} ({duration(seconds)})", flush=True)
     if status == 0:
         return Case(name, seconds)

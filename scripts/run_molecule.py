@@ -12,7 +12,7 @@ import sys
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from results import ARTIFACTS, RESULTS, ROOT, Case, complaint, duration, run_logged, write_junit
+from results import ARTIFACTS, RESULTS, ROOT, Case, compiling_once, complaint, duration, run_logged, write_junit
 
 SCENARIOS = ROOT / "molecule"
 
@@ -46,6 +46,7 @@ def run_scenario(name: str, show: bool) -> Case:
         "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}",
         # The verifier is pytest; its tests are counted one by one.
         "PYTEST_ADDOPTS": f"--junitxml={junit} -o junit_suite_name=molecule-{name} -p no:cacheprovider",
+        **compiling_once(),
     }
     if not (show and sys.stdout.isatty()):
         env |= {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PY_COLORS": "0"}

@@ -84,7 +84,7 @@ NO_DOCS = (
 HOST_HOOK = f"""
 ln -s /dev/null "$1/etc/systemd/system/systemd-modules-load.service"
 for file in "$1"/etc/python3.*/sitecustomize.py; do cat > "$file" <<'END'
-{pathlib.Path(__file__).with_name("compile_once.py").read_text(encoding="utf-8")}
+{(pathlib.Path(__file__).parent / "compile_once" / "sitecustomize.py").read_text(encoding="utf-8")}
 END
 done
 """

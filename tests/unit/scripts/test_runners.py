@@ -82,7 +82,7 @@ def test_integration_runs_all_and_counts(
 ) -> None:
     for name in ("good", "poor", "sound"):
         touch(checkout / "targets" / name / "tasks" / "main.yml")
-    fake_tool(checkout, monkeypatch, 'echo "$@"; case "$*" in *target=poor) echo why not; exit 2;; esac')
+    fake_tool(checkout, monkeypatch, 'echo "$@ $PYTHONPATH"; case "$*" in *target=poor) echo why not; exit 2;; esac')
     assert with_arguments(monkeypatch, run_integration.main) == 1
     said = capsys.readouterr().out
     assert "FAILED poor" in said
@@ -90,9 +90,8 @@ def test_integration_runs_all_and_counts(
     assert "its log: .cache/artifacts/integration/poor.log; to run it again: make integration T=poor" in said
     assert said.endswith("integration: 2 of 3 targets passed\n")
     assert results.total(checkout / ".cache" / "results") == results.Totals(passed=2, failed=1)
-    assert "--extra-vars target=good" in (checkout / ".cache/artifacts/integration/good.log").read_text(
-        encoding="utf-8"
-    )
+    log = (checkout / ".cache/artifacts/integration/good.log").read_text(encoding="utf-8")
+    assert f"--extra-vars target=good {results.COMPILE_ONCE}" in log
 
 
 def test_molecule_starts_none_after_one_that_failed(
@@ -102,7 +101,9 @@ def test_molecule_starts_none_after_one_that_failed(
         touch(checkout / "molecule" / name / "molecule.yml")
     # b fails while a still runs beside it, so that c is not started.
     monkeypatch.setattr(run_molecule, "AT_ONCE", 2)
-    fake_tool(checkout, monkeypatch, 'echo "$@ $PYTEST_ADDOPTS"; case "$*" in *b) exit 1;; *a) sleep 2;; esac')
+    fake_tool(
+        checkout, monkeypatch, 'echo "$@ $PYTEST_ADDOPTS $PYTHONPATH"; case "$*" in *b) exit 1;; *a) sleep 2;; esac'
+    )
     assert with_arguments(monkeypatch, run_molecule.main) == 1
     said = capsys.readouterr().out
     assert "scenario b failed; its log: .cache/artifacts/molecule/b.log; to run it again: make molecule S=b" in said
@@ -110,6 +111,7 @@ def test_molecule_starts_none_after_one_that_failed(
     assert results.total(checkout / ".cache" / "results") == results.Totals(passed=1, failed=1)
     log = (checkout / ".cache/artifacts/molecule/a.log").read_text(encoding="utf-8")
     assert log.startswith("test --scenario-name a --junitxml=")
+    assert f" {results.COMPILE_ONCE}" in log
 
 
 def test_the_scenario_that_needs_a_gpu_runs_only_when_it_is_named(
