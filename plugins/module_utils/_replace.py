@@ -16,6 +16,8 @@ import os
 import stat
 import tempfile
 
+from ._regular import regular
+
 _MARK = ".private_llm-"
 
 
@@ -26,15 +28,11 @@ class ReplaceError(ValueError):
 def read_file(path: str, limit: int) -> bytes | None:
     """Return what is in a file; None where there is none. ReplaceError for what is no file, or too large for one."""
     try:
-        # A pipe would keep the reader waiting.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = regular(path, os.O_RDONLY)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise ReplaceError(f"{path} cannot be read: {_reason(error)}") from error
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ReplaceError(f"{path} is not a file; remove what is in its place")
     with os.fdopen(descriptor, "rb") as stream:
         content = stream.read(limit + 1)
     if len(content) > limit:

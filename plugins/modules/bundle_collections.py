@@ -81,13 +81,14 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._bundle._collections import archive, file_name
 from ..module_utils._bundle._index import BundleError
+from ..module_utils._regular import regular
 
 ENDING = ".tar.gz"
 
 
 def read(path: str) -> bytes | None:
     """Return what is in a file; None where there is none."""
-    with contextlib.suppress(FileNotFoundError), open(path, "rb") as stream:
+    with contextlib.suppress(FileNotFoundError), open(path, "rb", opener=regular) as stream:
         return stream.read()
     return None
 

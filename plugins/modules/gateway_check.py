@@ -94,6 +94,7 @@ import typing as t
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._gateway._runtime import Runtime, RuntimeSocketError
+from ..module_utils._regular import regular
 from ..module_utils._vllm.api._probe import Server, ServerError
 
 KEY_LIMIT = 4096
@@ -146,7 +147,7 @@ def wait_for_release(runtime: Runtime, release: str, limit: float) -> None:
 
 def check(params: t.Mapping[str, t.Any], result: dict[str, t.Any]) -> None:
     """Ask for the models, each model, and as a stranger."""
-    with open(params["key_file"], encoding="ascii") as stream:
+    with open(params["key_file"], encoding="ascii", opener=regular) as stream:
         key = stream.read(KEY_LIMIT).split()[:1]
     server = Server(params["address"], params["port"], key[0] if key else "", tls=params["tls"])
     result["models"] = [model["id"] for model in server.models()]

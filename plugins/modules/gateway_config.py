@@ -132,6 +132,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._gateway import _release
 from ..module_utils._gateway._runtime import Runtime, RuntimeSocketError
+from ..module_utils._regular import regular
 
 CERTIFICATE_LIMIT = 1024 * 1024
 USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -237,7 +238,7 @@ def certificate(paths: t.Sequence[str]) -> str:
 
 def read_pem(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as stream:
+        with open(path, encoding="ascii", opener=regular) as stream:
             return stream.read(CERTIFICATE_LIMIT).strip() + "\n"
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it holds something that is not PEM"

@@ -166,6 +166,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils._engine import _lock
 from ..module_utils._open_webui import _definition
+from ..module_utils._regular import regular
 from ..module_utils._watch import _config, _falls, _main, _memory, _metrics, _program, _units
 
 # The program is made of these and of what they import; a pass loads the second only when a server fell, and the third
@@ -192,7 +193,7 @@ def wanted_config(params: t.Mapping[str, t.Any]) -> str:
 
 def read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with open(path, encoding="utf-8", errors="replace", opener=regular) as stream:
             return stream.read()
     except FileNotFoundError:
         return ""
@@ -241,9 +242,8 @@ def present(module: AnsibleModule) -> None:
 
 def absent(module: AnsibleModule) -> None:
     """Remove everything."""
-    text = read(os.path.join(_config.ROOT, _config.FILE))
     try:
-        metrics = _config.parse(text).metrics
+        metrics = _config.read().metrics
     except _config.ConfigError:
         metrics = module.params["metrics_dir"]
     units = sorted(_units.units("", "", 0))

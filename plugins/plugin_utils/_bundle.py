@@ -20,6 +20,7 @@ from ..module_utils import _units
 from ..module_utils._bundle._folder import Folder
 from ..module_utils._bundle._index import BundleError, Item
 from ..module_utils._hub._files import Entry, total_size
+from ..module_utils._regular import regular
 
 if t.TYPE_CHECKING:
     from ansible.plugins.action import ActionBase
@@ -50,7 +51,7 @@ def files_of(item: Item) -> list[dict[str, t.Any]]:
 def image_of(folder: Folder, item: Item) -> dict[str, t.Any]:
     """Return what the module bundle_image has to know of an image."""
     config = item.described["config"]
-    with open(folder.blob(config), "rb") as stream:
+    with open(folder.blob(config), "rb", opener=regular) as stream:
         layers = json.loads(stream.read(CONFIG_LIMIT))["rootfs"]["diff_ids"]
     return {"config": config, "layers": [str(layer) for layer in layers], "files": files_of(item)}
 

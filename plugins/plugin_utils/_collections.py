@@ -16,6 +16,7 @@ import typing as t
 import yaml
 
 from ..module_utils._bundle._index import BundleError
+from ..module_utils._regular import regular
 
 
 def folder_of(name: str) -> str:
@@ -34,10 +35,10 @@ def described(path: str) -> tuple[dict[str, t.Any], list[str]]:
     try:
         manifest = os.path.join(path, "MANIFEST.json")
         if os.path.exists(manifest):
-            with open(manifest, encoding="utf-8") as stream:
+            with open(manifest, encoding="utf-8", opener=regular) as stream:
                 return dict(json.load(stream)["collection_info"]), []
         # A checkout.
-        with open(os.path.join(path, "galaxy.yml"), encoding="utf-8") as stream:
+        with open(os.path.join(path, "galaxy.yml"), encoding="utf-8", opener=regular) as stream:
             told = dict(yaml.safe_load(stream))
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise BundleError(f"{path} is not a collection with MANIFEST.json or galaxy.yml: {error}") from error

@@ -12,6 +12,7 @@ import tarfile
 import typing as t
 
 from .._hub._files import Entry
+from .._regular import regular
 
 BLOCK = 1024 * 1024
 _CONFIG = "config.json"
@@ -57,7 +58,7 @@ def stream(folder: str, files: t.Sequence[Entry], reference: str) -> t.Iterator[
     yield _header("manifest.json", len(text)) + text + _padding(len(text))
     for blob in {blob.sha256: blob for blob in blobs}.values():
         yield _header(_member(blob), blob.size)
-        with open(os.path.join(folder, blob.sha256), "rb", buffering=0) as source:
+        with open(os.path.join(folder, blob.sha256), "rb", buffering=0, opener=regular) as source:
             while True:
                 block = source.read(BLOCK)
                 if not block:

@@ -15,6 +15,7 @@ import os
 import tarfile
 import typing as t
 
+from .._regular import regular
 from ._index import BundleError
 
 MANIFEST = "MANIFEST.json"
@@ -81,7 +82,7 @@ def archive(path: str, info: t.Mapping[str, t.Any], ignore: t.Sequence[str]) -> 
     for name, folder in _walk(path, ignore):
         content = b""
         if not folder:
-            with open(os.path.join(path, name), "rb") as stream:
+            with open(os.path.join(path, name), "rb", opener=regular) as stream:
                 content = stream.read()
         members.append((name, None if folder else content))
         listed.append(_listed(name, folder, content))

@@ -14,6 +14,7 @@ from .._hub._arriving import BLOCK, ArrivingFile, WrongContent
 from .._hub._files import Entry
 from .._hub._hashing import hash_files
 from .._hub._source import PART
+from .._regular import regular
 from ._index import BundleError
 
 
@@ -52,7 +53,7 @@ def take(folder: str, files: t.Sequence[Entry], brought: str, sha256: str = "") 
         if sha256 not in places:
             raise BundleError(f"{sha256!r} was brought and does not belong to {folder}")
         for place in places[sha256]:
-            with open(brought, "rb", buffering=0) as stream:
+            with open(brought, "rb", buffering=0, opener=regular) as stream:
                 _write(stream, place, folder)
         return
     with tarfile.open(brought, "r:") as tar:

@@ -14,6 +14,7 @@ import subprocess
 import typing as t
 
 from .._hub._hashing import sha256_of
+from .._regular import regular
 from ._index import BundleError
 
 LIST = "Packages"
@@ -76,7 +77,7 @@ class Apt:
         for rest in ("partial", "auxfiles"):
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.rmdir(os.path.join(folder, rest))
-        with open(os.path.join(folder, LIST), "w", encoding="utf-8") as stream:
+        with open(os.path.join(folder, LIST), "w", encoding="utf-8", opener=regular) as stream:
             stream.write("".join(_stanza(folder, name) for name in sorted(wanted)))
 
     def _install(self, archives: str) -> list[str]:

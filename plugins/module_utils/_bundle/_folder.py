@@ -18,6 +18,7 @@ from .._hub._files import Entry
 from .._hub._hashing import hash_files, sha256_of
 from .._hub._manifest import Stamp
 from .._hub._source import PART, size_of
+from .._regular import regular
 from .._replace import ReplaceError, read_file
 from ._index import INDEX_LIMIT, BundleError, Index, check_sha256
 
@@ -88,7 +89,7 @@ class Folder:
         if self.has(sha256, size):
             seen(size)
             return
-        with open(path, "rb", buffering=0) as source, self.arriving(sha256, size, seen) as blob:
+        with open(path, "rb", buffering=0, opener=regular) as source, self.arriving(sha256, size, seen) as blob:
             source.seek(blob.tell())
             seen(blob.tell())
             while True:

@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import typing as t
 
+from .._regular import regular
 from ._index import BundleError
 
 FILE_LIMIT = 1024 * 1024
@@ -64,7 +65,7 @@ def login_for(registry: str, path: str) -> Login | None:
 
 def _read(path: str) -> dict[str, t.Any]:
     try:
-        with open(path, "rb") as stream:
+        with open(path, "rb", opener=regular) as stream:
             # Root would run the helper that another user names.
             status = os.fstat(stream.fileno())
             if status.st_uid != os.geteuid() or status.st_mode & 0o002:

@@ -10,6 +10,7 @@ import os
 import subprocess
 import tempfile
 
+from .._regular import regular
 from ._folder import Folder
 from ._index import BundleError
 
@@ -35,7 +36,7 @@ def is_signed_by(folder: Folder, key: str) -> bool:
         return False
     public = key if key.endswith(".pub") else f"{key}.pub"
     try:
-        with open(public, encoding="utf-8") as stream:
+        with open(public, encoding="utf-8", opener=regular) as stream:
             kind_and_key = stream.read().split()[:2]
     except OSError:
         kind_and_key = _keygen(["-y", "-f", key]).stdout.decode("utf-8", "replace").split()[:2]

@@ -11,6 +11,8 @@ import re
 import shlex
 import typing as t
 
+from .._regular import regular
+
 DEFAULT_CONFIG_FILE = "/etc/docker/daemon.json"
 PID_FILES = ("/var/run/docker.pid", "/run/docker.pid")
 # dockerd --validate came with this major version.
@@ -156,7 +158,7 @@ def running(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") -> tupl
     """Return the process id and the command line of the running dockerd; None and an empty one when none runs."""
     for pid_file in pid_files:
         try:
-            with open(pid_file, encoding="ascii") as stream:
+            with open(pid_file, encoding="ascii", opener=regular) as stream:
                 pid = int(stream.read().strip())
             with open(os.path.join(proc, str(pid), "cmdline"), "rb") as stream_of_bytes:
                 argv = [part.decode("utf-8", "replace") for part in stream_of_bytes.read().split(b"\0") if part]

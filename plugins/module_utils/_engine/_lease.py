@@ -70,7 +70,7 @@ def take(
     text = json.dumps({"run": run, "since": since, "until": moment + SECONDS})
     path = _path(kind, name, directory)
     # In the folder of the locks, which root alone can write and which the caller's lock has made.
-    descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
         stream.write(text)
     os.replace(path + ".new", path)

@@ -20,6 +20,7 @@ import secrets
 import shutil
 import typing as t
 
+from .._regular import regular
 from .._secret import header_secret_problem
 
 CONFIG = "haproxy.cfg"
@@ -193,7 +194,7 @@ def read_files(folder: str) -> Files:
     for parent, _folders, names in os.walk(folder):
         for name in names:
             path = os.path.join(parent, name)
-            with contextlib.suppress(UnicodeDecodeError), open(path, encoding="utf-8") as stream:
+            with contextlib.suppress(UnicodeDecodeError), open(path, encoding="utf-8", opener=regular) as stream:
                 found[os.path.relpath(path, folder)] = stream.read()
     return found
 

@@ -11,6 +11,8 @@ import os
 import re
 import typing as t
 
+from .._regular import regular
+
 CDI_KIND = "nvidia.com/gpu"
 # Where container engines look unless told otherwise. The second is in memory, and made anew at each start of the host.
 FOLDERS = ("/etc/cdi", "/var/run/cdi")
@@ -105,9 +107,7 @@ def _listing(folder: str) -> list[str]:
 def _read(path: str) -> str:
     """Return the text of a specification; nothing for what is no file, which could keep a reader waiting."""
     try:
-        if not os.path.isfile(path):
-            return ""
-        with open(path, encoding="utf-8", errors="replace") as stream:
+        with open(path, encoding="utf-8", errors="replace", opener=regular) as stream:
             return stream.read(LARGEST)
     except OSError:
         return ""

@@ -13,6 +13,7 @@ import os
 import tarfile
 import typing as t
 
+from .._regular import regular
 from ._arriving import BLOCK, ArrivingFile, WrongContent
 from ._files import (
     EVERYTHING,
@@ -145,7 +146,7 @@ class Archive:
             for name in names:
                 path = os.path.join(self._path, name)
                 if os.path.isfile(path):
-                    with open(path, "rb", buffering=0) as stream:
+                    with open(path, "rb", buffering=0, opener=regular) as stream:
                         yield name, stream
             return
         if os.path.exists(self._path) and not os.path.isfile(self._path):
@@ -187,7 +188,7 @@ def export(release: Release, path: str, seen: t.Callable[[int], None]) -> None:
             text = release.manifest.to_json().encode("utf-8")
             tar.addfile(_member(MANIFEST_NAME, len(text), release.manifest.published), io.BytesIO(text))
             for entry in release.manifest.entries:
-                with open(os.path.join(release.path, entry.path), "rb") as stream:
+                with open(os.path.join(release.path, entry.path), "rb", opener=regular) as stream:
                     hashed = _Hashed(stream, seen)
                     member = _member(entry.path, entry.size, release.manifest.published)
                     tar.addfile(member, t.cast(t.IO[bytes], hashed))

@@ -10,6 +10,8 @@ import hashlib
 import os
 import typing as t
 
+from .._regular import regular
+
 BLOCK = 1024 * 1024
 
 # Pages are given back in windows of this size; a multiple of BLOCK.
@@ -55,7 +57,7 @@ def cached_windows(descriptor: int, size: int) -> set[int]:
 def sha256_of(path: str, seen: t.Callable[[int], None] | None = None) -> str:
     """Return the SHA-256 of a file; ``seen`` is called with the number of bytes of each block."""
     digest = hashlib.sha256()
-    with open(path, "rb", buffering=0) as stream:
+    with open(path, "rb", buffering=0, opener=regular) as stream:
         descriptor = stream.fileno()
         cached = cached_windows(descriptor, os.fstat(descriptor).st_size)
         buffer = bytearray(BLOCK)

@@ -11,6 +11,7 @@ import json
 import os
 import typing as t
 
+from .._regular import regular
 from ._files import Entry
 
 NAME = "config.json"
@@ -28,7 +29,7 @@ def model_config(
     if wanted is None:
         return None
     try:
-        with open(os.path.join(release, NAME), "rb") as stream:
+        with open(os.path.join(release, NAME), "rb", opener=regular) as stream:
             return _parse(stream.read())
     except OSError:
         pass  # not published yet

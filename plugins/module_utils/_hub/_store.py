@@ -25,6 +25,7 @@ import time
 import typing as t
 
 from .. import _units
+from .._regular import regular
 from ._files import (
     MANIFEST_NAME,
     Entry,
@@ -570,7 +571,7 @@ def read_manifest(folder: str, digest: str) -> Manifest | None:
 @functools.lru_cache(maxsize=8)
 def _read_manifest(path: str, stamp: Stamp) -> Manifest:
     """Return the manifest in a file, parsed once as long as the file is the same."""
-    with open(path, encoding="utf-8") as stream:
+    with open(path, encoding="utf-8", opener=regular) as stream:
         return Manifest.from_json(stream.read())
 
 

@@ -10,6 +10,8 @@ import json
 import os
 import re
 
+from .._regular import regular
+
 POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
 POINTER_LIMIT = 1024
 
@@ -48,7 +50,7 @@ def safetensors_problem(head: bytes, size: int) -> str:
 def problem_of(path: str) -> str:
     """Return why a file on disk cannot be what its name says; empty when nothing speaks against it."""
     size = os.path.getsize(path)
-    with open(path, "rb") as stream:
+    with open(path, "rb", opener=regular) as stream:
         head = stream.read(POINTER_LIMIT)
         if size <= POINTER_LIMIT and parse_pointer(head):
             return "it is a Git LFS pointer in place of the file itself; the repository lacks its LFS objects"

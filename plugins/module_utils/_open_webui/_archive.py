@@ -27,6 +27,7 @@ import typing as t
 import zlib
 
 from .. import _units
+from .._regular import regular
 from . import _tree
 
 DataError = _tree.DataError
@@ -291,7 +292,7 @@ class Reader:
     def opened(cls, path: str) -> t.Iterator[Reader]:
         """Open a backup."""
         try:
-            handle = open(path, "rb")  # noqa: SIM115  # closed below
+            handle = open(path, "rb", opener=regular)  # noqa: SIM115  # closed below
         except FileNotFoundError as error:
             raise DataError(f"there is no backup {path}") from error
         with handle:

@@ -16,6 +16,7 @@ import tempfile
 import time
 import typing as t
 
+from .._regular import regular
 from . import (
     _archive,
     _data,
@@ -51,7 +52,7 @@ def secrets_in(config_dir: str) -> list[str]:
 def _locked(folder: str) -> t.Iterator[None]:
     """Hold the lock of a folder, so that one job at a time works there; remove what a killed one left behind."""
     os.makedirs(folder, mode=0o700, exist_ok=True)
-    with open(os.path.join(folder, _LOCK), "w", encoding="utf-8") as handle:
+    with open(os.path.join(folder, _LOCK), "w", encoding="utf-8", opener=regular) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

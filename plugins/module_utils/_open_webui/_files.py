@@ -19,6 +19,7 @@ import string
 import time
 import typing as t
 
+from .._regular import regular
 from . import _tree
 
 MOUNT = "/run/private_llm"
@@ -57,7 +58,7 @@ class Files:
     def kept(self, name: str) -> str:
         """Return a secret that is kept; empty when there is none."""
         try:
-            with open(os.path.join(self.config_dir, name), encoding="utf-8") as handle:
+            with open(os.path.join(self.config_dir, name), encoding="utf-8", opener=regular) as handle:
                 return handle.read().strip()
         except FileNotFoundError:
             return ""
@@ -107,7 +108,7 @@ class Files:
     @staticmethod
     def _text(path: str) -> str:
         try:
-            with open(path, encoding="utf-8") as handle:
+            with open(path, encoding="utf-8", opener=regular) as handle:
                 return handle.read()
         except (FileNotFoundError, UnicodeDecodeError):
             return ""

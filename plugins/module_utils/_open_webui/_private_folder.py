@@ -23,6 +23,7 @@ import time
 import typing as t
 
 from .._engine import _lock
+from .._regular import regular
 
 # A sign-in is used by the tasks that follow within this time, and by nobody after an hour, in seconds.
 IDLE_SECONDS = 600.0
@@ -70,7 +71,7 @@ class SessionStore:
         self._forget_old()
         path = self._path(url, email)
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8", opener=regular) as file:
                 kept = json.load(file)
             token = _open(kept, password)
         except (OSError, ValueError, KeyError, TypeError):
@@ -115,7 +116,7 @@ class SessionStore:
         if entry.name.endswith(_DRAFT) or not 0 <= idle <= IDLE_SECONDS:
             return 0 <= idle <= IDLE_SECONDS
         try:
-            with open(entry.path, encoding="utf-8") as file:
+            with open(entry.path, encoding="utf-8", opener=regular) as file:
                 return 0 <= self._now() - float(json.load(file)["since"]) <= LONGEST_SECONDS
         except (ValueError, KeyError, TypeError):
             return False

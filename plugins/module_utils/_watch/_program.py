@@ -10,12 +10,14 @@ written twice, and the host needs no Ansible.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
 import typing as t
 
 from .. import _paths
+from .._regular import regular
 from . import _memory
 
 ROOT = _paths.WATCH_PROGRAM
@@ -66,7 +68,9 @@ def installed(root: str = ROOT) -> dict[str, str]:
             folders.remove(_CACHE)
         for name in names:
             path = os.path.join(folder, name)
-            with open(path, encoding="utf-8", errors="replace") as stream:
+            # What is in the place of a file has no text of ours, so it is replaced.
+            found[os.path.relpath(path, root)] = ""
+            with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace", opener=regular) as stream:
                 found[os.path.relpath(path, root)] = stream.read()
     return found
 

@@ -23,6 +23,7 @@ import time
 import typing as t
 
 from ... import _paths
+from ..._regular import regular
 from .._files import HubError
 from .._store import is_ours
 
@@ -76,7 +77,7 @@ class RunFolder:
 
     def server_note(self) -> str | None:
         """Return the note of the server that lives; None when there is none."""
-        with contextlib.suppress(OSError), open(self._server, encoding="utf-8") as stream:
+        with contextlib.suppress(OSError), open(self._server, encoding="utf-8", opener=regular) as stream:
             if _is_locked(stream.fileno()):
                 return stream.read(4096)
         return None
@@ -92,7 +93,7 @@ class RunFolder:
     def stop_server(self) -> bool:
         """Let the server end and wait for that; returns whether there was one."""
         try:
-            with open(self._server, "rb") as stream:
+            with open(self._server, "rb", opener=regular) as stream:
                 lived = _is_locked(stream.fileno())
                 os.unlink(self._server)
                 deadline = time.monotonic() + END_LIMIT
@@ -143,7 +144,9 @@ class RunFolder:
     def state(self, digest: str) -> str:
         """Return whether a release is still to be fetched, is being fetched, or whether that has ended."""
         try:
-            descriptor = os.open(os.path.join(self.path, digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            descriptor = os.open(
+                os.path.join(self.path, digest), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            )
         except OSError:
             return PENDING
         try:

@@ -14,6 +14,7 @@ import tempfile
 import typing as t
 
 from ..._engine._api import EngineError
+from ..._regular import regular
 from ..options._release import Release, release_of
 from ._cache import ROOT
 from ._spec import env_of
@@ -66,7 +67,7 @@ def _asked(engine: Driver, image_id: str, path: str, may_ask: bool) -> Release |
 def _read(path: str) -> dict[str, t.Any]:
     """Return the answers by image; what an older release noted as no answer, or what makes no sense, is left out."""
     try:
-        with open(path, encoding="utf-8") as stream:
+        with open(path, encoding="utf-8", opener=regular) as stream:
             found = json.load(stream)
     except (OSError, ValueError):
         return {}

@@ -16,6 +16,7 @@ import stat
 import tempfile
 import typing as t
 
+from ..._regular import regular
 from ..options._release import Release, as_text
 
 # Inside the container; the server's own directory under /etc/private_llm is mounted there, read-only.
@@ -114,7 +115,7 @@ def read_directory(directory: str) -> dict[str, str]:
     for name in _present(directory):
         path = os.path.join(directory, name)
         try:
-            with open(path, encoding="utf-8") as stream:
+            with open(path, encoding="utf-8", opener=regular) as stream:
                 contents[name] = stream.read()
         except UnicodeDecodeError as error:
             raise KeyFileError(

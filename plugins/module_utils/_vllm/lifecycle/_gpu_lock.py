@@ -19,6 +19,7 @@ import time
 import typing as t
 
 from ... import _paths
+from ..._regular import regular
 
 DIRECTORY = _paths.GPU_TURNS
 CPU = "cpu"  # what servers without a GPU share: the memory and cores of the host
@@ -51,11 +52,18 @@ def turn(
     with contextlib.ExitStack() as stack:
         for device in sorted(devices):
             name = hashlib.sha256(device.encode("utf-8")).hexdigest()[:16]
-            handle = stack.enter_context(open(os.path.join(directory, name), "a", encoding="ascii"))
+            handle = stack.enter_context(_opened(os.path.join(directory, name)))
             while not _taken(handle.fileno()):
                 waiting()
                 sleep(POLL)
         yield
+
+
+def _opened(path: str) -> t.TextIO:
+    try:
+        return open(path, "a", encoding="ascii", opener=regular)
+    except OSError as error:
+        raise ValueError(f"servers cannot take turns, because {path} cannot be opened: {error.strerror}") from error
 
 
 def _taken(descriptor: int) -> bool:

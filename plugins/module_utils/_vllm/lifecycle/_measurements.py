@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from ... import _paths
+from ..._regular import regular
 from ..options._release import as_text, release_of
 
 ROOT = _paths.MEASURED
@@ -61,7 +62,7 @@ def read(name: str, root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> d
     """
     for one in (root, before):
         try:
-            with open(path_of(name, one), encoding="utf-8") as stream:
+            with open(path_of(name, one), encoding="utf-8", opener=regular) as stream:
                 found = json.load(stream)
         except FileNotFoundError:
             continue

@@ -24,6 +24,7 @@ import time
 import typing as t
 
 from ..._engine._api import EngineError, EngineTimeout
+from ..._regular import regular
 from ..._secret_env import is_secret
 from ..container import _cache, _keys, _spec
 from ..diagnosis._diagnosis import Diagnosis, diagnose
@@ -268,7 +269,7 @@ def remember(question: Question, root: str = _cache.ROOT) -> None:
     folder = os.path.join(root, PASSES)
     with contextlib.suppress(OSError):
         os.makedirs(folder, mode=0o755, exist_ok=True)
-        with open(os.path.join(folder, fingerprint(question)), "w", encoding="ascii"):
+        with open(os.path.join(folder, fingerprint(question)), "w", encoding="ascii", opener=regular):
             pass
         old = sorted(os.scandir(folder), key=lambda entry: entry.stat().st_mtime)[:-KEPT]
         for entry in old:
