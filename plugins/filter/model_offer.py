@@ -50,7 +50,7 @@ _value:
 
 import typing as t
 
-from ..module_utils._endpoint import Endpoint
+from ..module_utils._endpoint import Endpoint, bare
 from ..plugin_utils._chain import offer_of
 from ..plugin_utils._filter_input import demand
 from ..plugin_utils._host_vars import ANY, LINE, WHOLE
@@ -59,7 +59,7 @@ from ..plugin_utils._host_vars import ANY, LINE, WHOLE
 def model_offer(looked: t.Any, address: t.Any, port: t.Any, rack: t.Any = "") -> dict[str, t.Any]:
     """Return what a host tells the others."""
     host, number = str(demand(address, LINE, "address")), demand(port, WHOLE, "port")
-    url = Endpoint("http", host, number).url if host else ""
+    url = Endpoint("http", bare(host), number).url if host else ""
     return offer_of(demand(looked, [ANY], "looked"), url, demand(rack, LINE, "rack"))
 
 

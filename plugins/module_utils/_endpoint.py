@@ -77,10 +77,15 @@ def _is_host(host: str) -> bool:
     return True
 
 
+def bare(host: str) -> str:
+    """Return a name or address as a socket takes it: an IPv6 address without the brackets that a URL needs."""
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host
+
+
 def listening(scheme: str, bind: str, port: int, fallback: str) -> Endpoint:
     """Return the endpoint of what listens on ``bind``: there, or at ``fallback`` when it listens on all addresses."""
     address = _address(bind)
-    return Endpoint(scheme, fallback if address.is_unspecified or address.is_loopback else str(address), port)
+    return Endpoint(scheme, bare(fallback) if address.is_unspecified or address.is_loopback else str(address), port)
 
 
 def here(scheme: str, bind: str, port: int) -> Endpoint:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils._endpoint import bare
 from ._filter_input import demand
 from ._host_vars import LINE, WHOLE, HostVars, of_hosts
 from .groups._members import address_of, meeting_ports
@@ -71,8 +72,4 @@ def clients(groups: Mapping, hostvars: t.Any, host: str) -> list[str]:
 
 def address_of_client(host: HostVars) -> str:
     """Return the address from which a host is taken to ask."""
-    for variable in ("gateway_address", "ansible_host"):
-        stated = host.read(variable, LINE)
-        if stated:
-            return str(stated)
-    return host.name
+    return bare(str(host.read("gateway_address", LINE) or host.address()))

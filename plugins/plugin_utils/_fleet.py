@@ -485,7 +485,7 @@ def web_url(web: Mapping, host: HostVars) -> str:
     if web["public_url"]:
         return parse(str(web["public_url"])).url
     bind = str(web["bind"])
-    fallback = bind if _is_loopback(bind) else str(host.read("ansible_host", LINE) or host.name)
+    fallback = bind if _is_loopback(bind) else host.address()
     return listening("http", bind, int(web["port"]), fallback).url
 
 

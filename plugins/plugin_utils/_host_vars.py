@@ -18,6 +18,7 @@ from ansible.errors import AnsibleError
 from jinja2.exceptions import TemplateError
 from jinja2.runtime import Undefined
 
+from ..module_utils._endpoint import bare
 from ..module_utils._printable import printable
 from ..module_utils._vllm.options._suggestions import (
     kind,
@@ -70,6 +71,10 @@ class HostVars:
             self._note(key, str(odd))
             value = None
         return conform(value, shape, key, self._note)
+
+    def address(self) -> str:
+        """Return the name or address by which Ansible reaches the host, else its name; of IPv6 without brackets."""
+        return bare(str(self.read("ansible_host", LINE) or self.name))
 
     def instances(self) -> list[dict[str, t.Any]]:
         """Return the entries of ``vllm_server_instances`` that are mappings, as far as they can be evaluated."""

@@ -174,7 +174,7 @@ def gather(groups: t.Any, hostvars: Mapping) -> dict[str, t.Any]:
             if TONES.get(server["status"], "bad") == "bad"
         ]
         if gpu or servers:
-            address = host.read("vllm_server_address", LINE) or host.read("ansible_host", LINE) or name
+            address = host.read("vllm_server_address", LINE) or host.address()
             urls = {str(one.get("name")): str(one["url"]) for one in host.instances() if one.get("url")}
             shown = {"name": name, "address": address, "urls": urls, "gpu": gpu, "servers": servers}
             found["hosts"].append(shown)

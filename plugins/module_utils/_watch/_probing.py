@@ -14,7 +14,7 @@ import threading
 import time
 import typing as t
 
-from .._vllm.api._probe import Server, ServerAnswered, ServerError, ServerSilent, load, parse_metrics
+from .._vllm.api._probe import Server, ServerAnswered, ServerEndless, ServerError, ServerSilent, load, parse_metrics
 from ._config import Limits
 
 POLL = 2.0  # seconds between two looks at the counters
@@ -56,11 +56,11 @@ def probe(
     """Return how the server does; ``before`` is how many requests it had when it was last asked."""
     try:
         first = counters(server, limit_of(before, limits))
-    except ServerSilent as error:
-        return Probe(DEAF, str(error), before)
-    except ServerAnswered:
+    except (ServerAnswered, ServerEndless):
         # Counters that cannot be read do not prove a fault; the token that is asked for below does.
         first = load([])
+    except ServerSilent as error:
+        return Probe(DEAF, str(error), before)
     except ServerError as error:
         return _failed(error, before)
     requests = int(first["running"] or 0) + int(first["waiting"] or 0)

@@ -95,7 +95,7 @@ def _endpoint(instance: t.Mapping[str, t.Any], host: HostVars, here: str) -> End
         return parse(instance["url"])
     address = HERE
     if host.name != here:
-        address = host.read("vllm_server_address", LINE) or host.read("ansible_host", LINE) or host.name
+        address = host.read("vllm_server_address", LINE) or host.address()
     return listening(scheme_of(instance["engine"]), str(instance["bind"]), instance["port"], address)
 
 
@@ -118,7 +118,7 @@ def endpoint_of(host: HostVars) -> Endpoint:
     public = host.read("gateway_public_url", LINE)
     if public:
         return parse(public)
-    address = host.read("gateway_address", LINE) or host.read("ansible_host", LINE) or host.name
+    address = host.read("gateway_address", LINE) or host.address()
     tls = any(
         (
             host.read("gateway_certificate_files", [LINE]),

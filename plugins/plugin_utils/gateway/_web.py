@@ -10,7 +10,7 @@ import ipaddress
 import re
 import typing as t
 
-from ...module_utils._endpoint import Endpoint, EndpointError, listening, parse
+from ...module_utils._endpoint import Endpoint, EndpointError, bare, listening, parse
 from .._host_vars import LINE, WHOLE, conform, of_hosts, silent
 from .._problem import Problem
 
@@ -39,7 +39,7 @@ def webs(hosts: t.Any, hostvars: t.Any, gateway_host: t.Any) -> list[dict[str, s
     found = []
     for name, host in of_hosts(hosts, hostvars).items():
         bind = host.read("open_webui_bind", LINE) or "0.0.0.0"  # noqa: S104 - what the role itself takes
-        address = HERE if name == here else host.read("ansible_host", LINE) or name
+        address = HERE if name == here else host.address()
         try:
             public = parse(host.read("open_webui_public_url", LINE) or "")
             endpoint = listening("http", bind, host.read("open_webui_port", WHOLE) or PORT, address)
@@ -110,7 +110,7 @@ def alternative_names(values: t.Any) -> list[str]:
             except EndpointError:
                 continue
         try:
-            found.add(f"IP:{ipaddress.ip_address(name)}")
+            found.add(f"IP:{ipaddress.ip_address(bare(name))}")
         except ValueError:
             if HOST_NAME.fullmatch(name.removeprefix("*.")):
                 found.add(f"DNS:{name}")

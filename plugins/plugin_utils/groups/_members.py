@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ...module_utils._endpoint import bare
 from ...module_utils._vllm.declaration._instances import (
     gpu_count,
     instance_problems,
@@ -120,11 +121,8 @@ def meeting_ports(engine: Mapping) -> dict[str, int]:
 
 def address_of(host: HostVars) -> str:
     """Return the name or address at which the other nodes reach a host."""
-    for variable in ("vllm_server_group_address", "vllm_server_address", "ansible_host"):
-        stated = host.read(variable, LINE)
-        if stated:
-            return str(stated)
-    return host.name
+    stated = host.read("vllm_server_group_address", LINE) or host.read("vllm_server_address", LINE)
+    return bare(str(stated)) if stated else host.address()
 
 
 def sizes(instance: Mapping) -> dict[str, int]:

@@ -124,7 +124,7 @@ def _listener(kind: str, host: HostVars, here: str, variable: str, port: int) ->
         if host.name == here:
             address = LOOPBACK if listening.is_unspecified else bind
         elif listening.is_unspecified:
-            address = host.read("ansible_host", LINE) or host.name
+            address = host.address()
         elif listening.is_loopback:
             unreachable = (
                 f"it listens for programs of {host.name} itself alone; set {variable} to an address of the host that "

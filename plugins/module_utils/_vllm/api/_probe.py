@@ -32,6 +32,10 @@ class ServerSilent(ServerError):
     """The server took the request, and nothing came back in time."""
 
 
+class ServerEndless(ServerSilent):
+    """The server began an answer, and did not end it in time."""
+
+
 class ServerAnswered(ServerError):
     """The server answered, and not with what was asked for."""
 
@@ -69,14 +73,17 @@ class Server:
             headers["Content-Type"] = "application/json"
         if self._key is not None:
             headers["Authorization"] = f"Bearer {self._key}"
+        silence: type[ServerSilent] = ServerSilent
+        text = "no answer"
         with contextlib.closing(connection):
             try:
                 connection.request(method, self.root + path, body=payload, headers=headers)
                 response = connection.getresponse()
+                silence, text = ServerEndless, "no end of the answer"
                 return Answer(response.status, read_limited(response, ANSWER_LIMIT).decode("utf-8", "replace"))
             except socket.timeout as error:
-                raise ServerSilent(
-                    f"{method} {path} on {self.address}:{self.port}: no answer within {timeout:g} seconds"
+                raise silence(
+                    f"{method} {path} on {self.address}:{self.port}: {text} within {timeout:g} seconds"
                 ) from error
             except AnswerTooLarge as error:
                 raise ServerAnswered(f"{method} {path} on {self.address}:{self.port}: {error}") from error

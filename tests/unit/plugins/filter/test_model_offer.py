@@ -15,6 +15,7 @@ from ansible_collections.private_llm.fleet.plugins.filter.model_offer import mod
     [
         ("192.0.2.10", "http://192.0.2.10:8790"),
         ("2001:db8::7", "http://[2001:db8::7]:8790"),
+        ("[2001:db8::7]", "http://[2001:db8::7]:8790"),
         ("gpu1.example.com", "http://gpu1.example.com:8790"),
         # A host that does not take part.
         ("", ""),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._endpoint import EndpointError, parse
+from ansible_collections.private_llm.fleet.plugins.module_utils._endpoint import EndpointError, bare, listening, parse
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,9 @@ def test_a_host_of_other_characters_is_refused(host: str) -> None:
 def test_a_path_of_other_characters_is_refused(path: str) -> None:
     with pytest.raises(EndpointError, match="path"):
         parse(f"https://llm.example.com{path}")
+
+
+@pytest.mark.parametrize("host", ["[fd00::1]", "fd00::1"])
+def test_an_ipv6_address_is_one_with_and_without_brackets(host: str) -> None:
+    assert bare(host) == "fd00::1"
+    assert listening("http", "0.0.0.0", 8000, host).url == "http://[fd00::1]:8000"

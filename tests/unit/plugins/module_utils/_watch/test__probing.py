@@ -10,6 +10,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.api._probe import (
     ServerAnswered,
+    ServerEndless,
     ServerError,
     ServerSilent,
 )
@@ -27,7 +28,7 @@ class FakeServer:
         self.running, self.moves, self.answer = running, moves, answer
         self.generated = 0
         self.counters: str | None = ""
-        self.odd: ServerAnswered | None = None
+        self.odd: ServerError | None = None
         self.asked: list[tuple[str, float]] = []
 
     def metrics(self, timeout: float) -> str:
@@ -103,10 +104,17 @@ def test_a_server_that_answers_nothing_gets_the_time_for_its_last_load() -> None
     assert ask(server, before=4) == _probing.Probe("deaf", "no answer within 0.3 seconds", 4)
 
 
-@pytest.mark.parametrize("said", ["the answer is larger than 16.0 MiB", "GET /metrics answered 307: moved"])
-def test_a_server_that_generates_is_well_whatever_its_metrics_are(said: str) -> None:
+@pytest.mark.parametrize(
+    "odd",
+    [
+        ServerAnswered("the answer is larger than 16.0 MiB"),
+        ServerAnswered("GET /metrics answered 307: moved"),
+        ServerEndless("no end of the answer within 20 seconds"),
+    ],
+)
+def test_a_server_that_generates_is_well_whatever_its_metrics_are(odd: ServerError) -> None:
     server = FakeServer()
-    server.odd = ServerAnswered(said)
+    server.odd = odd
     assert ask(server).outcome == "token"
     server.answer = ServerSilent("no answer")
     assert ask(server).outcome == "blind"

@@ -14,7 +14,12 @@ import typing as t
 import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.api import _probe
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.api._probe import Server, ServerError
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.api._probe import (
+    Server,
+    ServerEndless,
+    ServerError,
+    ServerSilent,
+)
 from ansible_collections.private_llm.fleet.tests.support import ports
 
 FIXTURES = pathlib.Path(__file__).parents[4] / "fixtures" / "vllm"
@@ -172,22 +177,24 @@ def test_an_answer_without_an_end_is_refused(vllm: t.Any, monkeypatch: pytest.Mo
         Server("127.0.0.1", vllm.port).metrics()
 
 
-def test_a_byte_now_and_then_is_not_waited_for() -> None:
+@pytest.mark.parametrize(("head", "error"), [("", ServerSilent), ("\r\n", ServerEndless)])
+def test_a_byte_now_and_then_is_not_waited_for(head: str, error: type[ServerError]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         stop = threading.Event()
 
         def trickle() -> None:
             connection, _address = listening.accept()
             with connection, contextlib.suppress(OSError):
-                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                connection.sendall(b"HTTP/1.1 200 OK\r\n" + head.encode())
                 while not stop.wait(0.05):
                     connection.sendall(b"X-A: b\r\n")
 
         thread = threading.Thread(target=trickle)
         thread.start()
         begun = time.monotonic()
-        with pytest.raises(ServerError):
+        with pytest.raises(ServerError, match=r"no .*answer within 0\.4 seconds") as raised:
             Server("127.0.0.1", listening.getsockname()[1]).request("GET", "/health", timeout=0.4)
+        assert type(raised.value) is error
         assert time.monotonic() - begun < 20
         stop.set()
         thread.join()
