@@ -12,7 +12,8 @@ import typing as t
 
 # Where an engine's program may be. Docker's static archive is unpacked to /usr/local/bin by habit.
 PROGRAMS = ("/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd")
-SNAP = "/var/snap/docker/current"
+SNAPS = "/var/snap/"
+SNAP = SNAPS + "docker/current"
 USER_SOCKETS = "/run/user/*/docker.sock"
 UNIT = "docker.service"
 UNIT_PROPERTIES = ("LoadState", "ActiveState", "UnitFileState")
@@ -26,6 +27,11 @@ def programs(candidates: t.Sequence[str] = PROGRAMS) -> list[str]:
 def from_snap(folder: str = SNAP) -> bool:
     """Return whether a snap of Docker is installed."""
     return os.path.exists(folder)
+
+
+def is_of_snap(data_root: str) -> bool:
+    """Return whether an engine with this data folder is a snap."""
+    return data_root.startswith(SNAPS)
 
 
 def user_sockets(pattern: str = USER_SOCKETS) -> list[str]:

@@ -25,6 +25,7 @@ import urllib.request
 from .._http import AnswerTooLarge, HttpHandler, HttpsHandler, read_limited
 from .._printable import printable
 from .._secret import header_secret, header_secret_problem
+from .._version import numbers_of
 from . import _private_folder, _shape
 
 # The oldest and the newest release whose API these modules were held against.
@@ -180,16 +181,6 @@ def normalize_webui_url(url: str) -> str:
     return cleaned
 
 
-def parse_version(text: str) -> tuple[int, ...] | None:
-    """Return the numbers at the start of a version, or None when there are none.
-
-    >>> parse_version("0.12.4-dev")
-    (0, 12, 4)
-    """
-    found = re.match(r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)", text.strip())
-    return tuple(int(part) for part in found.group(1).split(".")) if found else None
-
-
 def retry_after_seconds(header: str | None, now: float) -> float | None:
     """Return what a Retry-After header asks for, in seconds from now; it may be a number or a date."""
     if not header:
@@ -326,7 +317,7 @@ class Client:
         data = self.get("/api/version")
         version = data.get("version") if isinstance(data, dict) else None
         self.version = printable(version, 50) if isinstance(version, str) else ""
-        numbers = parse_version(self.version)
+        numbers = numbers_of(self.version)
         if not numbers:
             raise OpenWebUiError(f"{self.url} answers /api/version without a version: is webui_url an Open WebUI?")
         if numbers < MINIMUM_VERSION:
@@ -338,8 +329,8 @@ class Client:
 
     def version_note(self) -> str:
         """Return what to say of a release that is newer than those that were tried; empty for the others."""
-        numbers = parse_version(self.version)
-        if numbers is None or numbers <= TRIED_VERSION:
+        numbers = numbers_of(self.version)
+        if numbers <= TRIED_VERSION:
             return ""
         tried = ".".join(str(part) for part in TRIED_VERSION)
         return (

@@ -39,6 +39,7 @@ from .._engine._life import (
     look,
     plan,
 )
+from .._version import numbers_of
 from . import (
     _archive,
     _backup,
@@ -369,7 +370,7 @@ class Server(Hooks):
             )
         image_id, running = self._definition.image_id, self._version if found.current is not None else ""
         wanted = version_in(self._image)
-        older = bool(running and wanted) and _numbers(wanted) < _numbers(running)
+        older = bool(running and wanted) and numbers_of(wanted) < numbers_of(running)
         if found.current is not None and found.current.get("Image") == image_id:
             return
         if image_id and schema:
@@ -378,7 +379,7 @@ class Server(Hooks):
             refused = schema not in known if known else older
         else:
             # An image that is not there yet is judged by its version, where that is another minor one.
-            refused = older and _numbers(wanted)[:2] != _numbers(running)[:2]
+            refused = older and numbers_of(wanted)[:2] != numbers_of(running)[:2]
         if refused:
             said = f"has the schema {schema}" if schema else f"is of version {running}"
             raise DataError(
@@ -483,7 +484,3 @@ class Server(Hooks):
         patience = float(self._params["timeout"])
         waiter = _readiness.Waiter(self._driver, self._name, self._url, self._host, patience, self._sleep)
         return waiter.wait(container)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))

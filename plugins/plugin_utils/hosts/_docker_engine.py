@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
+from ...module_utils._docker._installed import is_of_snap
+from ...module_utils._version import numbers_of
 from .._host_vars import FLAG, LINE
 
 LOOK = {
@@ -70,19 +71,14 @@ def major_version(version: str, wanted: Told) -> int:
     """Return the major version that is there, or that the packages will bring; 0 for one that cannot be read."""
     if not version:
         debian = wanted["source"] == "distribution" and wanted["distribution"] == "Debian"
-        return 20 if debian and 0 < _number(wanted["release"]) <= OLD_DEBIAN else PROXIES_SINCE
-    return _number(version)
-
-
-def _number(text: str) -> int:
-    found = re.match("[0-9]{1,9}", text or "")
-    return int(found[0]) if found else 0
+        return 20 if debian and (0,) < numbers_of(wanted["release"] or "")[:1] <= (OLD_DEBIAN,) else PROXIES_SINCE
+    return next(iter(numbers_of(version)), 0)
 
 
 def _problems(look: Told, wanted: Told, there: bool) -> list[str]:
     engine, host, path = look["engine"], wanted["host"], wanted["path"]
     problems = []
-    if (engine["data_root"] or "").startswith("/var/snap/") if engine["running"] else look["snap"] and not there:
+    if is_of_snap(engine["data_root"] or "") if engine["running"] else look["snap"] and not there:
         problems.append(
             f"Docker on {host} is a snap. It ignores {path} and cannot be given GPUs by NVIDIA's toolkit. Remove it "
             "(snap remove docker) and run again, or take the host out of the inventory."

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ...module_utils._docker._installed import is_of_snap
+from ...module_utils._version import numbers_of
 from .._host_vars import FLAG, LINE
 
 LOOK = {
@@ -89,12 +91,7 @@ def given_packages(files: t.Iterable[str], version: str) -> list[str]:
 
 def is_older(version: str, than: str) -> bool:
     """Return whether a version is older; one that cannot be read is."""
-    return _numbers(version) < _numbers(than)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    found = re.match(r"[0-9]{1,9}(\.[0-9]{1,9})*", version or "")
-    return tuple(int(part) for part in found[0].split(".")) if found else ()
+    return numbers_of(version) < numbers_of(than)
 
 
 def _is_settled(look: Told, wanted: Told, differ: t.Sequence[str]) -> bool:
@@ -146,7 +143,7 @@ def _problems(look: Told, wanted: Told) -> list[str]:
             f"nvidia_toolkit_package_files must hold one file of {', '.join(missing)} {version}, and holds {names}. "
             f"The {len(wanted['packages'])} packages are installed together."
         )
-    snap = (engine["data_root"] or "").startswith("/var/snap/")
+    snap = is_of_snap(engine["data_root"] or "")
     if engine["rootless"] or snap:
         what = "runs without root, as a user's own service" if engine["rootless"] else "is a snap"
         problems.append(

@@ -35,6 +35,12 @@ def test_a_snap_is_found_by_its_folder(tmp_path: pathlib.Path) -> None:
     assert not _installed.from_snap(str(tmp_path / "none"))
 
 
+def test_an_engine_of_a_snap_is_known_by_where_its_data_are() -> None:
+    assert _installed.is_of_snap("/var/snap/docker/common/var-lib-docker")
+    assert not _installed.is_of_snap("/var/lib/docker")
+    assert not _installed.is_of_snap("")
+
+
 @pytest.mark.parametrize(
     ("shown", "loaded", "active", "enabled"),
     [

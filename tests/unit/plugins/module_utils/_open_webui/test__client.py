@@ -118,14 +118,6 @@ def test_normalize_webui_url_refuses(given: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("0.12.4", (0, 12, 4)), ("v0.12", (0, 12)), ("0.12.4-dev1", (0, 12, 4)), ("", None), ("main", None)],
-)
-def test_parse_version(text: str, expected: tuple | None) -> None:
-    assert _client.parse_version(text) == expected
-
-
-@pytest.mark.parametrize(
     ("header", "expected"),
     [
         (None, None),
@@ -621,12 +613,6 @@ def test_a_password_that_cannot_be_tried_counts_neither_as_right_nor_as_wrong(
 def test_an_odd_retry_after_is_no_traceback(header: str) -> None:
     found = _client.retry_after_seconds(header, 0.0)
     assert found is None or found >= 0
-
-
-@pytest.mark.parametrize("version", ["9" * 5000, "²", "٣.٤", "v", "", "1" * 10])
-def test_an_odd_version_is_no_traceback(version: str) -> None:
-    found = _client.parse_version(version)
-    assert found is None or all(isinstance(one, int) for one in found)
 
 
 @pytest.mark.parametrize(
