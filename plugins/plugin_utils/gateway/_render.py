@@ -268,15 +268,12 @@ def _frontend(settings: Settings) -> list[str]:
     tls = f" ssl crt {folder}/{CERTIFICATE} alpn h2,http/1.1" if settings.tls else ""
     bind = _bracketed(settings.bind)
     paths = " ".join(PATHS)
-    beginning = f"bytes(0,{PREFIX}),concat(|,txn.user)"
-    known = "var(txn.prefix) -m found"
 
     def mapped(sample: str, name: str, to: str = "map_str") -> str:
         return f"{sample},{to}({folder}/{name})"
 
     escaped = r"{ req.body -m sub '\u' }"
     routed = f"var(txn.model),map_str({folder}/models.map) -m found"
-    written = """{ req.body -m sub '"content"' '"prompt"' }"""
 
     return [
         "frontend gateway",
@@ -316,7 +313,8 @@ def _frontend(settings: Settings) -> list[str]:
         ),
         "  http-request wait-for-body time 30s",
         "  http-request set-var(txn.model) req.body,json_query('$.model')",
-        f"  http-request set-var(txn.model) req.body,lua.decoded,json_query('$.model') if {escaped} !{{ {routed} }}",
+        # The look-up comes first because the search reads the whole body.
+        f"  http-request set-var(txn.model) req.body,lua.decoded,json_query('$.model') if !{{ {routed} }} {escaped}",
         _refuse(
             _errors.MODEL_TOO_LATE,
             f"!{{ var(txn.model) -m found }} {{ req.body_size gt {settings.buffer_bytes - BUFFER_RESERVE} }}",
@@ -326,12 +324,10 @@ def _frontend(settings: Settings) -> list[str]:
         _refuse(_errors.UNKNOWN_MODEL, "!{ var(txn.pool) -m found }"),
         "  http-request set-var(txn.known) var(txn.model)",
         f"  http-request set-var(txn.one) {mapped('var(txn.user),concat(|,txn.pool)', 'allowed.map')}",
-        f"  http-request set-var(txn.every) {mapped('var(txn.user),concat(|*)', 'allowed.map')}",
-        _refuse(_errors.NOT_YOUR_MODEL, "!{ var(txn.one) -m found } !{ var(txn.every) -m found }"),
-        f"  http-request set-var(txn.prefix) req.body,json_query('$.messages[0].content'),{beginning}",
-        f"  http-request set-var(txn.prefix) req.body,json_query('$.prompt'),{beginning} if !{{ {known} }}",
-        f"  http-request set-var(txn.prefix) req.body,lua.beginning,{beginning} if !{{ {known} }} {written}",
-        f"  http-request set-var(txn.prefix) rand(1000000) if !{{ {known} }}",
+        _refuse(
+            _errors.NOT_YOUR_MODEL,
+            f"!{{ var(txn.one) -m found }} !{{ {mapped('var(txn.user),concat(|*)', 'allowed.map')} -m found }}",
+        ),
         *(["  use_backend %[var(txn.web)] if { var(txn.web) -m found }"] if settings.webs else []),
         f"  use_backend {LISTS} if lists",
         "  use_backend %[var(txn.pool)]",
@@ -378,6 +374,7 @@ def _pool(pool: Pool, settings: Settings) -> list[list[str]]:
     ]
     if not single:
         lines += [
+            *_beginning(),
             # The same beginning goes to the same replica, which has it in its KV cache, as long as that one has no more
             # than a quarter over its share of the running requests.
             "  balance hash var(txn.prefix)",
@@ -401,6 +398,19 @@ def _pool(pool: Pool, settings: Settings) -> list[list[str]]:
         else:
             lines.append(_server(replica, replica.label, _address(replica.endpoint)) + rest)
     return sections
+
+
+def _beginning() -> list[str]:
+    """Return the rules that set `txn.prefix` to the beginning of a conversation and its user."""
+    beginning = f"bytes(0,{PREFIX}),concat(|,txn.user)"
+    unset = "!{ var(txn.prefix) -m found }"
+    written = """{ req.body -m sub '"content"' '"prompt"' }"""
+    return [
+        f"  http-request set-var(txn.prefix) req.body,json_query('$.messages[0].content'),{beginning}",
+        f"  http-request set-var(txn.prefix) req.body,json_query('$.prompt'),{beginning} if {unset}",
+        f"  http-request set-var(txn.prefix) req.body,lua.beginning,{beginning} if {unset} {written}",
+        f"  http-request set-var(txn.prefix) rand(1000000) if {unset}",
+    ]
 
 
 def _web(web: Web, settings: Settings) -> list[str]:

@@ -493,6 +493,14 @@ def test_a_request_for_tokens_passes_no_rule_of_another_user() -> None:
     assert rules(2) == rules(200)
 
 
+def test_a_model_with_one_server_reads_no_beginning_of_a_conversation() -> None:
+    def read(count: int) -> bool:
+        servers = [{"name": f"gpu:{number}", "url": "http://192.0.2.1:1", "models": ["m"]} for number in range(count)]
+        return "txn.prefix" in _render.configuration(_model.fleet_of(servers, []), _render.Settings())
+
+    assert [read(1), read(2)] == [False, True]
+
+
 def until(true: t.Callable[[], object]) -> None:
     end = time.monotonic() + 120
     while not true():
