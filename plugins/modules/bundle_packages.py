@@ -7,17 +7,20 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: bundle_packages
-short_description: Fetch packages of Debian or Ubuntu, with all that they need, for hosts that reach no repository
+short_description: Fetch packages of a distribution, with all that they need, for hosts that reach no repository
 version_added: "0.1.0"
 author:
   - private_llm.fleet contributors (@private-llm)
 description:
   - Runs on a machine of the distribution of those hosts, such as a fresh container of it, and fetches what that machine
-    lacks. apt checks the packages as it does for an installation. Nothing is installed.
-  - The folder is a repository of apt then, which hosts use as C(deb [trusted=yes] file:FOLDER ./).
+    lacks. apt or dnf checks the packages as it does for an installation. Nothing is installed.
+  - On Debian and Ubuntu the folder is a repository of apt then, which hosts use as C(deb [trusted=yes] file:FOLDER ./).
+  - On the family of RHEL it is a repository of dnf, with the address C(file://FOLDER). All that the packages need is in
+    it, what this machine has included. It takes C(dnf download), of C(dnf-plugins-core), and C(createrepo_c), which
+    M(private_llm.fleet.bundle_platform) installs.
 options:
   packages:
-    description: The packages, each as C(apt-get install) takes it.
+    description: The packages, each as C(apt-get install) or C(dnf install) takes it.
     type: list
     elements: str
     required: true
@@ -27,6 +30,7 @@ options:
     required: true
   status:
     description: A copy of C(/var/lib/dpkg/status) that tells what the hosts have, where this machine has more by now.
+      Without effect on the family of RHEL.
     type: path
 extends_documentation_fragment:
   - private_llm.fleet.attributes
@@ -54,7 +58,7 @@ bytes_total:
   type: int
   returned: always
 files:
-  description: The names of the packages' files, as apt has them.
+  description: The names of the packages' files, as apt or dnf has them.
   type: list
   elements: str
   returned: always
@@ -64,22 +68,29 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..module_utils._bundle._debs import Apt, is_there
+from ..module_utils._bundle import _debs, _rpms
 from ..module_utils._bundle._index import BundleError
 
 
 def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Fetch the packages, or say what they are."""
-    apt, dest = Apt(module.params["packages"], module.params["status"] or ""), module.params["dest"]
-    apt.update()
-    debs = apt.closure()
-    changed = not is_there(dest, debs)
+    packages, dest = module.params["packages"], module.params["dest"]
+    if module.get_bin_path("apt-get") or not module.get_bin_path("dnf"):
+        return collect(module, _debs.Apt(packages, module.params["status"] or ""), _debs.is_there, dest)
+    return collect(module, _rpms.Dnf(packages), _rpms.is_there, dest)
+
+
+def collect(module: AnsibleModule, manager: t.Any, is_there: t.Callable[..., bool], dest: str) -> dict[str, t.Any]:
+    """Fetch what a package manager names into a folder, or say what it is."""
+    manager.update()
+    found = manager.closure()
+    changed = not is_there(dest, found)
     if changed and not module.check_mode:
-        apt.fetch(dest)
+        manager.fetch(dest)
     return {
         "changed": changed,
-        "bytes_total": sum(deb.size for deb in debs),
-        "files": [deb.name for deb in debs],
+        "bytes_total": sum(package.size for package in found),
+        "files": [package.name for package in found],
     }
 
 

@@ -16,10 +16,10 @@ from ._host_vars import LINE, MAPPING, WHOLE
 
 # The folder of what was fetched, and the name in a bundle, of the archives for the machine that Ansible runs on.
 COLLECTIONS = "collections"
-# What a bundle lacks, for whoever plans one. Every host of Debian's family wants some packages.
+# What a bundle lacks, for whoever plans one. Every host of these families wants some packages.
 NO_PACKAGES = (
-    "packages of {}: not in the bundle, which carries those of Debian and Ubuntu alone; these hosts need a repository"
-    " inside for the engine and the toolkit"
+    "packages of {}: not in the bundle, which carries those of Debian, Ubuntu and the family of RHEL alone;"
+    " these hosts need a repository inside for the engine and the toolkit"
 )
 WANTS = {
     "platform!": LINE,

@@ -10,15 +10,13 @@ import contextlib
 import dataclasses
 import os
 import re
-import subprocess
 import typing as t
 
 from .._hub._hashing import sha256_of
 from .._regular import regular
-from ._index import BundleError
+from ._programs import run
 
 LIST = "Packages"
-SECONDS = 3600
 _URI = re.compile(r"'(?P<uri>[^']+)' (?P<name>\S+) (?P<size>[0-9]+) ?(?P<sum>\S*)")
 
 
@@ -54,11 +52,11 @@ class Apt:
 
     def update(self) -> None:
         """Fetch the lists of the repositories."""
-        _run(["apt-get", "--quiet", "update"])
+        run(["apt-get", "--quiet", "update"])
 
     def closure(self) -> list[Deb]:
         """Return the packages, and all that they need and this machine lacks."""
-        return parse_uris(_run(["apt-get", "--quiet=2", "--print-uris", *self._install("/nonexistent")]))
+        return parse_uris(run(["apt-get", "--quiet=2", "--print-uris", *self._install("/nonexistent")]))
 
     def fetch(self, folder: str) -> None:
         """Fetch them into a folder, checked by apt, and write their list; what else is in the folder goes."""
@@ -67,7 +65,7 @@ class Apt:
         for plain, deb in wanted.items():
             with contextlib.suppress(FileNotFoundError):
                 os.replace(os.path.join(folder, plain), os.path.join(folder, deb.name))
-        _run(["apt-get", "--quiet", "--download-only", *self._install(folder)])
+        run(["apt-get", "--quiet", "--download-only", *self._install(folder)])
         for plain, deb in wanted.items():
             os.replace(os.path.join(folder, deb.name), os.path.join(folder, plain))
         for name in os.listdir(folder):
@@ -99,25 +97,5 @@ def is_there(folder: str, debs: t.Iterable[Deb]) -> bool:
 
 def _stanza(folder: str, name: str) -> str:
     path = os.path.join(folder, name)
-    fields = _run(["dpkg-deb", "--field", path]).strip("\n")
+    fields = run(["dpkg-deb", "--field", path]).strip("\n")
     return f"{fields}\nFilename: ./{name}\nSize: {os.path.getsize(path)}\nSHA256: {sha256_of(path)}\n\n"
-
-
-def _run(command: t.Sequence[str]) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            stdin=subprocess.DEVNULL,
-            timeout=SECONDS,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"},
-            check=False,
-        )
-    except FileNotFoundError as error:
-        raise BundleError(f"{command[0]} is not on this machine; packages are fetched on Debian or Ubuntu") from error
-    except subprocess.TimeoutExpired as error:
-        raise BundleError(f"{command[0]} did not end within {SECONDS} seconds") from error
-    if done.returncode:
-        said = " ".join(done.stderr.decode("utf-8", "replace").split())[-600:]
-        raise BundleError(f"{command[0]} failed: {said or done.returncode}")
-    return done.stdout.decode("utf-8", "replace")

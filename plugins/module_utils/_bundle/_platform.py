@@ -20,18 +20,18 @@ LABEL = "private_llm.fleet.bundle"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # Seconds after which it ends by itself, when nobody removes it.
 LIFETIME = 14400
-# The container's program. It saves the distribution's list of packages before any is added, installs Python and
-# certificates where they are missing, says that it is ready, and waits.
+# The container's program. It saves the distribution's list of packages before any is added, installs Python,
+# certificates and what makes a repository where they are missing, says that it is ready, and waits.
 PROGRAM = f"""
 set -e
 if [ -e /var/lib/dpkg/status ]; then cp /var/lib/dpkg/status /var/lib/dpkg/status.before; fi
-if ! command -v python3 || ! [ -d /etc/ssl/certs ]; then
-  if command -v apt-get; then
+if command -v apt-get; then
+  if ! command -v python3 || ! [ -d /etc/ssl/certs ]; then
     apt-get update
     apt-get install --yes --no-install-recommends python3 ca-certificates
-  else
-    dnf install --assumeyes python3
   fi
+else
+  dnf install --assumeyes --setopt=install_weak_deps=False python3 dnf-plugins-core createrepo_c
 fi
 touch /ready
 exec sleep {LIFETIME}
