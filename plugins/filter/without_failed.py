@@ -50,9 +50,7 @@ _value:
 import typing as t
 
 from ..plugin_utils._filter_input import demand
-from ..plugin_utils._host_vars import LINE, of_hosts
-
-FAILURE = "fleet_failure"
+from ..plugin_utils._host_vars import FAILURE, LINE, of_hosts
 
 
 def without_failed(hosts: t.Any, hostvars: t.Any, having: t.Any = "", lacking: t.Any = "") -> list[str]:

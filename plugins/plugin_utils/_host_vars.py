@@ -39,6 +39,9 @@ MAPPING = "a mapping"  # of anything
 ANY = "anything"
 SHOWN = "anything, of which texts are as a terminal may show them"
 
+# The fact of a host that failed in this run, which the playbooks set.
+FAILURE = "fleet_failure"
+
 Shape = t.Any
 Note = t.Callable[[str, str], None]
 

@@ -401,6 +401,16 @@ TOOLKIT_WANTED = {
     "stop_users": False,
 }
 
+# A model as it is declared, and what holds where it says nothing.
+DECLARED = {"repo": "o/m", "source": "modelscope", "sources": [{"source": "git_lfs", "token": "t"}], "state": "present"}
+DECLARED_FOR_ALL = {
+    "source": "modelscope",
+    "sources": [{"source": "huggingface"}],
+    "token": "",
+    "proxy": "",
+    "packages": {"modelscope": ["modelscope==1.0"], "huggingface": []},
+}
+
 # The arguments of each filter, as they should be.
 CALLS: dict[str, list[t.Any]] = {
     "bundle_content": [[BUNDLING], "/b.work"],
@@ -411,6 +421,7 @@ CALLS: dict[str, list[t.Any]] = {
     ],
     "bundle_wanted": [BUNDLED],
     "docker_engine_state": [ENGINE_LOOK, ENGINE_WANTED],
+    "failed_hosts": [HOSTS, HOSTVARS, "servers"],
     "failure_messages": [FAILED],
     "fleet_connection_problems": [HOSTS, HOSTVARS, ["web"]],
     "fleet_connections": [HOSTS, HOSTVARS, "web"],
@@ -430,6 +441,7 @@ CALLS: dict[str, list[t.Any]] = {
     "group_complaint": [MEMBER, BROKEN, "All members were stopped."],
     "group_decision": [MEMBER, LOOKING],
     "firewall_rules": [[MEMBER], GROUPS, GROUPED, "good-host", ["10.0.0.9"], [40022]],
+    "group_hosts": [HOSTS, HOSTVARS],
     "group_members": [HOSTS, GROUPED],
     "group_obstacles": [MEMBER, REACHING],
     "group_peers": [MEMBER, LISTENING, "b"],
@@ -440,6 +452,7 @@ CALLS: dict[str, list[t.Any]] = {
     "local_url": ["0.0.0.0", 3000],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
     "model_chain": [HOSTS, HOSTVARS, "bad-host", [SNAPSHOT]],
+    "model_needs": [[DECLARED], DECLARED_FOR_ALL],
     "model_offer": [[SNAPSHOT], "10.0.0.1", 8790, ""],
     "model_room": [[{**SNAPSHOT, "bytes_needed": 5, "bytes_free": 5, "file_system": "/srv"}], 1],
     "monitoring_files": [[ASKED], MONITORING],
@@ -474,6 +487,7 @@ HANDS_ON = {
     "group_members",
     "instance_models",
     "model_chain",
+    "model_needs",
     "vllm_endpoints",
     "vllm_instances",
     "vllm_server_options",
