@@ -19,14 +19,12 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   stage:
     description: The stage, such as V(servers).
     type: str
     required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

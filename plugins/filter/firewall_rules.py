@@ -32,10 +32,6 @@ options:
     description: The groups of the inventory, C(groups).
     type: dict
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   host:
     description: Inventory name of the host.
     type: str
@@ -50,6 +46,8 @@ options:
     type: list
     elements: int
     default: []
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

@@ -26,10 +26,6 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   web_host:
     description: Inventory name of the host that Open WebUI runs on.
     type: str
@@ -39,6 +35,8 @@ options:
     type: list
     elements: str
     default: []
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

@@ -24,14 +24,12 @@ options:
     description: The names of the hosts in C(gpu_hosts) and in C(webui_hosts).
     type: dict
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   when:
     description: When the hosts were asked.
     type: str
     required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

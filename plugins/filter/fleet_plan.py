@@ -21,10 +21,6 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: Ansible's C(hostvars).
-    type: dict
-    required: true
   problems:
     description: Problems that were found so far, as P(private_llm.fleet.fleet_problems#filter) returns them.
     type: list
@@ -44,6 +40,8 @@ options:
     description: How many replicas of a model may be away at once behind a gateway, C(fleet_unavailable).
     type: int
     default: 1
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

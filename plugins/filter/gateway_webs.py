@@ -24,14 +24,12 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   gateway_host:
     description: Inventory name of the host that the gateway runs on.
     type: str
     required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

@@ -20,18 +20,12 @@ description:
   - Names the member with a cause of its own first, then what the others say, and then how it ended.
 positional: hostvars, ending
 options:
-  _input:
-    description: The member that this host runs, an entry of what P(private_llm.fleet.group_members#filter) returns.
-    type: dict
-    required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars), with C(vllm_server_member) of each node.
-    type: dict
-    required: true
   ending:
     description: A sentence on what has become of the server.
     type: str
     required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars.member
 """
 
 EXAMPLES = r"""

@@ -24,10 +24,8 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

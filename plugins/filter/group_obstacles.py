@@ -18,15 +18,8 @@ author:
 description:
   - Collects what M(private_llm.fleet.vllm_group_member) told with C(step=reach) on each node.
 positional: hostvars
-options:
-  _input:
-    description: The member that this host runs, an entry of what P(private_llm.fleet.group_members#filter) returns.
-    type: dict
-    required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars), with C(vllm_server_member) of each node.
-    type: dict
-    required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars.member
 """
 
 EXAMPLES = r"""

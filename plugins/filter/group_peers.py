@@ -20,18 +20,12 @@ description:
   - Collects what M(private_llm.fleet.vllm_group_member) told with C(step=listen) on each node, for C(step=reach).
 positional: hostvars, node
 options:
-  _input:
-    description: The member that this host runs, an entry of what P(private_llm.fleet.group_members#filter) returns.
-    type: dict
-    required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars), with C(vllm_server_member) of each node.
-    type: dict
-    required: true
   node:
     description: Name of this host, which is left out.
     type: str
     required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars.member
 """
 
 EXAMPLES = r"""

@@ -25,15 +25,13 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   in_run:
     description: Names of the hosts that this run deals with.
     type: list
     elements: str
     required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

@@ -19,15 +19,8 @@ description:
   - Decides from what M(private_llm.fleet.vllm_group_member) told with C(step=wait) on each node. The
     head alone can say that the server is ready, and any member that ended ends all of them.
 positional: hostvars
-options:
-  _input:
-    description: The member that this host runs, an entry of what P(private_llm.fleet.group_members#filter) returns.
-    type: dict
-    required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars), with C(vllm_server_member) of each node.
-    type: dict
-    required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars.member
 """
 
 EXAMPLES = r"""

@@ -21,10 +21,6 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: Ansible's C(hostvars).
-    type: dict
-    required: true
   host:
     description: The host whose place is wanted.
     type: str
@@ -39,6 +35,8 @@ options:
     description: The name of the fact in which each host says what it wants and lacks.
     type: str
     default: model_download_offer
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

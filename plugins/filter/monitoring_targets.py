@@ -26,14 +26,12 @@ options:
         C(groups) will do.
     type: dict
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   monitoring_host:
     description: Inventory name of the host that Prometheus runs on. Empty where that is none of the fleet.
     type: str
     required: true
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""

@@ -20,10 +20,6 @@ options:
     type: list
     elements: str
     required: true
-  hostvars:
-    description: The variables of all hosts, C(hostvars).
-    type: dict
-    required: true
   having:
     description: Leave out hosts without this variable, too; empty keeps them.
     type: str
@@ -32,6 +28,8 @@ options:
     description: Leave out hosts with this variable, too; empty keeps them.
     type: str
     default: ''
+extends_documentation_fragment:
+  - private_llm.fleet.hostvars
 """
 
 EXAMPLES = r"""
