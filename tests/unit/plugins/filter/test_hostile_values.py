@@ -478,6 +478,7 @@ CALLS: dict[str, list[t.Any]] = {
     "with_gateway_keys": [[BEHIND], [SLURPED]],
     "with_keys": [[SERVER], [SLURPED], False],
     "with_members": [NORMAL, [MEMBER]],
+    "without_apt_entries": ["deb http://a/b c d\n", "/etc/apt/sources.list", "/nvidia-docker/"],
     "without_failed": [HOSTS, HOSTVARS, "ansible_host", "ansible_become"],
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
@@ -494,6 +495,7 @@ HANDS_ON = {
     "with_bundle",
     "with_gateway_keys",
     "with_members",
+    "without_apt_entries",
 }
 # Filters over a whole fleet: what one host says must leave the others in the result.
 WHOLE_FLEET = {"fleet_connections", "fleet_page", "fleet_plan", "fleet_report"}
