@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ..plugin_utils._host_vars import ANY, TEXT, conform, silent
+from ..plugin_utils._vaulted import plainly
 
 DOCUMENTATION = r"""
 name: failure_messages
@@ -58,7 +59,7 @@ def _message(result: t.Mapping[str, t.Any]) -> str:
     if result.get("censored"):
         return "the reason is hidden, as the task handles secrets; set the role's ..._secure_logging to false to see it"
     # Where a module died instead of failing, its message says no more than that.
-    return (result.get("module_stderr") or result.get("msg") or "").strip() or "failed without a message"
+    return plainly((result.get("module_stderr") or result.get("msg") or "").strip()) or "failed without a message"
 
 
 class FilterModule:

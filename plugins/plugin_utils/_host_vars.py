@@ -27,6 +27,7 @@ from ..module_utils._vllm.options._suggestions import (
     whole_number,
 )
 from ._problem import UNREADABLE, Problem
+from ._vaulted import plainly
 
 # A shape is one of these names, a list of one shape, or a mapping of keys to shapes. A mapping is read with all keys of
 # its shape: None, [] or {} stand for what is missing. An entry that lacks a key written with "!" is left out whole.
@@ -260,7 +261,7 @@ def _item(container: t.Any, key: t.Any) -> t.Any:
         return container[key]
     except (AnsibleError, TemplateError, LookupError) as error:
         reason = str(error).strip().split("\n", 1)[0][:200]
-        raise _Odd(f"cannot be evaluated: {one_line(reason)}") from error
+        raise _Odd(f"cannot be evaluated: {one_line(plainly(reason))}") from error
 
 
 def _empty(shape: Shape) -> t.Any:
