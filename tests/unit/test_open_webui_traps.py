@@ -13,9 +13,6 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
-
-from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui import _client
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = "tests/unit/plugins/module_utils/_open_webui"
@@ -128,11 +125,6 @@ TRAPS: dict[str, tuple[str, str]] = {
         "test_what_the_image_has_in_its_data_folder_is_not_hidden_by_the_hosts",
     ),
 }
-
-
-def test_role_and_modules_refuse_the_same_releases() -> None:
-    said = yaml.safe_load((ROOT / "roles/open_webui/vars/main.yml").read_text(encoding="utf-8"))
-    assert said["__open_webui_minimum_version"] == ".".join(map(str, _client.MINIMUM_VERSION))
 
 
 @pytest.mark.parametrize("trap", TRAPS)

@@ -411,6 +411,34 @@ DECLARED_FOR_ALL = {
     "packages": {"modelscope": ["modelscope==1.0"], "huggingface": []},
 }
 
+# What the variables of the role open_webui say.
+WEB_WANTED = {
+    "host": "web",
+    "image": "ghcr.io/open-webui/open-webui:v0.12.4",
+    "version": "0.12.4",
+    "port": 3000,
+    "bind": "0.0.0.0",
+    "name": "open-webui",
+    "data_dir": "/srv/data",
+    "config_dir": "/etc/webui",
+    "backup_dir": "/b",
+    "admin_email": "a@b",
+    "admin_password": "p",
+    "env": {"A": 1},
+    "reserved_env": ["PORT"],
+    "keeps_settings": True,
+    "connections": [{"url": "http://a"}],
+    "settings": {"ui.a": 1},
+    "secret_settings": {"ldap.b": "c"},
+    "oidc": {"client_id": "a"},
+    "ldap": {"host": "a"},
+    "public_url": "https://chat",
+    "backup_keep": 5,
+    "database_url": "postgresql://a@b/c",
+    "other_keys": ["web-02"],
+    "key_file": "/etc/webui/secret_key",
+}
+
 # The arguments of each filter, as they should be.
 CALLS: dict[str, list[t.Any]] = {
     "bundle_content": [[BUNDLING], "/b.work"],
@@ -459,6 +487,7 @@ CALLS: dict[str, list[t.Any]] = {
     "monitoring_problems": [[ASKED], MONITORING],
     "monitoring_targets": [GROUPS, HOSTVARS, "bad-host"],
     "nvidia_toolkit_state": [TOOLKIT_LOOK, TOOLKIT_WANTED],
+    "open_webui_problems": [WEB_WANTED],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
     "vllm_fit": [
