@@ -14,7 +14,7 @@ description:
   - Puts together what the role P(private_llm.fleet.vllm_server#role) left on each host with C(tasks_from=plan). A
     server that does not fit on its host is tried on the GPUs of the others.
   - What cannot be read of a host's variables is left out, and is a note that names the host.
-positional: hostvars, problems, web_hosts, gateway_hosts, unavailable
+positional: hostvars, problems, web_hosts, gateway_hosts, unavailable, image_hosts
 options:
   _input:
     description: The hosts.
@@ -40,6 +40,12 @@ options:
     description: How many replicas of a model may be away at once behind a gateway, C(fleet_unavailable).
     type: int
     default: 1
+  image_hosts:
+    description: Names of the hosts with Open WebUI whose missing images are told, as the role
+      P(private_llm.fleet.open_webui#role) left them with C(tasks_from=plan).
+    type: list
+    elements: str
+    default: []
 extends_documentation_fragment:
   - private_llm.fleet.hostvars
 """
@@ -61,6 +67,8 @@ _value:
       C(bytes_from_hub) come from the registry.
     - C(downloads) are the hosts that fetch models from hubs, each with its C(host), the C(bytes), and the C(seconds)
       that they take at the C(bytes_per_second) of its last download. A host without a measured download is left out.
+    - C(web_images) are the images of Open WebUI that hosts lack, each with its C(host), C(image), C(source), and
+      C(bytes), which are 0 where the registry did not tell them.
     - C(steps) are the servers that change behind a gateway, in their order, each with its C(turn), C(host), C(server)
       and C(models), how many C(replicas) of the model there are and how many C(stay), whether the server C(returns),
       C(begins_after_seconds) and C(down_seconds); both are null where no start was measured.

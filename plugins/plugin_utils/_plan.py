@@ -39,6 +39,7 @@ from ._host_vars import (
     of_hosts,
     silent,
 )
+from ._plan_images import web_images
 from ._problem import (
     DOES_NOT_FIT,
     UNREADABLE,
@@ -433,12 +434,14 @@ def fleet_plan(
     web_hosts: t.Any = (),
     gateway_hosts: t.Any = (),
     unavailable: t.Any = 1,
+    image_hosts: t.Any = (),
 ) -> dict[str, t.Any]:
     """Return a structure for programs and a table for people, from what each host told in ``vllm_server_plan``.
 
     ``found`` are problems noted so far, as data. A server that does not fit on its host is tried on the GPUs of the
     others: each kind of server once on each kind of GPU, however many hosts have them. Behind a gateway, never more
-    replicas of a model than ``unavailable`` are away at once.
+    replicas of a model than ``unavailable`` are away at once. Hosts of Open WebUI in ``image_hosts`` tell which image
+    they lack.
     """
     read = of_hosts(hosts, hostvars)
     plans = {name: host.read("vllm_server_plan", PLAN) for name, host in read.items() if host.has("vllm_server_plan")}
@@ -463,6 +466,7 @@ def fleet_plan(
     releases = releases_of(offers_of(hosts, hostvars))
     images = releases_of(offers_of(hosts, hostvars, IMAGES))
     line = over_the_line(hosts, hostvars)
+    missing = web_images(image_hosts, hostvars)
     gateway = bool(conform(gateway_hosts, [LINE], "gateway_hosts", silent))
     steps = steps_of({name: host for name, host in read.items() if name in plans}, rows, unavailable) if gateway else []
     return {
@@ -470,12 +474,14 @@ def fleet_plan(
         "models": [release.as_result() for release in releases],
         "images": [image.as_result() for image in images],
         "downloads": [one.as_result() for one in line],
+        "web_images": [one.as_result() for one in missing],
         "steps": [step.as_result() for step in steps],
         "problems": [problem.sentence for problem in sorted(problems, key=by_host)],
         "notes": told,
         "lines": _lines(rows)
         + (table([step.cells() for step in steps], STEP_COLUMNS) if steps else [])
         + lines_of([*releases, *images])
+        + [image.sentence() for image in missing]
         + [one.sentence() for one in line]
         + [f"note: {note}" for note in [*remarks_of(rows, gateway), *told]],
     }
