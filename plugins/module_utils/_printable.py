@@ -26,6 +26,15 @@ def printable(text: str, longest: int = LONGEST) -> str:
     return shown if len(text) <= longest else f"{shown[:longest]}…"
 
 
+def is_unicode(text: str) -> bool:
+    """Return whether UTF-8 can carry a text, which it cannot where half a character is in it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _written_out(character: str) -> str:
     # A blank that is no ordinary one, such as U+00A0, is not printable to Python and harmless to a terminal.
     if character.isspace() and character not in "\r\x0b\x0c\x1c\x1d\x1e\x1f\x85\u2028\u2029":

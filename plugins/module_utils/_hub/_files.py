@@ -13,6 +13,8 @@ import re
 import typing as t
 from urllib.parse import urlsplit
 
+from .._printable import is_unicode
+
 # The store keeps its own record of a release under this name.
 MANIFEST_NAME = ".manifest.json"
 
@@ -83,7 +85,7 @@ def check_revision(revision: str | None) -> str | None:
     if not revision:
         return None
     # git check-ref-format(1)
-    fit = re.fullmatch(r"[^\s\x00-\x20\x7f-\x9f~^:?*\[\\]+", revision) and _is_unicode(revision)
+    fit = re.fullmatch(r"[^\s\x00-\x20\x7f-\x9f~^:?*\[\\]+", revision) and is_unicode(revision)
     if not fit or ".." in revision or revision.startswith(("-", "/")) or len(revision.encode("utf-8")) > 255:
         raise HubError(
             f"revision {revision!r} cannot be the name of a branch, tag or commit; look for blanks and newlines in it"
@@ -93,26 +95,18 @@ def check_revision(revision: str | None) -> str | None:
 
 def check_path(name: str, path: str | None) -> None:
     """Raise when the path in the option ``name`` cannot be that of a file."""
-    if path and (_CONTROL.search(path) or not _is_unicode(path)):
+    if path and (_CONTROL.search(path) or not is_unicode(path)):
         raise HubError(f"{name} {path!r} holds a character that no path here may have; give a path of plain text")
 
 
 def check_patterns(name: str, patterns: t.Sequence[str]) -> tuple[str, ...]:
     """Return shell patterns when each can match a path; else raise."""
     for pattern in patterns:
-        if not pattern or _CONTROL.search(pattern) or not _is_unicode(pattern):
+        if not pattern or _CONTROL.search(pattern) or not is_unicode(pattern):
             raise HubError(
                 f"{name} holds the pattern {pattern!r}, which matches no path; use patterns such as *.safetensors"
             )
     return tuple(patterns)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def unsafe_because(path: str) -> str:
@@ -132,7 +126,7 @@ def unsafe_because(path: str) -> str:
         return "it has an empty part"
     if parts[0] in (MANIFEST_NAME, ".git"):
         return "the name is reserved"
-    if not _is_unicode(path):
+    if not is_unicode(path):
         return "it is not valid Unicode text"
     too_long = max(len(part.encode("utf-8")) for part in parts) > 255
     return "a part of it is longer than a file name may be" if too_long else ""

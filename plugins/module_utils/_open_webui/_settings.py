@@ -48,23 +48,6 @@ def is_secret(key: str, value: t.Any) -> bool:
     return bool(_SECRET.search(key)) and isinstance(value, (str, list, dict))
 
 
-def kind(value: t.Any) -> str:
-    """Name the kind of a value in the words of YAML.
-
-    >>> kind(True), kind(4), kind(0.5), kind([]), kind(None)
-    ('a boolean', 'a number', 'a number', 'a list', 'null')
-    """
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, (int, float)):
-        return "a number"
-    if isinstance(value, str):
-        return "a text"
-    return "a list" if isinstance(value, list) else "a dictionary"
-
-
 def from_api(exported: t.Any) -> dict[str, t.Any]:
     """Return the settings in Open WebUI's export of them."""
     settings = _shape.mapping(exported)
@@ -104,10 +87,10 @@ def _unknown(key: str, value: t.Any, current: Settings) -> str:
 def _value_problems(key: str, value: t.Any, now: t.Any) -> list[str]:
     if value is None:
         # Only a text, and what is null already, can be meant to be empty.
-        return [] if now is None or isinstance(now, str) else [f"{key} takes {kind(now)}, not null"]
-    if now is not None and kind(value) != kind(now):
+        return [] if now is None or isinstance(now, str) else [f"{key} takes {_kind(now)}, not null"]
+    if now is not None and _kind(value) != _kind(now):
         shown = "" if is_secret(key, value) or not isinstance(value, str) else f" {value!r}"
-        return [f"{key} takes {kind(now)}, not {kind(value)}{shown}"]
+        return [f"{key} takes {_kind(now)}, not {_kind(value)}{shown}"]
     if isinstance(now, int) and isinstance(value, float) and not value.is_integer():
         return [f"{key} takes a whole number, not {value}"]
     if key in ALLOWED and not re.fullmatch(ALLOWED[key][0], str(value)):
@@ -134,7 +117,7 @@ def forgotten(wanted: Settings) -> list[str]:
 
 def same(mine: t.Any, theirs: t.Any) -> bool:
     """Say whether two values are the same to Open WebUI. In Python alone, true would be 1."""
-    return kind(mine) == kind(theirs) and mine == theirs
+    return _kind(mine) == _kind(theirs) and mine == theirs
 
 
 def differing(wanted: Settings, current: Settings) -> dict[str, t.Any]:
@@ -155,3 +138,7 @@ def shown(settings: Settings, keys: t.Iterable[str], earlier: Settings | None = 
             another = earlier is not None and bool(earlier.get(key)) and not same(earlier[key], value)
             result[key] = "set (another one)" if another else "set"
     return result
+
+
+def _kind(value: t.Any) -> str:
+    return _shape.kind(value, "a dictionary")

@@ -20,8 +20,8 @@ class ShapeError(ValueError):
     """An answer is not of the shape that is known; the text says in what."""
 
 
-def kind(value: t.Any) -> str:
-    """Return what kind of JSON value this is, in words.
+def kind(value: t.Any, mapping_is: str = "an object") -> str:
+    """Return what kind of JSON value this is, in words; YAML calls an object otherwise.
 
     >>> kind([]), kind(None), kind(True)
     ('a list', 'null', 'a boolean')
@@ -34,7 +34,7 @@ def kind(value: t.Any) -> str:
         return "a number"
     if isinstance(value, str):
         return "a text"
-    return "a list" if isinstance(value, list) else "an object"
+    return "a list" if isinstance(value, list) else mapping_is
 
 
 def mapping(value: t.Any, what: str = THE_ANSWER) -> dict[str, t.Any]:

@@ -10,6 +10,8 @@ import difflib
 import math
 import typing as t
 
+from ..._printable import is_unicode
+
 
 def nearest(name: str, candidates: t.Iterable[str]) -> str | None:
     """Return the candidate that ``name`` was most likely meant to be, or None when nothing is near."""
@@ -105,20 +107,12 @@ def _value_problem(value: object, within: tuple[int, ...], count: list[int]) -> 
     if isinstance(value, str):
         if "\x00" in value:
             return "holds a NUL character, which no argument can carry"
-        return None if value.isascii() or _encodes(value) else "holds half a character, which UTF-8 cannot carry"
+        return None if value.isascii() or is_unicode(value) else "holds half a character, which UTF-8 cannot carry"
     return f"must be a boolean, number, string, list or mapping, not {kind(value)}"
 
 
 _MOST = 100_000
 _DEEPEST = 40
-
-
-def _encodes(text: str) -> bool:
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _fold(name: str) -> str:

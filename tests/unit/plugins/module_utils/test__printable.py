@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._printable import LONGEST, printable
+from ansible_collections.private_llm.fleet.plugins.module_utils._printable import LONGEST, is_unicode, printable
 
 
 @pytest.mark.parametrize("text", ["", "plain", "two\nlines\tand a tab", "größer, 更大, 🙂", "a\xa0b", "a\u3000b"])
@@ -43,3 +43,8 @@ def test_no_character_at_all_gets_past_as_a_control() -> None:
 
 def test_a_page_is_cut() -> None:
     assert printable("x" * (LONGEST * 2)) == "x" * LONGEST + "…"
+
+
+@pytest.mark.parametrize(("text", "carried"), [("", True), ("ü日", True), ("\ud800", False), ("a\udcffb", False)])
+def test_half_a_character_cannot_be_carried(text: str, carried: bool) -> None:
+    assert is_unicode(text) is carried
