@@ -487,6 +487,7 @@ CALLS: dict[str, list[t.Any]] = {
     "monitoring_problems": [[ASKED], MONITORING],
     "monitoring_targets": [GROUPS, HOSTVARS, "bad-host"],
     "nvidia_toolkit_state": [TOOLKIT_LOOK, TOOLKIT_WANTED],
+    "open_webui_other_keys": [HOSTS, HOSTVARS, "web", "postgresql://u:p@db/webui", "k"],
     "open_webui_problems": [WEB_WANTED],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
