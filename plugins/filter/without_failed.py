@@ -20,10 +20,6 @@ options:
     type: list
     elements: str
     required: true
-  having:
-    description: Leave out hosts without this variable, too; empty keeps them.
-    type: str
-    default: ''
   lacking:
     description: Leave out hosts with this variable, too; empty keeps them.
     type: str
@@ -51,13 +47,13 @@ from ..plugin_utils._filter_input import demand
 from ..plugin_utils._host_vars import FAILURE, LINE, of_hosts
 
 
-def without_failed(hosts: t.Any, hostvars: t.Any, having: t.Any = "", lacking: t.Any = "") -> list[str]:
+def without_failed(hosts: t.Any, hostvars: t.Any, lacking: t.Any = "") -> list[str]:
     """Return the hosts that have not failed and whose variables are as asked."""
-    needed, unwanted = demand(having, LINE, "having"), demand(lacking, LINE, "lacking")
+    unwanted = demand(lacking, LINE, "lacking")
     return [
         name
         for name, host in of_hosts(demand(hosts, [LINE], "hosts"), hostvars).items()
-        if not host.has(FAILURE) and not (unwanted and host.has(unwanted)) and (not needed or host.has(needed))
+        if not host.has(FAILURE) and not (unwanted and host.has(unwanted))
     ]
 
 

@@ -14,8 +14,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.private_llm.fleet.plugins.filter.without_failed import without_failed
 
 HOSTVARS: dict[str, dict[str, t.Any]] = {
-    "gpu-01": {"vllm_server_endpoints": [], "server_watch_services": False},
-    "gpu-02": {"fleet_failure": {"stage": "reach"}, "server_watch_services": True},
+    "gpu-01": {"vllm_server_endpoints": []},
+    "gpu-02": {"fleet_failure": {"stage": "reach"}},
     "gpu-03": {},
 }
 HOSTS = list(HOSTVARS)
@@ -28,12 +28,10 @@ def test_hosts_that_failed_are_left_out() -> None:
 def test_without_hostvars_no_host_has_failed() -> None:
     assert without_failed(HOSTS, {}) == HOSTS
     assert without_failed(HOSTS, {}, lacking="vllm_server_endpoints") == HOSTS
-    assert without_failed(HOSTS, {}, having="server_watch_services") == []
 
 
 def test_a_variable_counts_whatever_its_value() -> None:
     assert without_failed(HOSTS, HOSTVARS, lacking="vllm_server_endpoints") == ["gpu-03"]
-    assert without_failed(HOSTS, HOSTVARS, having="server_watch_services") == ["gpu-01"]
 
 
 def test_hosts_that_are_given_in_another_shape_are_refused() -> None:
