@@ -64,7 +64,8 @@ class Servers(Containers):
         spec = _spec.spec_of(found)
         if seen.member:
             seen = self._tied(seen, spec, joined=bool(memory.ties))
-        if seen.worker:
+        # A head that has lost a worker generates nothing, and a pass would wait for that as long as a limit says.
+        if seen.worker or _ties.lost(memory.ties, seen.ties or {}):
             return seen
         server = self._server(name, spec)
         probe = self._ask(server, (spec.served_model_names or (name,))[0], self._limits, memory.requests)

@@ -346,6 +346,18 @@ def test_a_worker_is_asked_nothing_and_follows_its_head(host: Host) -> None:
     assert host.calls == ["stop pair 10", "start pair"]
 
 
+def test_a_head_that_has_lost_a_worker_is_not_waited_for(host: Host) -> None:
+    add_member(host, 0)
+    assert host.watch() == ["pair ready"]
+    host.ties = {}
+    asked = host.probes.pop("pair")
+    assert host.watch() == ["pair starting"]
+    assert host.calls == ["stop pair 10", "start pair"]
+    assert host.memories["pair"].last_fall["cause"] == "parted"
+    host.probes["pair"] = asked
+    assert host.watch() == ["pair ready"]
+
+
 def test_a_worker_does_not_believe_in_a_connection_to_a_head_that_does_not_listen(host: Host) -> None:
     add_member(host, 1)
     host.knock = "refused"
