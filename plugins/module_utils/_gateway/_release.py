@@ -232,7 +232,8 @@ def write_files(folder: str, files: Files) -> None:
 
 def write_private(path: str, text: str) -> None:
     """Write a file in one step; only its owner can read it."""
-    draft = f"{path}.new"
+    # No user's name begins with a dot, so the draft of one key is not the file of another user.
+    draft = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.new")
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft)
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
