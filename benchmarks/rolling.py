@@ -4,12 +4,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Change servers behind a gateway while clients ask them, and count what the clients notice.
 
-    benchmarks/rolling.py [--clients 8] [--requests 500] [--keep]
+    benchmarks/rolling.py [--clients 8] [--requests 500] [--rounds 4] [--keep]
+                          [--fleet INVENTORY.json]
 
-Three servers run a real vLLM on the processor: two replicas of one model, and the only replica of another one. The
-playbook `servers` changes an option of both replicas while clients stream chats on connections that they keep and try
-nothing twice; it does so again until the clients have asked often enough. Then the only replica is changed once in the
-same way. It prints one line of JSON at its end:
+Three servers run a real vLLM: two replicas of one model, and the only replica of another one. They run on the processor
+of a host of the lab, or on a fleet that is there: an inventory in JSON with one host in gpu_hosts, whose
+vllm_server_instances holds one server that says what the three have in common, and one host in gateway_hosts with its
+gateway_address. `site` makes the servers there, and they stay.
+
+The playbook `servers` changes an option of both replicas while clients stream chats on connections that they keep and
+try nothing twice; it does so again until the clients have asked often enough. Then the only replica is changed once in
+the same way. It prints one line of JSON at its end:
 
     requests, failed, cut    while the two replicas were changed: chats, those with an error, streams without an end
     longest_wait_s           the longest time until a first token
@@ -33,7 +38,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -52,9 +57,10 @@ PORT = 8000
 USER, KEY = "ann", "sk-bench-of-the-rolling-change"
 PAIR, ONLY = "pair", "only"
 SERVER_KEY, SERVER_PORT = "sk-bench-of-one-server", 18007
-MANY, ROUNDS, ROUND_SECONDS = 64, 4, 15
+MANY, ROUND_SECONDS = 64, 15
 LENGTHS = (480, 512)  # a server is changed from one to the other
 LONGEST_SECONDS = 3600
+LAB_PLAYBOOKS = ("molecule/gateway/prepare.yml", "playbooks/servers.yml", "playbooks/gateway.yml")
 
 
 def lab(script: str, *arguments: str, stdin: str = "") -> dict[str, Any]:
@@ -83,63 +89,67 @@ def play(playbook: str, inventory: Path) -> float:
     return time.monotonic() - began
 
 
-def server(name: str, model: str, port: int, length: int) -> dict[str, Any]:
-    """Return the declaration of a server."""
+def lab_fleet() -> dict[str, Any]:
+    """Make two hosts in the lab, and return the inventory of them."""
+    platforms = [
+        {"name": SERVERS, "image": "debian:13-engine", "preload": ["vllm"]},
+        {"name": GATEWAY, "image": "debian:12"},
+    ]
+    hosts = lab("hosts.py", "up", "--prefix", PREFIX, stdin=json.dumps(platforms))
+    services = lab("services.py", "up", "index")
+    servers = {
+        **hosts[SERVERS],
+        "vllm_server_address": hosts[SERVERS]["lab_ip"],
+        "vllm_server_image": "private-llm-lab/vllm-openai-cpu:v0.32.0",
+        "vllm_server_image_pull": "never",
+        "vllm_server_ready_timeout": 300,
+        "vllm_server_engine": {"enforce_eager": True, "kv_cache_memory_bytes": 2**26},
+        "vllm_server_instances": [{"model": "lab/tiny", "gpus": []}],
+    }
+    gateway = {**hosts[GATEWAY], "gateway_address": hosts[GATEWAY]["lab_ip"]}
     return {
-        "name": name,
-        "model": "lab/tiny",
-        "gpus": [],
-        "port": port,
-        "served_model_names": [model],
-        "api_keys": [SERVER_KEY],
-        "engine": {"max_model_len": length},
+        "all": {"vars": {**services, "host_python_index_url": services["lab_index_url"]}},
+        "gpu_hosts": {"hosts": {SERVERS: servers}},
+        "gateway_hosts": {"hosts": {GATEWAY: gateway}},
     }
 
 
 class Fleet:
-    """Two hosts, and an inventory of them that changes."""
+    """A host with servers, a gateway, and an inventory of them that changes."""
 
-    def __init__(self, work: Path) -> None:
+    def __init__(self, work: Path, declared: dict[str, Any], plays: Sequence[str]) -> None:
         self.inventory = work / "inventory.json"
-        platforms = [
-            {"name": SERVERS, "image": "debian:13-engine", "preload": ["vllm"]},
-            {"name": GATEWAY, "image": "debian:12"},
-        ]
-        self.hosts = lab("hosts.py", "up", "--prefix", PREFIX, stdin=json.dumps(platforms))
-        self.services = lab("services.py", "up", "index")
-        self.url = f"http://{self.hosts[GATEWAY]['lab_ip']}:{PORT}"
+        self.declared = declared
+        (self.servers,) = declared["gpu_hosts"]["hosts"].values()
+        (gateway,) = declared["gateway_hosts"]["hosts"].values()
+        gateway["gateway_users"] = [{"name": USER, "models": ["*"], "keys": [KEY]}]
+        (self.common,) = self.servers["vllm_server_instances"]
+        self.url = f"http://{gateway['gateway_address']}:{PORT}"
+        self.direct_url = f"http://{self.servers['vllm_server_address']}:{SERVER_PORT}"
         self.lengths = {PAIR: LENGTHS[0], ONLY: LENGTHS[0]}
         self.write()
-        for playbook in ("molecule/gateway/prepare.yml", "playbooks/servers.yml", "playbooks/gateway.yml"):
+        for playbook in plays:
             print(f"{playbook}: {play(playbook, self.inventory):.0f} s", file=sys.stderr, flush=True)
+
+    def server(self, name: str, model: str, port: int) -> dict[str, Any]:
+        """Return the declaration of a server."""
+        return {
+            **self.common,
+            "name": name,
+            "port": port,
+            "served_model_names": [model],
+            "api_keys": [SERVER_KEY],
+            "engine": {**self.common.get("engine", {}), "max_model_len": self.lengths[model]},
+        }
 
     def write(self) -> None:
         """Write the inventory."""
-        servers = {
-            **self.hosts[SERVERS],
-            "vllm_server_address": self.hosts[SERVERS]["lab_ip"],
-            "vllm_server_image": "private-llm-lab/vllm-openai-cpu:v0.32.0",
-            "vllm_server_image_pull": "never",
-            "vllm_server_ready_timeout": 300,
-            "vllm_server_engine": {"enforce_eager": True, "kv_cache_memory_bytes": 2**26},
-            "vllm_server_instances": [
-                server("one", PAIR, 18005, self.lengths[PAIR]),
-                server("two", PAIR, 18006, self.lengths[PAIR]),
-                server("three", ONLY, SERVER_PORT, self.lengths[ONLY]),
-            ],
-        }
-        gateway = {
-            **self.hosts[GATEWAY],
-            "gateway_address": self.hosts[GATEWAY]["lab_ip"],
-            "gateway_users": [{"name": USER, "models": ["*"], "keys": [KEY]}],
-        }
-        variables = {**self.services, "host_python_index_url": self.services["lab_index_url"]}
-        written = {
-            "all": {"vars": variables},
-            "gpu_hosts": {"hosts": {SERVERS: servers}},
-            "gateway_hosts": {"hosts": {GATEWAY: gateway}},
-        }
-        self.inventory.write_text(json.dumps(written, indent=2), encoding="utf-8")
+        self.servers["vllm_server_instances"] = [
+            self.server("one", PAIR, 18005),
+            self.server("two", PAIR, 18006),
+            self.server("three", ONLY, SERVER_PORT),
+        ]
+        self.inventory.write_text(json.dumps(self.declared, indent=2), encoding="utf-8")
 
     def change(self, model: str) -> float:
         """Change an option of every server of a model, and return the seconds that the playbook took."""
@@ -173,14 +183,14 @@ def under_load(fleet: Fleet, model: str, clients: int, requests: int) -> dict[st
     return {**told, "changes": len(seconds), "seconds": round(sum(seconds) / len(seconds), 1)}
 
 
-def beside(fleet: Fleet) -> dict[str, float]:
+def beside(fleet: Fleet, rounds: int) -> dict[str, float]:
     """Ask the only replica directly and through the gateway, in turns, and compare what clients see."""
     ways = {
-        "direct": (f"http://{fleet.hosts[SERVERS]['lab_ip']}:{SERVER_PORT}", SERVER_KEY),
+        "direct": (fleet.direct_url, SERVER_KEY),
         "gateway": (fleet.url, KEY),
     }
     told: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for _round in range(ROUNDS):
+    for _round in range(rounds):
         for way, (url, key) in ways.items():
             for clients in (1, MANY):
                 figures = run_load(Load(url, key, ONLY, tokens=8), clients, None, ROUND_SECONDS)
@@ -205,17 +215,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--requests", type=int, default=500, help="how often clients ask while the two are changed")
-    parser.add_argument("--keep", action="store_true", help="leave the hosts for the next run")
+    parser.add_argument("--rounds", type=int, default=4, help="of a minute each, in which both ways are compared")
+    parser.add_argument("--keep", action="store_true", help="leave the lab's hosts for the next run")
+    parser.add_argument("--fleet", type=Path, help="inventory of hosts that are there, in place of the lab's")
     arguments = parser.parse_args()
     work = Path(tempfile.mkdtemp(prefix="private-llm-bench-"))
     try:
-        fleet = Fleet(work)
-        compared = beside(fleet)
+        if arguments.fleet:
+            fleet = Fleet(work, json.loads(arguments.fleet.read_text(encoding="utf-8")), ["playbooks/site.yml"])
+        else:
+            fleet = Fleet(work, lab_fleet(), LAB_PLAYBOOKS)
+        compared = beside(fleet, arguments.rounds)
         figures = under_load(fleet, PAIR, arguments.clients, arguments.requests)
         figures["only"] = under_load(fleet, ONLY, arguments.clients, 1)
         figures["beside"] = compared
     finally:
-        if not arguments.keep:
+        if not (arguments.keep or arguments.fleet):
             lab("hosts.py", "down", "--prefix", PREFIX)
             lab("services.py", "down")
         shutil.rmtree(work)

@@ -19,7 +19,6 @@ process id in DIR/hub.pid. It writes DIR/variables.yml, the site's variables for
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 import re
@@ -27,8 +26,6 @@ import shlex
 import subprocess
 import sys
 import time
-import zipfile
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -36,12 +33,9 @@ from typing import Any
 import tiny_model
 from gpu_starts import SAFE
 
-# The machine itself need not have it.
-with contextlib.suppress(ImportError):
-    from packaging.requirements import Requirement
-
 ROOT = Path(__file__).resolve().parents[2]
 ORGANIZATION = "lab"
+PIP = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
 
 # Of each model's configuration on the hub, what differs: hidden size, of the MLP, layers, heads, tied embeddings.
 SIZES = {"0.6b": (1024, 3072, 28, 16, True), "8b": (4096, 12288, 36, 32, False)}
@@ -49,8 +43,7 @@ VOCABULARY = 151936
 HEAD_SIZE, KV_HEADS = 128, 8
 
 # Kernels that are compiled or fetched at their first use: a server starts without them.
-UNNEEDED = (
-    "apache-tvm-ffi",
+UNNEEDED = {
     "flashinfer-cubin",
     "flashinfer-python",
     "humming-kernels",
@@ -59,7 +52,7 @@ UNNEEDED = (
     "quack-kernels",
     "tilelang",
     "tokenspeed-mla",
-)
+}
 
 # Folders of the machine that no server needs; /usr/local/nvidia is the driver's, which the CDI specification brings.
 NOT_IN_THE_IMAGE = (
@@ -84,11 +77,12 @@ NOT_IN_THE_IMAGE = (
 SITE = "opt/private-llm-vllm"
 
 
-def run(*argv: str) -> None:
-    """Run a program, and end with its complaint when it fails."""
+def run(*argv: str) -> str:
+    """Run a program and return what it printed; end with its complaint when it fails."""
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{shlex.join(argv)} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
 
 
 def normalized(name: str) -> str:
@@ -96,47 +90,39 @@ def normalized(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def wanted_by(wheel: Path, extras: Sequence[str]) -> Iterator[Any]:
-    """Read what a wheel wants on this Python."""
-    with zipfile.ZipFile(wheel) as archive:
-        entry = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        text = archive.read(entry).decode()
-    for line in re.findall(r"^Requires-Dist: (.+)$", text, re.MULTILINE):
-        requirement = Requirement(line)
-        marker = requirement.marker
-        if marker is None or any(marker.evaluate({"extra": extra}) for extra in ("", *extras)):
-            yield requirement
-
-
 def find_wheel(folder: Path, name: str) -> Path | None:
     """Find the wheel of a package."""
     return next((one for one in folder.glob("*.whl") if normalized(one.name.split("-")[0]) == name), None)
 
 
-def download_vllm(folder: Path, version: str, there: set[str]) -> None:
-    """Download vLLM and all that it wants, less what is on the machine."""
-    left, seen = [Requirement(f"vllm=={version}")], set[str]()
+def pins(resolved: list[dict[str, Any]], there: set[str]) -> list[str]:
+    """Pin vLLM and what it wants of the packages that pip resolved, less those that are there or not needed.
+
+    Each package is its metadata in pip's report. What only a package that is left out wants is left out too.
+    """
+    packages = {normalized(one["name"]): one for one in resolved}
+    left, pinned = ["vllm"], dict[str, str]()
     while left:
-        requirement = left.pop()
-        name = normalized(requirement.name)
-        if name in seen or name in there or name in UNNEEDED:
-            continue
-        seen.add(name)
-        wheel = find_wheel(folder, name)
-        if wheel is None:
-            requirement.marker = None
-            run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(requirement))
-            wheel = find_wheel(folder, name)
-        if wheel is None:
-            sys.exit(f"pip made no wheel of {requirement} in {folder}")
-        left += wanted_by(wheel, sorted(requirement.extras))
+        name = left.pop()
+        if name in packages and name not in there | UNNEEDED | set(pinned):
+            pinned[name] = packages[name]["version"]
+            wanted = packages[name].get("requires_dist", [])
+            left += [normalized(re.split(r"[^\w.-]", line, maxsplit=1)[0]) for line in wanted]
+    return [f"{name}=={version}" for name, version in sorted(pinned.items())]
+
+
+def download_vllm(folder: Path, version: str, there: set[str]) -> None:
+    """Download vLLM and all that it wants, in versions that go together, less what is on the machine."""
+    report = json.loads(run(*PIP, "install", "--dry-run", "--ignore-installed", "--report=-", f"vllm=={version}"))
+    wanted = pins([item["metadata"] for item in report["install"]], there)
+    run(*PIP, "wheel", "--no-deps", f"--wheel-dir={folder}", *wanted)
 
 
 def make(folder: Path, vllm: str, there: set[str]) -> None:
     """Download what is carried."""
     tools = folder / "tools"
     requirements = ROOT / "requirements-dev.txt"
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", f"--wheel-dir={tools}", f"--requirement={requirements}")
+    run(*PIP, "wheel", f"--wheel-dir={tools}", f"--requirement={requirements}")
     download_vllm(folder / "vllm", vllm, there | {"torch"})
     (folder / "packages").mkdir(exist_ok=True)
 
@@ -213,8 +199,8 @@ def make_image(folder: Path, reference: str) -> None:
     """Make an image of this machine's Python with PyTorch, and vLLM beside it."""
     site = Path("/") / SITE
     wheels = sorted(map(str, (folder / "vllm").glob("*.whl")))
-    options = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade", f"--target={site}")
-    run(sys.executable, "-m", "pip", "install", *options, *wheels)
+    options = ("--no-index", "--no-deps", "--no-compile", "--upgrade", f"--target={site}")
+    run(*PIP, "install", *options, *wheels)
     left_out = [f"--exclude=./{name}" for name in (*NOT_IN_THE_IMAGE, str(folder.resolve())[1:], str(ROOT)[1:])]
     path = f"/{SITE}/bin:{Path(sys.executable).parent}:/usr/local/bin:/usr/bin:/bin"
     changes = [

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import struct
-import zipfile
 from pathlib import Path
 
 import gpu_carry
@@ -38,18 +37,20 @@ def test_weights_are_a_file_that_readers_of_safetensors_know(tmp_path: Path) -> 
     assert all(abs(number) < 0.2 for number in numbers)
 
 
-def test_what_a_wheel_wants_by_its_extras(tmp_path: Path) -> None:
+def test_what_is_carried_goes_together_and_is_not_there_already(tmp_path: Path) -> None:
+    resolved = [
+        {"name": "vllm", "version": "0.23.0", "requires_dist": ["torch==2.11.0", "fast_api[standard]<1", "tilelang"]},
+        {"name": "torch", "version": "2.11.0", "requires_dist": ["triton"]},
+        {"name": "Fast.API", "version": "0.5", "requires_dist": ['Some_Thing>=1; extra == "standard"', "absent"]},
+        {"name": "some-thing", "version": "2", "requires_dist": ["vllm"]},
+        {"name": "tilelang", "version": "1", "requires_dist": ["z3-solver"]},
+        {"name": "z3-solver", "version": "4"},
+        {"name": "triton", "version": "3"},
+    ]
+    assert gpu_carry.pins(resolved, {"torch"}) == ["fast-api==0.5", "some-thing==2", "vllm==0.23.0"]
     wheel = tmp_path / "Some_Thing-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        lines = [
-            "Requires-Dist: always>=1",
-            'Requires-Dist: seldom; extra == "x"',
-            'Requires-Dist: no; os_name == "nt"',
-        ]
-        archive.writestr("some_thing-1.0.dist-info/METADATA", "\n".join(lines))
+    wheel.touch()
     assert gpu_carry.find_wheel(tmp_path, "some-thing") == wheel
-    assert [one.name for one in gpu_carry.wanted_by(wheel, [])] == ["always"]
-    assert [one.name for one in gpu_carry.wanted_by(wheel, ["x"])] == ["always", "seldom"]
 
 
 def test_variables_of_what_was_carried(tmp_path: Path) -> None:
