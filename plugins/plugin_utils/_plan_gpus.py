@@ -89,7 +89,7 @@ def shared(
         total = sum(share for share in shares if share is not None)
         if len(sharing) > 1 and total > 1.0:
             names = " and ".join(
-                f"{server['name']} ({'a fixed amount' if share is None else f'{share:g}'})"
+                f"{server['name']} ({'not known' if share is None else f'{share:g}'})"
                 for server, share in zip(sharing, shares, strict=True)
             )
             text = (
@@ -125,7 +125,7 @@ def strangers(
         if not found or not (untold or left < (share if share is not None else 1.0)):
             continue
         who = ", ".join(_process(process, names) for process in found)
-        wanted = f"{share:.0%} of its memory" if share is not None else "a fixed part of its memory"
+        wanted = f"{share:.0%} of its memory" if share is not None else "a part of its memory"
         text = (
             f"{label(uuid)} is in use by {who}, and {server['name']} is to take {wanted}; "
             "end what runs there, give another GPU, or lower engine.gpu_memory_utilization"

@@ -446,10 +446,12 @@ def _revision_problems(present: t.Mapping[int, t.Mapping[str, t.Any]]) -> list[s
 
 
 def memory_share(instance: t.Mapping[str, t.Any]) -> float | None:
-    """Return the part of each of its GPUs that a server takes; None when it is no share, or is not known yet."""
+    """Return the part of each of its GPUs that a server takes; None when what is stated is not a share.
+
+    vLLM wants this much of a GPU free when it starts, also where kv_cache_memory_bytes says what the KV cache takes
+    (request_memory in vllm/v1/worker/utils.py of 0.23.0 and 0.32.0).
+    """
     engine = instance["engine"]
-    if engine.get("kv_cache_memory_bytes") is not None:
-        return None
     stated = engine.get("gpu_memory_utilization", engine.get("device_memory_utilization"))
     if stated is not None:
         try:
@@ -473,7 +475,7 @@ def _gpu_problems(running: t.Sequence[int], usable: t.Mapping[int, t.Mapping[str
         total = sum(share for share in shares if share is not None)
         if len(indices) > 1 and total > 1.0:
             names = " and ".join(
-                f"{usable[index]['name']} ({'a fixed amount' if share is None else f'{share:g}'})"
+                f"{usable[index]['name']} ({'not known' if share is None else f'{share:g}'})"
                 for index, share in zip(indices, shares)
             )
             problems.append(

@@ -241,6 +241,17 @@ def test_nothing_is_wrong_with_a_good_declaration() -> None:
             ),
         ),
         (
+            [
+                instance(name=name, port=port, engine={"kv_cache_memory_bytes": "4G"})
+                for name, port in (("alpha", 18005), ("beta", 18006))
+            ],
+            (
+                "vllm_server_instances[1].gpus: GPU 0 is shared by alpha (0.92) and beta (0.92), "
+                "together 1.84 of its memory; "
+                "give them different GPUs, or set engine.gpu_memory_utilization of each so that the sum is at most 1"
+            ),
+        ),
+        (
             [instance(), instance(name="beta", gpus=[1], port=18006, revision="v2")],
             (
                 "vllm_server_instances[1].revision: 'v2' differs from vllm_server_instances[0], which "
@@ -263,7 +274,10 @@ def test_one_problem(declared: t.Any, problem: str) -> None:
             instance(engine={"gpu_memory_utilization": 0.5}),
             instance(name="beta", port=18006, engine={"gpu_memory_utilization": 0.5}),
         ],
-        [instance(), instance(name="beta", port=18006, engine={"kv_cache_memory_bytes": "4G"})],
+        [
+            instance(engine={"gpu_memory_utilization": 0.9}),
+            instance(name="beta", port=18006, engine={"kv_cache_memory_bytes": "4G", "gpu_memory_utilization": 0.1}),
+        ],
         [instance(), instance(name="beta", port=18006, state="absent")],
         [instance(gpus=[0, 1], engine={"tensor_parallel_size": 8, "nnodes": 4})],
     ],
