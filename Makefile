@@ -111,9 +111,12 @@ molecule: $(if $(filter gpu,$(S)),tools,images)  ## every role, and the whole si
 bench: $(addprefix bench-,$(or $(B),$(BENCHMARKS)))  ## measure what this collection does against what one does by hand; B=NAME for one
 
 bench-%: tools machine
-	$(BIN)/python benchmarks/$*.py
+	$(BIN)/python benchmarks/$*.py $(BENCH_OPTIONS)
 
-bench-servers: bench-image
+# An hour unless MINUTES says another time, so it is run when it is asked for.
+bench-watch: BENCH_OPTIONS = $(if $(MINUTES),--minutes $(MINUTES))
+
+bench-servers bench-watch: bench-image
 .PHONY: bench-image
 bench-image: tools machine
 	$(BIN)/python scripts/lab/images.py --only vllm

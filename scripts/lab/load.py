@@ -32,11 +32,19 @@ class Load:
     """What clients saw."""
 
     def __init__(
-        self, url: str, key: str, model: str, tokens: int, ca_file: Path | None = None, pause: float = 0
+        self,
+        url: str,
+        key: str,
+        model: str,
+        tokens: int,
+        ca_file: Path | None = None,
+        pause: float = 0,
+        whole: bool = False,
     ) -> None:
+        """Prepare clients; with ``whole`` each answer has as many tokens as were asked for."""
         self.host, self.port = urlsplit(url).hostname or "", urlsplit(url).port
         self.tls = ssl.create_default_context(cafile=ca_file) if urlsplit(url).scheme == "https" else None
-        self.key, self.model, self.tokens, self.pause = key, model, tokens, pause
+        self.key, self.model, self.tokens, self.pause, self.whole = key, model, tokens, pause, whole
         self.stop = threading.Event()
         self.lock = threading.Lock()
         self.requests = self.failed = self.cut = 0
@@ -80,6 +88,7 @@ class Load:
             "messages": [{"role": "user", "content": prompt}],
             "max_tokens": self.tokens,
             "stream": True,
+            "ignore_eos": self.whole,
         }
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
         connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
