@@ -26,8 +26,8 @@ MEMORY_EACH = 5
 # Those that take longest come first, for one that begins late would run alone at the end.
 LONG = ("site", "gateway", "nvidia_toolkit", "monitoring")
 
-# Run when they are asked for by name: the first needs a GPU, which this machine need not have; groups and watch take ten
-# minutes and more of two processors; air_gap joins the rest when it was seen to pass on machines of several kinds.
+# Run when they are asked for by name: the first needs a GPU, which this machine need not have; groups and watch take
+# ten minutes and more of two processors; air_gap joins the rest when it was seen to pass on machines of several kinds.
 ONLY_BY_NAME = {"gpu", "air_gap", "groups", "watch"}
 
 

@@ -11,13 +11,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import time
 import typing as t
 import urllib.request
 from pathlib import Path
 
+import pytest
 import yaml
 from tests.support import playbooks
 
@@ -25,6 +28,7 @@ INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
 CONTAINER = "private-llm-lab-groups-"
 HEAD, WORKER = "gpu-01", "gpu-02"
 SERVERS = "playbooks/servers.yml"
+MEETING = "29501"  # the port of the head at which the members meet
 SAYS = "Hello from the lab."
 WATCHED = "/var/lib/private_llm/server_watch/state.json"
 PATIENCE = 400.0  # seconds; a busy machine may need most of it
@@ -155,6 +159,46 @@ def test_a_host_that_was_rebooted_brings_the_other_one_along() -> None:
     assert memory(WORKER)["last_fall"]["cause"] == "parted"
 
 
+def walled(*sources: str) -> list[str]:
+    """Return arguments of a run that closes the ports of the hosts, but to this machine and these sources."""
+    wanted = {"vllm_server_firewall": True, "vllm_server_firewall_sources": ["{{ lab_gateway }}", *sources]}
+    return ["-e", json.dumps(wanted)]
+
+
+def table(host: str) -> str:
+    return on(host, "nft", "list", "table", "inet", "private_llm")
+
+
+def test_rules_are_written_around_a_group_that_runs() -> None:
+    before = starts()
+    for source in ("192.0.2.7", "192.0.2.8"):
+        outcome = playbooks.run(SERVERS, [INVENTORY], *walled(source))
+        assert outcome.returncode == 0, outcome.text[-3000:]
+        assert source in table(HEAD)
+    for host in (HEAD, WORKER):
+        assert "192.0.2.7" not in table(host)
+        assert MEETING in table(host)
+    # This machine is none of the nodes.
+    with pytest.raises(OSError, match="timed out"):
+        socket.create_connection((address(), int(MEETING)), timeout=3)
+    seen = memory(HEAD)["last_probe"]
+    until("one more pass", lambda: memory(HEAD)["last_probe"] > seen)
+    assert (memory(HEAD)["state"], memory(WORKER)["state"]) == ("ready", "joined")
+    assert starts() == before
+    assert answer() == SAYS
+
+
+def test_replicas_over_both_hosts_are_healed_as_a_whole(tmp_path: Path) -> None:
+    outcome = playbooks.run(SERVERS, [INVENTORY, declare(tmp_path, {"data_parallel_size": 2})], *walled())
+    assert outcome.returncode == 0, outcome.text[-3000:]
+    assert "--data-parallel-size" in container(HEAD)["Config"]["Cmd"]
+    until("both are watched", lambda: (memory(HEAD)["state"], memory(WORKER)["state"]) == ("ready", "joined"))
+    before = starts()
+    on(WORKER, "docker", "kill", "pair")
+    until_it_serves_again(before)
+    assert memory(HEAD)["last_fall"]["cause"] == "parted"
+
+
 def test_a_change_that_was_cut_off_is_taken_up(tmp_path: Path) -> None:
     before = ids()
     inventory = [INVENTORY, declare(tmp_path, {"max_model_len": 480})]
@@ -167,6 +211,13 @@ def test_a_change_that_was_cut_off_is_taken_up(tmp_path: Path) -> None:
     ) as run:
         until("new members run beside those of before", lambda: is_unproven() or run.poll() is not None)
         assert run.poll() is None, "the run ended before it was killed"
+        # It stands still, and claims the group; another run leaves that as it is, and says why.
+        run.send_signal(signal.SIGSTOP)
+        between = ids()
+        refused = playbooks.run(SERVERS, [INVENTORY])
+        assert refused.returncode != 0
+        assert re.search(r"another run \(.+\) is at work on it since", json.dumps(list(refused.failures().values())))
+        assert ids() == between
         run.send_signal(signal.SIGKILL)
     outcome = playbooks.run(SERVERS, inventory)
     assert outcome.returncode == 0, outcome.text[-3000:]
@@ -201,8 +252,9 @@ def test_a_change_that_fails_is_put_back_as_a_whole(tmp_path: Path) -> None:
 
 
 def test_removal_is_of_both(tmp_path: Path) -> None:
-    outcome = playbooks.run(SERVERS, [INVENTORY, declare(tmp_path, {}, state="absent")])
+    outcome = playbooks.run(SERVERS, [INVENTORY, declare(tmp_path, {}, state="absent")], *walled())
     assert outcome.returncode == 0, outcome.text[-3000:]
+    assert MEETING not in table(HEAD) + table(WORKER)
     assert names(HEAD) == []
     assert names(WORKER) == ["beside"]
     assert "api_keys" not in on(HEAD, "find", "/etc/private_llm")
