@@ -14,6 +14,7 @@ import time
 import typing as t
 from pathlib import Path
 
+import pytest
 from tests.support import playbooks
 
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
@@ -24,6 +25,10 @@ METRICS = "/var/lib/private_llm/metrics/server_watch.prom"
 RELEASE = "/srv/models/lab/tiny/0123456789abcdef"
 WEB, GATEWAY = "open-webui", "private-llm-gateway"
 PATIENCE = 300.0  # seconds; a busy machine may need most of it
+
+# Seconds. What the guide promises, also where a busy host multiplies the limits.
+NOTICED_IDLE, NOTICED_AT_WORK = 60, 90
+BEFORE_ITS_START = 30  # after the engine, or after the server that shares its GPU
 
 
 def on(command: str, host: str = HOST) -> str:
@@ -70,6 +75,12 @@ def last_pass() -> str:
     return on(f"grep '^private_llm_watch_last_pass' {METRICS}")
 
 
+def engine_start() -> float:
+    """Return when the engine of the host was up, in seconds since the epoch."""
+    said = on("systemctl show --timestamp=unix --value --property=ActiveEnterTimestamp docker")
+    return float(said.strip().lstrip("@"))
+
+
 def is_running(name: str) -> bool:
     return on(f"docker inspect --format '{{{{.State.Running}}}}' {name}").strip() == "true"
 
@@ -102,35 +113,75 @@ def test_after_a_restart_of_the_engine_servers_start_in_their_order() -> None:
     on("systemctl restart docker")
     for name, known in before.items():
         until_more(name, "restarts_total", known)
+    until_ready("alpha")
+    first = time.time()
     until_ready("alpha", "beta")
-    assert memory("alpha")["own_start"] < memory("beta")["own_start"]
+    assert 0 <= memory("alpha")["own_start"] - engine_start() < BEFORE_ITS_START
+    assert memory("alpha")["own_start"] < memory("beta")["own_start"] < first + BEFORE_ITS_START
     assert all(memory(name)["restarts_total"] == before[name]["restarts_total"] + 1 for name in before)
     assert not is_running("asleep")
 
 
-def test_an_engine_that_hangs_is_restarted_unless_a_run_works_on_it() -> None:
-    before = memory("alpha")
+def until_noticed(name: str, before: dict[str, t.Any], since: float) -> float:
+    """Wait until the watch notices that a server fell, and return the seconds since then."""
+    until_more(name, "falls_total", before)
+    return time.monotonic() - since
+
+
+ASK = """
+import json, sys, urllib.request
+name, port = sys.argv[1:]
+key = open(f"/etc/private_llm/vllm_server/{name}/api_keys").read().split()[0]
+body = {"model": name, "prompt": "Hello", "max_tokens": 480, "ignore_eos": True}
+headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+asked = urllib.request.Request(f"http://127.0.0.1:{port}/v1/completions", json.dumps(body).encode(), headers)
+urllib.request.urlopen(asked, timeout=600).read()
+"""
+
+
+def keep_busy(name: str, port: int) -> None:
+    """Have a server generate a long answer, which it may not end."""
+    argv = ["docker", "exec", "--interactive", HOST, "python3", "-", name, str(port)]
+    subprocess.run(argv, input=ASK, capture_output=True, text=True, check=False, timeout=700)
+
+
+def test_an_engine_that_hangs_is_restarted_unless_a_run_works_on_it(capsys: pytest.CaptureFixture[str]) -> None:
+    before = {name: memory(name) for name in ("alpha", "beta")}
     # A run locks the server as this does.
     locked = "/run/private_llm/locks/vllm_server.alpha.lock"
     on("rm -f /run/go")
     held = f"flock {locked} sh -c 'until [ -e /run/go ]; do sleep 0.2; done'; rm -f {locked}"
     run = threading.Thread(target=on, args=(held,))
     run.start()
+    asking = threading.Thread(target=keep_busy, args=("beta", 18006), daemon=True)
     try:
         until("the run is seen", lambda: memory("alpha")["state"] == "changing")
-        on(f"kill -STOP {process_of('alpha', 'EngineCore')}")
+        engines = [process_of(name, "EngineCore") for name in ("alpha", "beta")]
+        asking.start()
+        time.sleep(1)
+        on(f"kill -STOP {' '.join(engines)}")
+        hung = time.monotonic()
         seen = last_pass()
         until("one more pass", lambda: last_pass() > seen)
-        assert (memory("alpha")["state"], memory("alpha")["restarts_total"]) == ("changing", before["restarts_total"])
+        changing = memory("alpha")
+        assert (changing["state"], changing["restarts_total"]) == ("changing", before["alpha"]["restarts_total"])
     finally:
         on("touch /run/go")
+        released = time.monotonic()
         run.join()
-    until_more("alpha", "restarts_total", before)
+    at_work = until_noticed("beta", before["beta"], hung)
+    idle = until_noticed("alpha", before["alpha"], released)
+    with capsys.disabled():
+        print(f"\na hang is noticed after {idle:.0f} s without a request, after {at_work:.0f} s at work")
+    assert (idle < NOTICED_IDLE, at_work < NOTICED_AT_WORK) == (True, True)
+    for name, known in before.items():
+        until_more(name, "restarts_total", known)
     until_ready("alpha", "beta")
-    fall = memory("alpha")["last_fall"]
-    assert (fall["cause"], fall["action"]) == ("hung", "the watch restarted it")
-    assert on(f"stat --format %a {fall['log_file']}").strip() == "600"
-    assert "Application startup complete" in on(f"cat {fall['log_file']}")
+    for name in before:
+        fall = memory(name)["last_fall"]
+        assert (fall["cause"], fall["action"]) == ("hung", "the watch restarted it")
+        assert on(f"stat --format %a {fall['log_file']}").strip() == "600"
+        assert "Application startup complete" in on(f"cat {fall['log_file']}")
     assert 'last_fall_timestamp_seconds{server="alpha",cause="hung"}' in on("cat " + METRICS)
 
 
@@ -215,6 +266,7 @@ def test_after_a_boot_all_is_up_but_what_somebody_stopped() -> None:
     subprocess.run(["docker", "restart", HOST], check=True, capture_output=True, timeout=120)
     until_more("alpha", "restarts_total", before)
     until_ready("alpha")
+    assert 0 <= memory("alpha")["own_start"] - engine_start() < BEFORE_ITS_START
     assert (memory("beta")["state"], is_running("beta"), is_running("asleep")) == ("stopped", False, False)
     assert "stopped by somebody" in memory("beta")["message"]
 
