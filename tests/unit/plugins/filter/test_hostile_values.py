@@ -478,6 +478,7 @@ CALLS: dict[str, list[t.Any]] = {
     "group_run": ["servers"],
     "instance_models": [[INSTANCE]],
     "local_url": ["0.0.0.0", 3000],
+    "service_url": ["gpu-01", 3000, "http", "0.0.0.0"],
     "mirrored_image": ["vllm/vllm-openai:v0.32.0", "mirror.example.com"],
     "model_chain": [HOSTS, HOSTVARS, "bad-host", [SNAPSHOT]],
     "model_needs": [[DECLARED], DECLARED_FOR_ALL],

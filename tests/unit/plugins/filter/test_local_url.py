@@ -44,10 +44,10 @@ def test_what_is_no_port_is_refused(port: object) -> None:
         local_url("0.0.0.0", port)
 
 
-def test_nobody_else_writes_the_url_of_open_webui_by_hand() -> None:
+def test_nobody_else_writes_a_url_by_hand() -> None:
     """An address of IPv6 needs brackets in a URL, and one that means all addresses is another one there."""
-    by_hand = re.compile(r"https?://\{|http\{|'https?://' *~|\"https?://\" *~|f\"https?://\"")
-    files = [*playbooks.ROOT.glob("playbooks/*.yml"), *playbooks.ROOT.glob("roles/open_webui/[dtv]*/*.yml")]
+    by_hand = re.compile(r"https?://\{|http\{|'(https?)?://' *~|\"(https?)?://\" *~|f\"https?://\"")
+    files = [*playbooks.ROOT.glob("playbooks/*.yml"), *playbooks.ROOT.glob("roles/*/[dtv]*/*.yml")]
     files += playbooks.ROOT.glob("plugins/**/*.py")
     found = [str(path) for path in files if by_hand.search(path.read_text("utf-8"))]
     assert [path for path in found if not path.endswith("_hub/_proxy.py")] == []
