@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Judge what the variables of the role open_webui say, before the host is asked for anything."""
+"""Read what the variables of the role open_webui say, and judge it before the host is asked for anything."""
 
 from __future__ import annotations
 
@@ -39,6 +39,23 @@ WANTED = {
     "other_keys": [LINE],
     "key_file": LINE,
 }
+# What the keys of open_webui_ldap are called in Open WebUI. The password of bind_dn is written apart, for it is secret.
+LDAP_SETTINGS = {
+    "attribute_for_mail": "ldap.server.attribute_for_mail",
+    "attribute_for_username": "ldap.server.attribute_for_username",
+    "bind_dn": "ldap.server.app_dn",
+    "ca_cert_file": "ldap.server.ca_cert_file",
+    "host": "ldap.server.host",
+    "label": "ldap.server.label",
+    "port": "ldap.server.port",
+    "search_base": "ldap.server.users_dn",
+    "search_filter": "ldap.server.search_filter",
+    "use_tls": "ldap.server.use_tls",
+    "validate_certs": "ldap.server.validate_cert",
+}
+LDAP = {
+    key: WHOLE if key == "port" else FLAG if key in ("use_tls", "validate_certs") else LINE for key in LDAP_SETTINGS
+}
 # Open WebUI hashes no more of a password.
 LONGEST_PASSWORD = 72
 
@@ -55,6 +72,18 @@ def problems_of(wanted: Told) -> list[str]:
         *_of_what_is_declared(wanted),
         *_of_the_data(wanted),
     ]
+
+
+def settings_of(ldap: Told, public_url: str, default_models: t.Sequence[str]) -> dict[str, t.Any]:
+    """Return the settings of Open WebUI, by its names for them, that these variables stand for."""
+    settings = {LDAP_SETTINGS[key]: value for key, value in ldap.items() if key in LDAP_SETTINGS}
+    if ldap:
+        settings["ldap.enable"] = True
+    if public_url:
+        settings["webui.url"] = public_url
+    if default_models:
+        settings["ui.default_models"] = ",".join(default_models)
+    return settings
 
 
 def _of_the_container(wanted: Told) -> t.Iterator[str]:

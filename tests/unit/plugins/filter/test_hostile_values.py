@@ -490,6 +490,7 @@ CALLS: dict[str, list[t.Any]] = {
     "nvidia_toolkit_state": [TOOLKIT_LOOK, TOOLKIT_WANTED],
     "open_webui_other_keys": [HOSTS, HOSTVARS, "web", "postgresql://u:p@db/webui", "k"],
     "open_webui_problems": [WEB_WANTED],
+    "open_webui_settings": [{"host": "a"}, "https://chat", ["m"]],
     "vllm_driver_problems": [NORMAL, "580.65.06", "bad-host"],
     "vllm_endpoints": [NORMAL, [FOUND], "10.0.0.1"],
     "vllm_fit": [
