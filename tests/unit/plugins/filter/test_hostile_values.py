@@ -511,7 +511,7 @@ CALLS: dict[str, list[t.Any]] = {
     "with_keys": [[SERVER], [SLURPED], False],
     "with_members": [NORMAL, [MEMBER]],
     "without_apt_entries": ["deb http://a/b c d\n", "/etc/apt/sources.list", "/nvidia-docker/"],
-    "without_failed": [HOSTS, HOSTVARS, "ansible_host", "ansible_become"],
+    "without_failed": [HOSTS, HOSTVARS, "ansible_host"],
 }
 # Filters that hand on what people declare, which may hold any character; a module writes it as a value.
 HANDS_ON = {
