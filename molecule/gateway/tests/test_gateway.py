@@ -28,6 +28,7 @@ from tests.support import playbooks
 INVENTORY = str(Path(os.environ["MOLECULE_INVENTORY_FILE"]).parent)
 CONTAINER = "private-llm-lab-gateway-"
 GATEWAYS = ("gw-01", "gw-02")
+HOSTS = {"one": "gpu-01", "lone": "gpu-01", "two": "gpu-02"}
 BOB = "sk-canary-bob-41e7"
 SERVERS = "playbooks/servers.yml"
 GATEWAY = "playbooks/gateway.yml"
@@ -98,17 +99,13 @@ def call(address: str, key: str, body: t.Any = None, trusted: ssl.SSLContext | N
 
 def declare(folder: Path, **changes: t.Any) -> str:
     """Return a further inventory, in which the engine of servers has other options."""
-    servers = [
-        {"name": "one", "model": "lab/tiny", "gpus": [], "port": 18005, "served_model_names": ["tiny"]},
-        {"name": "two", "model": "lab/tiny", "gpus": [], "port": 18006, "served_model_names": ["tiny"]},
-        {"name": "lone", "model": "lab/tiny", "gpus": [], "port": 18007},
-    ]
-    for server in servers:
-        server["engine"] = changes.get(str(server["name"]), {})
     folder /= "inventory"
     (folder / "host_vars").mkdir(parents=True)
     (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {}}))
-    (folder / "host_vars" / "gpu-01.yml").write_text(yaml.safe_dump({"vllm_server_instances": servers}))
+    for host in set(HOSTS.values()):
+        servers = variables(host)["vllm_server_instances"]
+        changed = [{**server, "engine": changes.get(server["name"], {})} for server in servers]
+        (folder / "host_vars" / f"{host}.yml").write_text(yaml.safe_dump({"vllm_server_instances": changed}))
     return str(folder)
 
 
@@ -222,8 +219,8 @@ def test_a_fleet_that_gets_a_gateway_keeps_settings_groups_and_chats_of_its_mode
     connect(before_the_gateway(tmp_path))
     admin = Web("admin@example.com", on("web-01", "cat", "/etc/private_llm/open_webui/admin_password").strip())
     bea, cal = (Web(people[name], f"password of {name}") for name in ("bea", "cal"))
-    server = f"http://{variables('gpu-01')['lab_ip']}"
-    assert admin.connected() == [f"{server}:{port}/v1" for port in (18005, 18006, 18007)]
+    at = [("gpu-01", 18005), ("gpu-01", 18007), ("gpu-02", 18006)]
+    assert admin.connected() == [f"http://{variables(host)['lab_ip']}:{port}/v1" for host, port in at]
     row = admin.call("/api/v1/models/model?id=lone")
     admin.call("/api/v1/models/model/update", {**row, "params": {"max_tokens": 2}})
     told = [{"id": "1", "role": "user", "content": "Hello", "models": ["lone"], "parentId": None, "childrenIds": []}]
@@ -364,7 +361,7 @@ def runtime(gateway: str, command: str) -> str:
 def away(gateway: str, server: str) -> bool:
     """Return whether a run has taken a server from behind a gateway."""
     lines = runtime(gateway, "show stat").splitlines()
-    return any(f",gpu-01:{server}," in line and ",MAINT," in line for line in lines)
+    return any(f",{HOSTS[server]}:{server}," in line and ",MAINT," in line for line in lines)
 
 
 def docker(verb: str, host: str) -> None:
@@ -407,7 +404,9 @@ def test_a_replica_that_fails_ends_the_roll_and_is_back(tmp_path: Path) -> None:
     outcome, told = under_load(tmp_path, "tiny", declare(tmp_path, one=wrong, two=wrong, lone={"max_model_len": 480}))
     assert outcome.returncode != 0
     assert (told["failed"], told["cut"]) == (0, 0), told
-    assert len(on("gpu-01", "docker", "ps", "--quiet").split()) == 3
+    for host in set(HOSTS.values()):
+        running = on(host, "docker", "ps", "--format", "{{.Names}}").split()
+        assert sorted(running) == sorted(server for server, at in HOSTS.items() if at == host)
 
 
 def test_the_next_run_brings_back_what_a_killed_one_left_away(tmp_path: Path) -> None:
