@@ -66,6 +66,7 @@ def _devices(gpus: Gpus) -> t.Iterator[tuple[str, set[str]]]:
 
 def names_in_spec(text: str) -> set[str]:
     """Return the device names in one CDI specification of NVIDIA's kind, JSON or the YAML that nvidia-ctk writes."""
+    text = text.lstrip("\ufeff")
     try:
         spec = json.loads(text)
     except (ValueError, RecursionError):
@@ -77,24 +78,33 @@ def names_in_spec(text: str) -> set[str]:
 
 def _names_in_yaml(text: str) -> set[str]:
     """Return the names below a list named devices, at the depth of its items, so that no YAML library is needed."""
-    if not re.search(rf"^kind:\s*[\"']?{re.escape(CDI_KIND)}[\"']?\s*$", text, re.MULTILINE):
+    kinds = re.findall(r"^[\"']?kind[\"']?:\s*(.*)$", text, re.MULTILINE)
+    if CDI_KIND not in map(_scalar, kinds):
         return set()
     names: set[str] = set()
     inside = False
     depth: int | None = None
     for line in text.splitlines():
         if re.match(r"^\S", line) and not line.startswith("-"):
-            inside, depth = line.startswith("devices:"), None
+            inside, depth = bool(re.match(r"[\"']?devices[\"']?:", line)), None
             continue
-        match = re.match(r"^(\s*)(-\s+)?(\w+):\s*(.*?)\s*$", line)
+        match = re.match(r"^(\s*)(-\s+)?[\"']?(\w+)[\"']?:\s*(.*)$", line)
         if not inside or not match:
             continue
         if depth is None and match.group(2):
             depth = len(match.group(1)) + len(match.group(2))
         column = len(match.group(1)) + len(match.group(2) or "")
         if column == depth and match.group(3) == "name":
-            names.add(match.group(4).strip("\"'"))
-    return names
+            names.add(_scalar(match.group(4)))
+    return names - {""}
+
+
+def _scalar(written: str) -> str:
+    """Return a value of YAML without its quotes and the comment behind it."""
+    quoted = re.match(r"\"([^\"]*)\"|'([^']*)'", written.strip())
+    if quoted:
+        return quoted.group(1) or quoted.group(2) or ""
+    return re.split(r"(?:^|\s)#", written, maxsplit=1)[0].strip()
 
 
 def _listing(folder: str) -> list[str]:

@@ -119,7 +119,7 @@ def look(
     except HungError:
         found["status"], found["message"] = _status.judge_hung(timeout)
     except OSError as error:
-        found["status"], found["message"] = _status.ERROR, f"nvidia-smi cannot be run: {error.strerror or error}"
+        found["status"], found["message"] = _status.ERROR, _status.cannot_run(error.strerror or str(error))
     return found
 
 
@@ -150,9 +150,11 @@ def look_at_fabric_manager(ask: Ask | None, sysfs: str = PCI_DEVICES, proc: str 
 def _ask_all(ask: Ask, found: dict[str, t.Any], proc: str) -> None:
     fields, answer = _query_gpus(ask)
     rows, remarks = _nvidia_smi.parse_table(answer.output, fields)
+    # A GPU that is lost may not even tell its index.
+    remarks += [_said_instead(row) for row in rows if _nvidia_smi.whole_number(row.get("index")) is None]
     rows = [row for row in rows if _nvidia_smi.whole_number(row.get("index")) is not None]
     wsl = "microsoft" in _read(os.path.join(proc, "sys/kernel/osrelease")).lower()
-    if answer.rc != 0 and not rows:
+    if not rows and (answer.rc != 0 or answer.said):
         found["status"], found["message"] = _status.judge_failure(
             answer.rc,
             answer.said,
@@ -180,6 +182,7 @@ def _ask_all(ask: Ask, found: dict[str, t.Any], proc: str) -> None:
         found["pci_devices"],
         guest=_nvidia_smi.is_guest(_read(os.path.join(proc, "cpuinfo"))),
         without_cuda=_nvidia_smi.tells_no_cuda(banner),
+        rc=answer.rc,
     )
     found["topology"] = _nvidia_smi.parse_topology(ask(["topo", "-m"]).output)
     found["processes"] = _nvidia_smi.parse_processes(
@@ -187,6 +190,11 @@ def _ask_all(ask: Ask, found: dict[str, t.Any], proc: str) -> None:
     )
     for process in found["processes"]:
         process["container"] = _nvidia_smi.container_of(_read(os.path.join(proc, str(process["pid"]), "cgroup")))
+
+
+def _said_instead(row: t.Mapping[str, str]) -> str:
+    """Return what a row says that has no index, each thing once."""
+    return ", ".join(dict.fromkeys(row.values()))
 
 
 def _query_gpus(ask: Ask) -> tuple[list[str], Answer]:

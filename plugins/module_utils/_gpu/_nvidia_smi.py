@@ -34,12 +34,13 @@ PROCESS_FIELDS = ("gpu_uuid", "pid", "used_memory", "process_name")
 _ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _UNIT = re.compile(r"\s*\[[^\]]*\]\s*$")
 # No number of the driver's comes near 15 digits; longer ones are damage.
-_NUMBER = re.compile(r"-?[0-9]{1,15}(?![0-9])(?:\.[0-9]{1,15})?")
+_MEBIBYTES = re.compile(r"(-?[0-9]{1,15}(?:\.[0-9]{1,15})?)(?:\s*MiB)?")
 _WHOLE_NUMBER = re.compile(r"[0-9]{1,10}")
 _INVALID_FIELD = re.compile(r'Field "([^"]+)" is not a valid field', re.IGNORECASE)
 _CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*([0-9]+\.[0-9]+)")
 _NO_CUDA = re.compile(r"CUDA (?:UMD )?Version\s*:\s*(?:N/A|ERR!|Not Found)", re.IGNORECASE)
 _LISTED_GPU = re.compile(r"^GPU\s+([0-9]{1,10}):\s+(.*?)\s+\(UUID:\s*([^)\s]+)\)\s*$")
+_LISTED_DEVICE = re.compile(r"^\s*MIG\b")
 _LISTED_MIG = re.compile(r"^\s+MIG\s+(\S+)\s+Device\s+([0-9]{1,10}):\s+\(UUID:\s*([^)\s]+)\)\s*$")
 _DEVICE_COLUMN = re.compile(r"^(GPU|NIC|mlx[0-9]+_)([0-9]+)$")
 _TOPOLOGY_GPU = re.compile(r"GPU[0-9]{1,10}")
@@ -53,7 +54,7 @@ _KERNEL_MODULE = re.compile(
 # What stands in place of a value that there is none of, in brackets or without.
 _MISSING = frozenset(("", "n/a", "none", "not supported", "unknown", "insufficient permissions"))
 # What stands in place of values of a GPU that is out of order.
-_BROKEN = ("requires reset", "reset required", "gpu is lost", "recovery action")
+_BROKEN = ("requires reset", "reset required", "gpu is lost", "recovery action", "external power")
 # The same where no healthy GPU lacks a value; elsewhere it only means that there is none.
 _UNKNOWN = ("unknown error", "err!")
 _ESSENTIAL = ("uuid", "name", "memory.total")
@@ -77,16 +78,23 @@ def clean(value: str | None) -> str | None:
 
 
 def broken(value: str | None, essential: bool) -> str | None:
-    """Return the remark that nvidia-smi puts where a value should be, when the GPU is out of order."""
-    text = (value or "").strip().strip("[]").strip()
+    """Return the remark that nvidia-smi puts where a value should be, when the GPU is out of order.
+
+    A healthy GPU has every essential value, unless it is kept back: any other remark in its place is a fault.
+    """
+    written = (value or "").strip()
+    text = written.strip("[]").strip()
     signs = _BROKEN + _UNKNOWN if essential else _BROKEN
-    return text if any(sign in text.lower() for sign in signs) else None
+    if any(sign in text.lower() for sign in signs):
+        return text
+    remark = essential and written.startswith("[") and written.endswith("]")
+    return text if remark and text.lower() not in _MISSING else None
 
 
 def mebibytes(value: str | None) -> int | None:
-    """Parse ``81559 MiB`` and ``81559`` alike."""
-    match = _NUMBER.match(clean(value) or "")
-    return int(float(match.group())) if match else None
+    """Parse ``81559 MiB`` and ``81559`` alike; None for another unit."""
+    match = _MEBIBYTES.fullmatch(clean(value) or "")
+    return int(float(match.group(1))) if match else None
 
 
 def switch(value: str | None) -> bool | None:
@@ -97,14 +105,18 @@ def switch(value: str | None) -> bool | None:
 def parse_table(output: str, fields: t.Sequence[str]) -> tuple[list[dict[str, str]], list[str]]:
     """Return the rows of a CSV answer, by field, and the lines that are not rows (complaints about a GPU, say).
 
-    The header is optional. The last field may hold commas.
+    The header is optional. The name of a GPU may hold commas, and so may the last field where none is a name.
     """
+    wide = fields.index("name") if "name" in fields else len(fields) - 1
     rows = []
     remarks = []
     for line in output.splitlines():
         if not line.strip():
             continue
-        cells = [cell.strip() for cell in line.split(",", len(fields) - 1)]
+        cells = [cell.strip() for cell in line.split(",")]
+        surplus = len(cells) - len(fields)
+        if surplus > 0:
+            cells[wide : wide + surplus + 1] = [", ".join(cells[wide : wide + surplus + 1])]
         # A header repeats the fields, some with a unit, some under another name (used_memory as used_gpu_memory).
         if _UNIT.sub("", cells[0]) == fields[0]:
             continue
@@ -168,14 +180,19 @@ def parse_kernel_module(text: str) -> tuple[str | None, bool]:
 def parse_list(output: str) -> list[dict[str, t.Any]]:
     """Parse ``nvidia-smi -L``, the only place where MIG devices have their UUIDs."""
     gpus: list[dict[str, t.Any]] = []
-    for line in output.splitlines():
+    parts: list[dict[str, t.Any]] = []
+    for raw in output.splitlines():
+        line = _ANSI.sub("", raw)
         gpu = _LISTED_GPU.match(line)
-        if gpu:
-            gpus.append({"index": int(gpu.group(1)), "name": gpu.group(2), "uuid": gpu.group(3), "mig": []})
-            continue
         mig = _LISTED_MIG.match(line)
-        if mig and gpus:
-            gpus[-1]["mig"].append({"index": int(mig.group(2)), "profile": mig.group(1), "uuid": mig.group(3)})
+        if gpu:
+            parts = []
+            gpus.append({"index": int(gpu.group(1)), "name": gpu.group(2), "uuid": gpu.group(3), "mig": parts})
+        elif mig:
+            parts.append({"index": int(mig.group(2)), "profile": mig.group(1), "uuid": mig.group(3)})
+        elif line.strip() and not _LISTED_DEVICE.match(line):
+            # What follows a GPU that cannot be named is not a part of the one before it.
+            parts = []
     return gpus
 
 
@@ -246,7 +263,7 @@ def _build_gpu(
     status = clean(row.get("fabric.status"))
     remarks = [remark for remark in (broken(value, field in _ESSENTIAL) for field, value in row.items()) if remark]
     mig = switch(row.get("mig.mode.current"))
-    unified = not remarks and not mig_devices and is_unified(row)
+    unified = not remarks and not mig_devices and mig is not True and is_unified(row)
     told = {kind: mebibytes(row.get(f"memory.{kind}")) for kind in ("total", "used", "free")}
     return {
         "index": whole_number(row.get("index")),
@@ -271,7 +288,8 @@ def _build_gpu(
 
 def is_unified(row: t.Mapping[str, str]) -> bool:
     """Return whether a healthy GPU uses the memory of its host: by its name, or because it tells none of its own."""
-    not_told = row.get("memory.total", "").strip().lower() in _NOT_TOLD
+    told = (row.get(f"memory.{kind}", "").strip().lower() for kind in ("total", "used", "free"))
+    not_told = all(value in _NOT_TOLD for value in told)
     return not_told or bool(_UNIFIED.search(clean(row.get("name")) or ""))
 
 

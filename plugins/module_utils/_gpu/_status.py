@@ -59,7 +59,7 @@ def judge_failure(
 ) -> Verdict:
     """Judge a host where nvidia-smi failed. The exit codes are those of NVML; the texts count for more."""
     text = output.lower()
-    said = " ".join(output.split()) or f"exit code {rc}"
+    said = " ".join(output.split()) or (f"exit code {rc}" if rc >= 0 else f"it was ended by signal {-rc}")
     if "driver/library version mismatch" in text or rc == 18:
         library = _LIBRARY.search(output)
         versions = ""
@@ -71,7 +71,7 @@ def judge_failure(
             f"the driver was updated and its old kernel module is still loaded{versions}; reboot the host, "
             "or unload and load the nvidia modules"
         )
-    if "couldn't communicate with the nvidia driver" in text or rc == 9:
+    if "couldn't communicate with the nvidia driver" in text or "driver not loaded" in text or rc == 9:
         if wsl:
             return NO_DRIVER, f"the NVIDIA driver of Windows does not answer here; {_WSL}"
         if not devices:
@@ -79,6 +79,11 @@ def judge_failure(
         return NO_DRIVER, _no_driver(devices)
     if "couldn't find libnvidia-ml" in text or "library_not_found" in text or rc == 12:
         return NO_DRIVER, "the driver's library libnvidia-ml.so is missing; install the whole driver, of one version"
+    # A GPU that is lost, or wants a reset, makes nvidia-smi say besides that there is none.
+    if _is_reset(text) or rc == 16:
+        return RESET_REQUIRED, f"a GPU must be reset before it can be used; {_RESET} ({said})"
+    if _is_lost(text) or rc == 15:
+        return GPU_LOST, f"a GPU has fallen off the bus; {_LOST} ({said})"
     if "no devices were found" in text or rc == 6:
         if not devices:
             return NO_GPU, "there is no NVIDIA GPU in this host, although the driver is loaded"
@@ -86,10 +91,6 @@ def judge_failure(
             f"the driver is loaded and refuses {_name_devices(devices)}; "
             "the kernel's log says why (dmesg, lines with NVRM)"
         )
-    if _is_reset(text) or rc == 16:
-        return RESET_REQUIRED, f"a GPU must be reset before it can be used; {_RESET} ({said})"
-    if _is_lost(text) or rc == 15:
-        return GPU_LOST, f"a GPU has fallen off the bus; {_LOST} ({said})"
     if "insufficient permissions" in text or rc == 4:
         advice = (
             "SELinux is enforcing, so look for its denials (ausearch -m avc -ts recent)" if selinux else "run as root"
@@ -103,8 +104,20 @@ def judge_failure(
             "nvidia-smi may not open the GPUs' device files; a cgroup or a container keeps them from it, "
             f"as after systemctl daemon-reload in a container ({said})"
         )
-    return ERROR, f"nvidia-smi fails: {said}"
+    if rc in (126, 127) or any(sign in text for sign in _NOT_STARTED):
+        return ERROR, cannot_run(said)
+    if rc == 0:
+        return ERROR, f"nvidia-smi lists no GPU: {said}"
+    return ERROR, f"nvidia-smi fails: {said}; look into the kernel's log (dmesg, lines with NVRM)"
 
+
+def cannot_run(reason: str) -> str:
+    """Return the message about an nvidia-smi that cannot be started."""
+    return f"nvidia-smi cannot be run: {reason}; install the whole driver, of one version and made for this system"
+
+
+# What a shell or a loader says in place of a program that it cannot start.
+_NOT_STARTED = ("exec format error", "not found (required by", "error while loading shared libraries")
 
 _WSL = (
     "this is Windows' subsystem for Linux (WSL2), where the driver is that of Windows: update the NVIDIA driver in "
@@ -178,6 +191,7 @@ def judge_gpus(
     devices: t.Sequence[t.Mapping[str, t.Any]] = (),
     guest: bool = False,
     without_cuda: bool = False,
+    rc: int = 0,
 ) -> Verdict:
     """Judge a host where nvidia-smi answered: every GPU must be in order, and its NVLink fabric up if it has one.
 
@@ -193,6 +207,8 @@ def judge_gpus(
         warnings[_MOST_NOTES:] = [f"and {len(warnings) - _MOST_NOTES} more lines"]
     problems = [f"GPU {gpu['index']} {gpu['problem']}" for gpu in gpus if gpu.get("problem")]
     problems += [_shortened(remark) for remark in remarks if is_fault(remark)]
+    if not problems and rc in _FAULTS_OF_NVML:
+        problems = [f"nvidia-smi ends with exit code {rc}: {_FAULTS_OF_NVML[rc]}"]
     if problems:
         said = "; ".join(problems)
         if _is_lost(said.lower()):
@@ -215,6 +231,8 @@ def judge_gpus(
 
 
 _MOST_NOTES = 5
+# The exit codes that NVML's errors become, which count although nvidia-smi lists GPUs besides.
+_FAULTS_OF_NVML = {15: "a GPU is lost", 16: "a GPU requires reset"}
 
 
 def _shortened(remark: str) -> str:

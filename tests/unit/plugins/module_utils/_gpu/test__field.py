@@ -346,3 +346,117 @@ def test_hostile_answers_to_the_other_questions_are_read_or_passed_over(text: st
 def test_entities_of_an_xml_answer_are_not_expanded() -> None:
     text = '<!DOCTYPE x [<!ENTITY a "b">]><x><gpu><uuid>&a;</uuid></gpu></x>'
     assert _nvidia_smi.parse_mig_instances(text) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("[GPU is lost]", "gpu_lost"),
+        ("[GPU requires reset]", "reset_required"),
+        ("[Unknown Error]", "error"),
+    ],
+)
+def test_a_gpu_that_does_not_tell_its_index_is_not_passed_over(said: str, status: str) -> None:
+    lost = ", ".join([said] * len(HEALTHY)) + "\n"
+    found, message = verdict(host({}, lost))
+    assert found == status
+    assert message.endswith(f": {said}")
+
+
+@pytest.mark.parametrize(
+    "remark",
+    [
+        "GPU access blocked by the operating system",
+        "Insufficient External Power",
+        "In use by another client",
+        "Timeout",
+        "Not Ready",
+    ],
+)
+def test_any_remark_in_place_of_an_essential_value_is_a_fault(remark: str) -> None:
+    status, message = verdict(host({"memory.total": f"[{remark}]"}))
+    assert (status, message) == ("error", f"not every GPU is in order: GPU 0 {remark}")
+
+
+@pytest.mark.parametrize(("rc", "status"), [(15, "gpu_lost"), (16, "reset_required"), (14, "ok")])
+def test_an_exit_code_that_tells_of_a_fault_counts_beside_rows(rc: int, status: str) -> None:
+    assert verdict(host({}, rc=rc))[0] == status
+
+
+@pytest.mark.parametrize("reason", ["GPU is lost.  Reboot the system to recover this GPU", "Unknown Error"])
+@pytest.mark.parametrize("rc", [0, 6, 255])
+def test_a_lost_gpu_is_told_although_no_devices_were_found_besides(reason: str, rc: int) -> None:
+    said = f"Unable to determine the device handle for GPU0: 0000:34:00.0: {reason}\nNo devices were found\n"
+    assert verdict(host(None, said, rc=rc))[0] == "gpu_lost"
+
+
+def test_no_devices_is_the_same_with_every_exit_code() -> None:
+    assert verdict(host(None, "No devices were found\n", rc=0)) == verdict(host(None, "No devices were found\n", rc=6))
+
+
+@pytest.mark.parametrize(
+    ("rc", "said", "status", "advice"),
+    [
+        (255, "Failed to initialize NVML: Driver Not Loaded\n", "no_gpu", "no NVIDIA GPU"),
+        (255, "Failed to initialize NVML: Not Found\n", "error", "look into the kernel's log"),
+        (-11, "", "error", "signal 11"),
+        (127, "Command 'nvidia-smi' not found, but can be installed with:\n", "error", "install the whole driver"),
+        (
+            1,
+            "nvidia-smi: /lib64/libc.so.6: version `GLIBC_2.34' not found (required by nvidia-smi)\n",
+            "error",
+            "install the whole driver",
+        ),
+    ],
+)
+def test_every_failure_says_what_to_do(rc: int, said: str, status: str, advice: str) -> None:
+    found, message = verdict(host(None, said, rc=rc))
+    assert found == status
+    assert advice in message
+
+
+@pytest.mark.parametrize("name", ["NVIDIA A16, 16Q", "GRID, V100, 8Q"])
+def test_a_name_with_commas_does_not_shift_the_other_values(name: str) -> None:
+    gpu = _look.look(host({"name": name}), 1, sysfs="/none", proc="/none")["gpus"][0]
+    assert (gpu["name"], gpu["memory"]["total"], gpu["fabric"]) == (name, 81559, None)
+
+
+@pytest.mark.parametrize(("written", "total"), [("80 GiB", None), ("80000 MB", None), ("81559MiB", 81559)])
+def test_a_number_in_another_unit_is_not_taken_for_mebibytes(written: str, total: int | None) -> None:
+    assert _nvidia_smi.mebibytes(written) == total
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param({"memory.total": "[N/A]"}, id="tells-what-is-used"),
+        pytest.param({**NO_MEMORY, "mig.mode.current": "Enabled"}, id="divided-without-devices"),
+    ],
+)
+def test_a_gpu_that_tells_some_memory_or_is_divided_has_its_own(row: dict[str, str], tmp_path: pathlib.Path) -> None:
+    gpu = _look.look(host(row), 1, sysfs="/none", proc=proc_of(tmp_path, meminfo=MEMINFO))["gpus"][0]
+    assert (gpu["unified"], gpu["memory"]["total"]) == (False, None)
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "GPU 1: NVIDIA A100 (UUID: [Unknown Error])",
+        "Unable to determine the device handle for gpu 0000:35:00.0: GPU is lost.",
+    ],
+)
+def test_parts_of_a_gpu_that_cannot_be_named_are_not_those_of_the_one_before(between: str) -> None:
+    listed = f"GPU 0: NVIDIA A100 (UUID: GPU-0)\n{between}\n  MIG 1g.5gb      Device  0: (UUID: MIG-c7)\n"
+    assert [(gpu["uuid"], gpu["mig"]) for gpu in _nvidia_smi.parse_list(listed)] == [("GPU-0", [])]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        'kind: nvidia.com/gpu # ours\ndevices:\n- name: "0" # the first\n',
+        '"kind": "nvidia.com/gpu"\n"devices":\n- "name": "0"\n',
+        '\ufeff{"kind": "nvidia.com/gpu", "devices": [{"name": "0"}]}',
+    ],
+)
+def test_a_specification_edited_by_hand_is_read(spec: str) -> None:
+    assert _cdi.names_in_spec(spec) == {"0"}

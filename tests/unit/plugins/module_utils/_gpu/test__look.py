@@ -367,7 +367,7 @@ def test_look_gives_up_on_a_field_it_did_not_ask_for() -> None:
         lambda arguments: _look.Answer(2, 'Field "moon" is not a valid field to query.'), 1, sysfs="/none", proc="/none"
     )
     assert found["status"] == "error"
-    assert found["message"] == 'nvidia-smi fails: Field "moon" is not a valid field to query.'
+    assert found["message"].startswith('nvidia-smi fails: Field "moon" is not a valid field to query.; look into')
 
 
 def test_look_at_a_failure(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -401,7 +401,11 @@ def test_look_without_nvidia_smi(tmp_path: pathlib.Path) -> None:
 
 def test_look_with_an_nvidia_smi_that_cannot_run(tmp_path: pathlib.Path) -> None:
     found = _look.look(_look.asker(str(tmp_path / "nothing"), 1), 1, sysfs="/none", proc="/none")
-    assert (found["status"], found["message"]) == ("error", "nvidia-smi cannot be run: No such file or directory")
+    assert (found["status"], found["message"]) == (
+        "error",
+        "nvidia-smi cannot be run: No such file or directory; install the whole driver, of one version and made for "
+        "this system",
+    )
 
 
 def test_look_at_a_host_with_switches(tmp_path: pathlib.Path) -> None:
