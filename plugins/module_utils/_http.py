@@ -11,7 +11,9 @@ opener, which knows redirects and proxies, the same connections.
 
 from __future__ import annotations
 
+import email.utils
 import http.client
+import re
 import socket
 import ssl
 import time
@@ -22,6 +24,17 @@ from . import _units
 
 JSON_LIMIT = 64 * 1024 * 1024  # bytes of an answer that is kept in memory
 PIECE = 64 * 1024
+
+
+def retry_after_seconds(header: str | None, now: float) -> float | None:
+    """Return what a Retry-After header asks for, in seconds from now; it may be a number or a date."""
+    text = (header or "").strip()
+    if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", text):
+        return float(text)
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - now) if text else None
+    except (TypeError, ValueError, OverflowError, IndexError):
+        return None
 
 
 class AnswerTooLarge(OSError):

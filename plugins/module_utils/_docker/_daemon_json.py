@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 import re
 import typing as t
 import unicodedata
@@ -190,6 +191,8 @@ class _Parser:
         if len(number) > MAX_DIGITS:
             raise self._error(f"a number of {len(number)} characters; dockerd takes none so long")
         node.value = int(number) if _INTEGER.match(number) else float(number)
+        if node.value in (math.inf, -math.inf):
+            raise self._error(f"the number {number} is too large; dockerd takes none so large")
         self.at = match.end()
 
     def _blanks(self) -> None:
@@ -219,6 +222,8 @@ def name_char(char: str) -> str:
         return json.dumps(char, ensure_ascii=False)
     if "\udc80" <= char <= "\udcff":
         return f"a byte that is not UTF-8 (0x{ord(char) - 0xDC00:02X})"
+    if char == "\0":
+        return "a NUL byte (U+0000): the file was damaged, by a crash say, or is not UTF-8; write it anew"
     name = unicodedata.name(char, "a control character")
     return f"an invisible character (U+{ord(char):04X}, {name}), as copied from a page or a chat; type it anew"
 

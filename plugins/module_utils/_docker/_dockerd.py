@@ -149,9 +149,12 @@ def parse_exec_start(shown: str) -> list[str]:
 
 
 def parse_major(version: str) -> int | None:
-    """Parse the major version in ``Docker version 26.1.5+dfsg1, build a72d7cd``, and in ``26.1.5``."""
+    """Parse the major version in ``Docker version 26.1.5+dfsg1, build a72d7cd``, and in ``26.1.5``.
+
+    None for one that has none: builds from moby's sources call themselves 0.0.0.
+    """
     match = _VERSION.search(version)
-    return int(match.group(1)) if match else None
+    return (int(match.group(1)) or None) if match else None
 
 
 def running(pid_files: t.Sequence[str] = PID_FILES, proc: str = "/proc") -> tuple[int | None, list[str]]:

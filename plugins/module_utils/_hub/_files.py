@@ -17,6 +17,10 @@ from .._printable import is_unicode
 
 # The store keeps its own record of a release under this name.
 MANIFEST_NAME = ".manifest.json"
+# Bytes of a path below the folder of a release; PATH_MAX of Linux is 4096 with the folders above.
+LONGEST_PATH = 3000
+# What the name of a file ends in while it is being fetched.
+PART = ".incomplete"
 
 _CONTROL = re.compile("[\x00-\x1f\x7f\x80-\x9f]")
 _SHA256 = re.compile("[0-9a-f]{64}")
@@ -124,10 +128,12 @@ def unsafe_because(path: str) -> str:
         return "it leads out of the folder"
     if "" in parts or "." in parts:
         return "it has an empty part"
-    if parts[0] in (MANIFEST_NAME, ".git"):
+    if parts[0].lower() in (MANIFEST_NAME, ".git"):
         return "the name is reserved"
     if not is_unicode(path):
         return "it is not valid Unicode text"
+    if len(path.encode("utf-8")) > LONGEST_PATH:
+        return "it is longer than a path may be"
     too_long = max(len(part.encode("utf-8")) for part in parts) > 255
     return "a part of it is longer than a file name may be" if too_long else ""
 
@@ -150,6 +156,11 @@ def check_entries(entries: t.Iterable[Entry], where: str) -> list[Entry]:
         if known.setdefault(entry.path, entry) != entry:
             raise HubError(f"{where} lists {entry.path!r} twice, with different contents")
     for path in known:
+        if path + PART in known:
+            raise HubError(
+                f"{where} lists both {path!r} and {path + PART!r}, which the first is called while it is fetched; "
+                "leave one of them out with exclude"
+            )
         parts = path.split("/")
         for depth in range(1, len(parts)):
             if "/".join(parts[:depth]) in known:

@@ -8,11 +8,19 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import re
 import typing as t
 
+from . import _listing
 from ._files import HubError, HubUnavailable, is_commit
 
 REGULAR_MODES = ("100644", "100755")
+
+# gitprotocol-http(5): what ends the list of refs, and lines in it that are none.
+_END = b"0000"
+_NO_REF = (b"version 1", b"shallow ")
+
+_TREE_LINE = re.compile(r"([0-7]{6}) [a-z]+ ([0-9a-f]{40,64}) +([0-9]{1,20}|-)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,16 +66,27 @@ def _packets(body: bytes) -> t.Iterator[bytes]:
 def parse_refs(body: bytes) -> Refs:
     """Parse the refs in the answer of a server that speaks the smart protocol."""
     packets = list(_packets(body))
+    refusal = next((packet for packet in packets if packet.startswith(b"ERR ")), None)
+    if refusal is not None:
+        raise HubError(
+            f"the git server refuses: {_listing.words(refusal[4:].decode('utf-8', 'replace'))}; check the name, and "
+            "whether a token is needed"
+        )
     if not packets or packets[0] != b"# service=git-upload-pack":
         raise HubUnavailable("the answer is not that of a git server; check the endpoint")
+    if not body.endswith(_END):
+        raise HubUnavailable("the answer of the git server was cut off; run again")
     commits: dict[str, str] = {}
     head: str | None = None
     for packet in packets[1:]:
+        if packet.startswith(_NO_REF):
+            continue
         line, _zero, capabilities = packet.partition(b"\0")
         for capability in capabilities.split(b" "):
             if capability.startswith(b"symref=HEAD:"):
                 head = capability[len(b"symref=HEAD:") :].decode("utf-8", "replace")
         oid, _space, name = line.decode("utf-8", "replace").partition(" ")
+        oid = oid.lower()
         if not is_commit(oid):
             raise HubError("the git server names its commits in a way this collection does not know")
         if name != "capabilities^{}":
@@ -79,6 +98,9 @@ def choose(refs: Refs, revision: str | None) -> tuple[str, str] | None:
     """Return the name and the commit that a revision means: a branch, a tag, or with None the default branch."""
     if revision is None:
         names = [name for name in (refs.head, "refs/heads/master", "refs/heads/main") if name]
+        # An old server does not tell which branch HEAD is; it is one that has its commit.
+        head = None if refs.head else refs.commits.get("HEAD")
+        names += [name for name, commit in refs.commits.items() if name.startswith("refs/heads/") and commit == head]
     else:
         names = [f"refs/heads/{revision}", f"refs/tags/{revision}", revision]
     for name in names:
@@ -105,7 +127,10 @@ def parse_tree(output: bytes) -> list[TreeEntry]:
         if not line:
             continue
         head, _tab, path = line.partition(b"\t")
-        mode, _kind, oid, size = head.decode("ascii").split()
+        found = _TREE_LINE.fullmatch(head.decode("ascii", "replace"))
+        if not found:
+            raise HubError(f"git lists the files of the repository in an unknown way: {line[:100]!r}")
+        mode, oid, size = found.groups()
         try:
             text = path.decode("utf-8")
         except UnicodeDecodeError as error:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import json
 import sys
 import typing as t
 from urllib.parse import quote
 
-from ._files import HubError, HubUnavailable, is_commit
+from . import _listing
+from ._files import HubError, is_commit
 
 _sha1 = functools.partial(hashlib.sha1, usedforsecurity=False) if sys.version_info >= (3, 9) else hashlib.sha1
 
+
+QUESTION = "is the endpoint a Hugging Face hub or a mirror of one?"
 
 # More files than any repository of models has; a list that goes on after them has no end.
 ROWS_LIMIT = 200_000
@@ -61,8 +63,8 @@ def headers(token: str | None) -> dict[str, str]:
 
 def parse_commit(body: bytes, what: str) -> str:
     """Parse the commit in the answer about a revision."""
-    answer = _json(body, what)
-    commit = answer.get("sha") if isinstance(answer, dict) else None
+    answer = _listing.decode(body, what, QUESTION)
+    commit = _listing.digest(answer.get("sha")) if isinstance(answer, dict) else None
     if not is_commit(commit):
         raise HubError(f"{what} was not answered as by a Hugging Face hub; check the endpoint")
     return t.cast(str, commit)
@@ -70,7 +72,7 @@ def parse_commit(body: bytes, what: str) -> str:
 
 def parse_tree(body: bytes, what: str) -> list[Row]:
     """Parse the files on a page of a listing."""
-    answer = _json(body, what)
+    answer = _listing.decode(body, what, QUESTION)
     if not isinstance(answer, list) or not all(isinstance(item, dict) for item in answer):
         raise HubError(f"{what} was not answered with a list of files; check the endpoint")
     rows = []
@@ -79,10 +81,9 @@ def parse_tree(body: bytes, what: str) -> list[Row]:
             continue
         path = str(item.get("path") or "")
         lfs = item.get("lfs")
-        sha256 = str(lfs.get("oid") or lfs.get("sha256") or "").lower() if isinstance(lfs, dict) else None
-        size = lfs.get("size") if isinstance(lfs, dict) else item.get("size")
-        plain = item.get("type") == "file" and isinstance(size, int) and not isinstance(size, bool)
-        rows.append(Row(path, size if plain else None, sha256, str(item.get("oid") or "")))
+        sha256 = _listing.digest(lfs.get("oid") or lfs.get("sha256")) if isinstance(lfs, dict) else None
+        size = _listing.size(lfs.get("size") if isinstance(lfs, dict) else item.get("size"))
+        rows.append(Row(path, size if item.get("type") == "file" else None, sha256, _listing.digest(item.get("oid"))))
     return rows
 
 
@@ -106,12 +107,3 @@ def check_small(content: bytes, row: Row, where: str) -> str:
             f"({row.size} bytes); nothing was downloaded. Run again, or use another endpoint"
         )
     return hashlib.sha256(content).hexdigest()
-
-
-def _json(body: bytes, what: str) -> t.Any:
-    try:
-        return json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise HubUnavailable(
-            f"{what} was not answered with JSON ({error}); is the endpoint a Hugging Face hub or a mirror of one?"
-        ) from error

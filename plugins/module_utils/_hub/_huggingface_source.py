@@ -280,7 +280,8 @@ class HuggingFace(Hub):
                 return found
         if row.path not in self._small:
             url = api.file_url(self._access.endpoint, self._access.repo, commit, row.path)
-            self._small[row.path] = self._ask(url, commit).body
+            hint = f"; the hub lists {row.path} and does not give it out. Run again, or use another endpoint"
+            self._small[row.path] = self._ask(url, commit, hint).body
         return api.check_small(self._small[row.path], row, self._where)
 
     def _ask(self, url: str, revision: str, hint: str = "") -> transport.Answer:
@@ -291,7 +292,7 @@ class HuggingFace(Hub):
             )
         except transport.TransportError as error:
             text = self._explain(error, revision)
-            if hint and error.code is None and error.status in NO_ROUTE:
+            if hint and error.code in (None, "EntryNotFound") and error.status in NO_ROUTE and not error.elsewhere:
                 text = f"{error}{hint}"
             raise transport.failed(self._where, text, error) from error
 

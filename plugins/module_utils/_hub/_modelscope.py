@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import typing as t
 from urllib.parse import quote, urlencode
 
+from . import _listing
 from ._files import (
     Entry,
     HubError,
-    HubUnavailable,
     is_commit,
 )
 
@@ -65,17 +64,13 @@ def headers(token: str | None) -> dict[str, str]:
 
 
 def _data(body: bytes, what: str) -> t.Any:
-    try:
-        answer = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise HubUnavailable(
-            f"{what} was not answered with JSON ({error}); is the endpoint a ModelScope hub?"
-        ) from error
-    if not isinstance(answer, dict) or "Data" not in answer:
+    answer = _listing.decode(body, what, "is the endpoint a ModelScope hub?")
+    if not isinstance(answer, dict) or not {"Data", "Code", "Success"} & set(answer):
         raise HubError(f"{what} was not answered as by a ModelScope hub; check the endpoint")
-    if not answer.get("Success", True) or answer.get("Code", 200) != 200:
-        raise HubError(f"{what} was refused by the hub: {answer.get('Message') or answer.get('Code')}")
-    return answer["Data"]
+    # A refusal may come without data, and both marks as texts.
+    if str(answer.get("Success", True)).lower() != "true" or str(answer.get("Code", 200)) != "200":
+        raise HubError(f"{what} was refused by the hub: {_listing.words(answer.get('Message') or answer.get('Code'))}")
+    return answer.get("Data")
 
 
 def parse_page(body: bytes, what: str) -> Page | None:
@@ -123,13 +118,13 @@ def entries_of(rows: t.Iterable[Row], where: str) -> list[Entry]:
     for row in rows:
         if is_folder(row):
             continue
-        size = row.get("Size")
-        if row.get("Type", "blob") != "blob" or isinstance(size, bool) or not isinstance(size, int):
+        size = _listing.size(row.get("Size"))
+        if row.get("Type", "blob") != "blob" or size is None:
             raise HubError(
                 f"{where} lists {row_path(row)!r}, which is not a plain file with a size; leave it out with exclude if "
                 "it is not needed"
             )
-        entries.append(Entry(row_path(row), size, str(row.get("Sha256") or "").lower()))
+        entries.append(Entry(row_path(row), size, _listing.digest(row.get("Sha256"))))
     return entries
 
 

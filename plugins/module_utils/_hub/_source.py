@@ -13,6 +13,7 @@ import threading
 import time
 import typing as t
 
+from . import _files
 from ._files import (
     EVERYTHING,
     Entry,
@@ -25,9 +26,9 @@ from ._manifest import Origin
 # Seconds that fetching may take as a whole. Stalled connections end much earlier; this only ends what nobody waits for.
 FETCH_LIMIT = 7 * 24 * 3600
 
-# What the name of a file ends in while it is being fetched. All sources that can go on with half a file use it, and so
-# does the ModelScope SDK, so each of them goes on with what another has left.
-PART = ".incomplete"
+# All sources that can go on with half a file use this name, and so does the ModelScope SDK, so each of them goes on
+# with what another has left.
+PART = _files.PART
 
 
 class Throttle:

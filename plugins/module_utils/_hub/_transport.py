@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import http.client
 import os
 import re
@@ -14,10 +15,13 @@ import ssl
 import threading
 import time
 import typing as t
+import zlib
 from urllib.error import HTTPError, URLError
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
+from .._http import retry_after_seconds
+from .._printable import printable
 from ._files import HubError, HubUnavailable
 from ._proxy import Direct
 
@@ -32,6 +36,7 @@ PATIENCE = 300.0
 ANSWER_LIMIT = 600.0
 REDIRECTS = 5
 BODY_LIMIT = 64 * 1024 * 1024
+REASON_LENGTH = 200  # characters of a server's own words
 SECRETS = ("authorization", "cookie")
 AGENT = "private_llm.fleet"
 
@@ -40,15 +45,21 @@ class TransportError(HubError):
     """A request failed for good. ``status`` is the HTTP status, None when there was no answer.
 
     ``code`` is the name that a Hugging Face hub gives to the reason. ``unavailable`` says that the hub could not be
-    asked, in contrast to one that says no.
+    asked, in contrast to one that says no. ``elsewhere`` says that another host answered, to which the hub had led.
     """
 
     def __init__(
-        self, text: str, status: int | None = None, code: str | None = None, unavailable: bool | None = None
+        self,
+        text: str,
+        status: int | None = None,
+        code: str | None = None,
+        unavailable: bool | None = None,
+        elsewhere: bool = False,
     ) -> None:
         super().__init__(text)
         self.status = status
         self.code = code
+        self.elsewhere = elsewhere
         self.unavailable = worth_retrying(status) if unavailable is None else unavailable
 
 
@@ -62,17 +73,20 @@ def seconds_asked(retry_after: str | None, rate_limit: str | None = None) -> flo
 
     They are in Retry-After, or behind ``t=`` in RateLimit, as Hugging Face has it: ``"resolvers";r=0;t=154``.
     """
-    found = re.fullmatch(r"\s*([0-9]{1,9})\s*", retry_after or "")
-    found = found or re.search(r";\s*t=([0-9]{1,9})(?![0-9])", rate_limit or "")
-    return float(found.group(1)) if found else None
+    asked = retry_after_seconds(retry_after, time.time())
+    found = re.search(r";\s*t=([0-9]{1,9})(?![0-9])", rate_limit or "") if asked is None else None
+    return float(found.group(1)) if found else asked
 
 
 def pause_before(
     attempt: int, retry_after: str | None, rate_limit: str | None = None, longest: float = LONGEST_PAUSE
 ) -> float:
-    """Return the seconds to wait before an attempt (1 is the first repetition): those asked for, else 1, 2, 4."""
+    """Return the seconds to wait before an attempt (1 is the first repetition): those asked for, else 1, 2, 4.
+
+    A moment that has passed, by a clock that may be wrong, asks for nothing.
+    """
     asked = seconds_asked(retry_after, rate_limit)
-    return float(2 ** (attempt - 1)) if asked is None else min(asked, longest)
+    return min(asked, longest) if asked else float(2 ** (attempt - 1))
 
 
 def headers_after_redirect(headers: t.Mapping[str, str], old: str, new: str) -> dict[str, str]:
@@ -137,30 +151,39 @@ def ask(
     waited = 0.0
     for attempt in range(1, attempts + 1):
         asked: tuple[str | None, str | None] = (None, None)
+        trail = [url]
         try:
-            return _within(ANSWER_LIMIT, url, lambda: _get_once(url, headers, timeout, ca_path))
+            return _within(ANSWER_LIMIT, url, functools.partial(_get_once, trail, headers, timeout, ca_path))
         except HTTPError as error:
             retry_after, rate_limit, code = (
                 error.headers.get(name) for name in ("Retry-After", "RateLimit", "X-Error-Code")
             )
             asked = (retry_after, rate_limit if error.code == 429 else None)
-            text = f"{_shown(url)} answered HTTP {error.code} {error.reason}"
+            text = f"{_led(trail)} answered HTTP {error.code} {_words(error)}".rstrip()
             seconds = seconds_asked(*asked)
-            if seconds is not None and worth_retrying(error.code):
+            if seconds and worth_retrying(error.code):
                 text += f" and asks to wait {seconds:.0f} s"
-            failure = TransportError(text, error.code, code)
+            elsewhere = urlsplit(trail[-1]).netloc != urlsplit(url).netloc
+            failure = TransportError(_without_secrets(text, headers), error.code, code, elsewhere=elsewhere)
             error.close()
+        except http.client.BadStatusLine as error:
+            if isinstance(error, http.client.RemoteDisconnected):
+                failure = TransportError(f"{_led(trail)} closed the connection without an answer")
+            else:
+                hint = "; is it to be asked by https?" if trail[-1].startswith("http:") else ""
+                failure = TransportError(f"{_led(trail)} answers, and not as an HTTP server{hint}")
         except (URLError, http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", error) or error
             if isinstance(reason, ssl.SSLCertVerificationError):
-                raise TransportError(f"{_shown(url)}: {reason}; name its certificate authority with ca_path") from error
-            failure = TransportError(f"{_shown(url)} could not be reached: {str(reason) or repr(reason)}")
+                raise TransportError(f"{_led(trail)}: {reason}; name its certificate authority with ca_path") from error
+            said = printable(str(reason) or repr(reason), REASON_LENGTH)
+            failure = TransportError(_without_secrets(f"{_led(trail)} could not be reached: {said}", headers))
         except HubError:
             raise
         except ValueError:
             # The text of Python's client may quote a header, and with it a token.
             raise TransportError(
-                f"{_shown(url)} could not be asked, because the request or the answer is not as HTTP has it", 200
+                f"{_led(trail)} could not be asked, because the request or the answer is not as HTTP has it", 200
             ) from None
         pause = pause_before(attempt, *asked, longest=LONGEST_WINDOW if failure.status == 429 else LONGEST_PAUSE)
         waited += pause
@@ -214,9 +237,11 @@ def _opener(url: str, ca_path: str | None) -> OpenerDirector:
     return build_opener(_Unled, proxies, HTTPSHandler(context=context))
 
 
-def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: str | None) -> Answer:
-    sent, first = dict(headers), url
+def _get_once(trail: list[str], headers: t.Mapping[str, str], timeout: float, ca_path: str | None) -> Answer:
+    """Ask once; what redirects lead to is added to the trail, so that an error can name who it is from."""
+    sent, first = dict(headers), trail[0]
     for _hop in range(REDIRECTS):
+        url = trail[-1]
         try:
             request = Request(url, headers={**sent, "User-Agent": AGENT})
             response = _opener(url, ca_path).open(request, timeout=timeout)
@@ -225,25 +250,51 @@ def _get_once(url: str, headers: t.Mapping[str, str], timeout: float, ca_path: s
             if error.code not in (301, 302, 303, 307, 308) or not location:
                 raise
             error.close()
-            target = urljoin(url, location)
+            # Blanks and letters beyond ASCII, which servers write as they are and no request line can hold.
+            target = urljoin(url, quote(location.encode("latin-1", "replace"), safe="%/:=&?~#+!$,;'@()*[]"))
             if urlsplit(target).scheme not in ("http", "https"):
                 raise TransportError(
-                    f"{_shown(url)} leads to {target!r}, which is not a web address", error.code
+                    f"{_shown(url)} leads to {_shown(target)!r}, which is not a web address", error.code
                 ) from error
             sent = headers_after_redirect(sent, url, target)
-            url = target
+            trail.append(target)
             continue
         with response:
             body: bytes = response.read(BODY_LIMIT + 1)
             announced = response.headers.get("Content-Length")
             link = response.headers.get("Link")
+            packed = (response.headers.get("Content-Encoding") or "identity").strip().lower()
         if len(body) > BODY_LIMIT:
             raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200)
         wanted = int(announced) if re.fullmatch("[0-9]{1,18}", announced or "") else 0
         if len(body) < wanted:
             raise http.client.IncompleteRead(body, wanted - len(body))
-        return Answer(body, next_page_of(first, link))
-    raise TransportError(f"{_shown(url)} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302)
+        return Answer(_unpacked(body, packed, _shown(url)), next_page_of(first, link))
+    raise TransportError(
+        f"{_shown(trail[-1])} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302
+    )
+
+
+def _unpacked(body: bytes, packed: str, where: str) -> bytes:
+    """Return a body as it was before a proxy on the way packed it, which nobody had asked for."""
+    if packed == "identity" or not body:
+        return body
+    if packed not in ("gzip", "x-gzip"):
+        raise TransportError(
+            f"{where} answered in the encoding {printable(packed, 50)}, which was not asked for; look for a proxy on "
+            "the way that packs answers",
+            200,
+        )
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(body, BODY_LIMIT + 1)
+    except zlib.error as error:
+        raise TransportError(f"{where} answered with gzip that cannot be unpacked: {error}", 200) from error
+    if len(plain) > BODY_LIMIT:
+        raise TransportError(f"{where} answered with more than {BODY_LIMIT} bytes", 200)
+    if not unpacker.eof:
+        raise http.client.IncompleteRead(body)
+    return plain
 
 
 def explain(error: TransportError, has_token: bool) -> str:
@@ -252,6 +303,12 @@ def explain(error: TransportError, has_token: bool) -> str:
         anonymous = "it is private and the hub refused to answer without a token"
         hint = "the token may not read it" if has_token else anonymous
         return f"there is no such repository, or {hint} ({error}); check the name"
+    if error.elsewhere and error.status in (401, 403, 404):
+        return f"the hub leads to a storage that does not give out the file ({error}); look for a firewall on the way"
+    if error.status == 407:
+        return f"{error}; the proxy wants a user and a password: give them in the option proxy"
+    if error.status == 451:
+        return f"{error}; the hub may not give it out here: use another source"
     if error.status in (401, 403):
         return f"the hub refused {'the token' if has_token else 'to answer without a token'} ({error})"
     if error.status == 404:
@@ -266,6 +323,27 @@ def explain(error: TransportError, has_token: bool) -> str:
 def failed(where: str, text: str, error: TransportError) -> HubError:
     """Return the error of a source whose request failed."""
     return (HubUnavailable if error.unavailable else HubError)(f"{where}: {text}")
+
+
+def _led(trail: t.Sequence[str]) -> str:
+    """Return who was asked last, and who had led there."""
+    first, last = _shown(trail[0]), _shown(trail[-1])
+    return first if first == last else f"{last}, to which {first} leads,"
+
+
+def _words(error: HTTPError) -> str:
+    """Return the reason of an HTTP error, as far as a terminal should see it."""
+    said = str(error.reason or "").strip() or http.client.responses.get(error.code, "")
+    return printable(said, REASON_LENGTH)
+
+
+def _without_secrets(text: str, headers: t.Mapping[str, str]) -> str:
+    """Return a text without the secrets that were sent, which a server may repeat in its words."""
+    for name, value in headers.items():
+        if name.lower() in SECRETS:
+            for secret in (value, re.split("[ =]", value, maxsplit=1)[-1]):
+                text = text.replace(secret, "********")
+    return text
 
 
 def _shown(url: str) -> str:

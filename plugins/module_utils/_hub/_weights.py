@@ -12,7 +12,10 @@ import re
 
 from .._regular import regular
 
-POINTER_START = b"version https://git-lfs.github.com/spec/v1\n"
+# With the older names that git-lfs takes as well.
+_POINTER = re.compile(
+    rb"version https?://(?:git-lfs\.github\.com/spec/v1|hawser\.github\.com/spec/v1|git-media\.io/v/2)"
+)
 POINTER_LIMIT = 1024
 
 # The format caps its own header at 100 MB.
@@ -21,11 +24,14 @@ HEADER_LIMIT = 100_000_000
 
 def parse_pointer(content: bytes) -> tuple[str, int] | None:
     """Return SHA-256 and size from a Git LFS pointer; None when the content is not a pointer."""
-    if len(content) > POINTER_LIMIT or not content.startswith(POINTER_START):
+    # Like git-lfs, with any blanks and ends of lines, which editors and checkouts leave in it.
+    lines = [line.strip() for line in content.strip().splitlines()]
+    if len(content) > POINTER_LIMIT or not lines or not _POINTER.fullmatch(lines[0]):
         return None
-    oid = re.search(rb"^oid sha256:([0-9a-f]{64})$", content, re.MULTILINE)
-    size = re.search(rb"^size ([0-9]{1,20})$", content, re.MULTILINE)
-    return (oid.group(1).decode(), int(size.group(1))) if oid and size else None
+    text = b"\n".join(lines)
+    oid = re.search(rb"^oid sha256:([0-9a-fA-F]{64})$", text, re.MULTILINE)
+    size = re.search(rb"^size ([0-9]{1,20})$", text, re.MULTILINE)
+    return (oid.group(1).decode().lower(), int(size.group(1))) if oid and size else None
 
 
 def safetensors_problem(head: bytes, size: int) -> str:
@@ -41,7 +47,9 @@ def safetensors_problem(head: bytes, size: int) -> str:
     try:
         header = json.loads(head[8 : 8 + length].decode("utf-8"))
         ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+        return "its header is not that of a safetensors file"
+    if not all(type(end) is int and end >= 0 for end in ends):
         return "its header is not that of a safetensors file"
     expected = 8 + length + max(ends, default=0)
     return "" if expected == size else f"its header describes {expected} bytes, the file has {size}"

@@ -10,7 +10,6 @@ status 200; it limits sign-ins; a sign-in can stop at a second factor; and a pro
 
 from __future__ import annotations
 
-import email.utils
 import http.client
 import json
 import re
@@ -22,7 +21,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .._http import AnswerTooLarge, HttpHandler, HttpsHandler, read_limited
+from .._http import AnswerTooLarge, HttpHandler, HttpsHandler, read_limited, retry_after_seconds
 from .._printable import printable
 from .._secret import header_secret, header_secret_problem
 from .._version import numbers_of
@@ -179,19 +178,6 @@ def normalize_webui_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not host:
         raise OpenWebUiError(f"webui_url {url!r} is not an address: {form}")
     return cleaned
-
-
-def retry_after_seconds(header: str | None, now: float) -> float | None:
-    """Return what a Retry-After header asks for, in seconds from now; it may be a number or a date."""
-    if not header:
-        return None
-    number = header.strip()
-    if number.isascii() and number.isdecimal():
-        return float(number)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - now)
-    except (TypeError, ValueError, OverflowError, IndexError):
-        return None
 
 
 def error_detail(reply: Reply) -> str:

@@ -419,3 +419,20 @@ def test_hostile_files_are_read_or_refused(content: bytes, release: int | None) 
             assert isinstance(after.text, str)
             assert isinstance(after.data, dict)
             DaemonJson.from_bytes(after.to_bytes(), release)
+
+
+@pytest.mark.parametrize("content", [b"\0" * 64, b'{"debug": true}\0\0', '{"debug": true}'.encode("utf-16-le")])
+def test_a_damaged_file_is_not_told_as_copied_from_a_page(content: bytes) -> None:
+    with pytest.raises(DaemonJsonError, match=r"a NUL byte \(U\+0000\): the file was damaged") as caught:
+        DaemonJson.from_bytes(content)
+    assert "copied" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999"])
+def test_a_number_that_no_program_can_hold_is_refused(number: str) -> None:
+    with pytest.raises(DaemonJsonError, match="is too large"):
+        DaemonJson.from_bytes(f'{{"mtu": {number}}}'.encode())
+
+
+def test_a_build_of_the_sources_is_not_taken_for_an_old_release() -> None:
+    assert parse_major("Docker version 0.0.0-20250101000000-abcdef, build abcdef") is None

@@ -153,3 +153,16 @@ def test_given_entries() -> None:
     given = {"path": "a/b.bin", "size": 7, "sha256": SHA}
     assert set(_files.FILE_OPTIONS) == set(given) == {field.name for field in dataclasses.fields(Entry)}
     assert _files.given_entries([given]) == [Entry("a/b.bin", 7, SHA)]
+
+
+@pytest.mark.parametrize(
+    ("paths", "reason"),
+    [
+        (["m.bin", "m.bin.incomplete"], "which the first is called while it is fetched"),
+        ([".GIT/config"], "the name is reserved"),
+        (["/".join(["x" * 200] * 30)], "longer than a path may be"),
+    ],
+)
+def test_names_that_a_file_system_or_a_fetch_would_mix_up_are_refused(paths: list[str], reason: str) -> None:
+    with pytest.raises(HubError, match=reason):
+        _files.check_entries([Entry(path, 1, "a" * 64) for path in paths], "the list")

@@ -66,11 +66,41 @@ def test_empty_repository() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<!DOCTYPE html>", packet("version 2\n"), advertisement("abc refs/heads/master\0x\n")]
+    "body",
+    [
+        b"",
+        b"<!DOCTYPE html>",
+        packet("version 2\n"),
+        advertisement("abc refs/heads/master\0x\n"),
+        REAL[:-4],
+        REAL[:60],
+    ],
 )
 def test_not_a_git_server(body: bytes) -> None:
     with pytest.raises(HubError, match="git server"):
         _git.parse_refs(body)
+
+
+@pytest.mark.parametrize("body", [packet("ERR no access\x1b[2J\n"), advertisement("ERR no access\x1b[2J\n")])
+def test_the_words_of_a_server_that_refuses_are_told(body: bytes) -> None:
+    with pytest.raises(HubError, match=r"refuses: no access\\x1b\[2J; check the name"):
+        _git.parse_refs(body)
+
+
+def test_lines_that_are_no_refs_are_passed_over() -> None:
+    upper = A.upper()
+    body = advertisement("version 1\n", f"{upper} HEAD\0x\n", f"{upper} refs/heads/dev\n", f"shallow {B}\n")
+    assert _git.parse_refs(body) == Refs({"HEAD": A, "refs/heads/dev": A}, None)
+
+
+def test_the_branch_of_the_commit_of_head_is_the_default_where_none_is_named() -> None:
+    assert _git.choose(Refs({"HEAD": A, "refs/heads/x": B, "refs/heads/dev": A}, None), None) == ("dev", A)
+
+
+@pytest.mark.parametrize("line", [b"garbage", b"\xff", b"100644 blob abc 5\tx", f"100644 blob {A} BAD\tx".encode()])
+def test_lines_of_git_that_are_not_understood_are_an_error_of_ours(line: bytes) -> None:
+    with pytest.raises(HubError, match="in an unknown way"):
+        _git.parse_tree(line + b"\0")
 
 
 def test_tree() -> None:

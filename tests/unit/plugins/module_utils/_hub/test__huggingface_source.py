@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import os
 import random
 import time
@@ -16,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _huggingface_source
+from ansible_collections.private_llm.fleet.plugins.module_utils._hub import _huggingface, _huggingface_source
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._files import Entry, HubError, Selection
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._huggingface_source import HuggingFace
 from ansible_collections.private_llm.fleet.plugins.module_utils._hub._source import Access, FetchError, Resolution
@@ -413,3 +414,22 @@ def test_odd_file_that_is_not_wanted_stands_in_nobodys_way(
         wanted(source, resolution)
     entries = source.entries(resolution, Selection((), ("sub/",)))
     assert [entry.path for entry in entries] == ["config.json", "model.safetensors"]
+
+
+def test_values_as_mirrors_write_them_are_read() -> None:
+    rows = [
+        {"type": "file", "path": "a", "size": "3", "oid": "A" * 40},
+        {"type": "file", "path": "b", "size": 9, "lfs": {"oid": "sha256:" + "B" * 64, "size": "5"}},
+    ]
+    first, second = _huggingface.parse_tree(b"\xef\xbb\xbf" + json.dumps(rows).encode(), "the list")
+    assert (first.size, first.blob) == (3, "a" * 40)
+    assert (second.size, second.sha256) == (5, "b" * 64)
+    assert _huggingface.parse_commit(json.dumps({"sha": "C" * 40}).encode(), "it") == "c" * 40
+
+
+def test_a_file_that_is_listed_and_not_given_out_is_no_missing_repository(hub: t.Any, commit: str, make: Make) -> None:
+    source = make()
+    spoil(hub, "/resolve/", "status", status=404, times=-1)
+    with pytest.raises(HubError, match=r"the hub lists .* and does not give it out") as caught:
+        wanted(source, source.resolve(None))
+    assert "there is no such repository" not in str(caught.value)

@@ -79,7 +79,7 @@ def test_page_refused(body: bytes, reason: str) -> None:
 
 def test_folders_are_left_out_and_other_things_refused() -> None:
     assert _modelscope.entries_of([row("d", Type="tree", Sha256="", Size=0)], WHAT) == []
-    for strange in (row("x", Type="commit"), row("x", Size=None), row("x", Size=True), row("x", Size="3")):
+    for strange in (row("x", Type="commit"), row("x", Size=None), row("x", Size=True), row("x", Size="3x")):
         with pytest.raises(HubError, match="the list lists 'x', which is not a plain file with a size"):
             _modelscope.entries_of([strange], WHAT)
 
@@ -103,3 +103,23 @@ def test_revisions() -> None:
     body = json.dumps({"Data": {"RevisionMap": known}}).encode()
     assert _modelscope.parse_revisions(body, WHAT) == ["master"]
     assert _modelscope.parse_revisions(b'{"Data": null}', WHAT) == []
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"Code": 10010205001, "Success": False, "Message": "no such model"},
+        {"Code": 200, "Success": "false", "Message": "no such model", "Data": None},
+        {"Code": 500, "Message": "<p>no such\n model</p>", "Data": None},
+    ],
+)
+def test_a_refusal_is_told_in_the_words_of_the_hub(refusal: dict[str, t.Any]) -> None:
+    with pytest.raises(HubError, match=r"was refused by the hub: no such model$"):
+        _modelscope.parse_page(json.dumps(refusal).encode(), WHAT)
+
+
+def test_numbers_and_marks_may_be_texts_and_a_sum_may_have_a_name() -> None:
+    listed = row("a", Size="3", Sha256=" sha256:" + "A" * 64 + "\n")
+    page = _modelscope.parse_page(b"\xef\xbb\xbf" + answer([listed], Code="200", Success="true"), WHAT)
+    assert page is not None
+    assert _modelscope.entries_of(page.rows, WHAT) == [Entry("a", 3, "a" * 64)]

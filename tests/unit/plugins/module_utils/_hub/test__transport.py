@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
+import gzip
 import socket
 import ssl
 import subprocess
@@ -68,7 +70,15 @@ def test_worth_retrying(status: int | None, expected: bool) -> None:
 
 @pytest.mark.parametrize(
     ("attempt", "retry_after", "expected"),
-    [(1, None, 1), (2, None, 2), (3, None, 4), (1, "7", 7), (1, "900", 60), (2, "Wed, 21 Oct 2026 07:28:00 GMT", 2)],
+    [
+        (1, None, 1),
+        (2, None, 2),
+        (3, None, 4),
+        (1, "7", 7),
+        (1, "2.5", 2.5),
+        (1, "900", 60),
+        (2, "Wed, 21 Oct 2015 07:28:00 GMT", 2),
+    ],
 )
 def test_pause(attempt: int, retry_after: str | None, expected: float) -> None:
     assert _transport.pause_before(attempt, retry_after) == expected
@@ -348,3 +358,107 @@ def test_next_page_that_is_not_understood_is_told(link: str) -> None:
 def test_secrets_stay_with_the_port_they_were_given_for(old: str, new: str, secrets: bool) -> None:
     kept = _transport.headers_after_redirect(SECRETS, old, new)
     assert kept == (SECRETS if secrets else {"Accept": "application/json"})
+
+
+def answer_of(status: str, *headers: str, body: bytes = b"") -> bytes:
+    head = "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers])
+    return f"{head}\r\n\r\n".encode("latin-1") + body
+
+
+def failure_of(url: str, headers: t.Mapping[str, str] | None = None) -> TransportError:
+    with pytest.raises(TransportError) as caught:
+        _transport.get(url, headers or {}, 5, sleep=lambda seconds: None)
+    return caught.value
+
+
+@pytest.mark.parametrize("status", ["429 Too Many Requests", "503 Service Unavailable"])
+def test_a_date_to_come_again_is_waited_for(raw: t.Callable[..., Raw], status: str) -> None:
+    pauses: list[float] = []
+    again = email.utils.formatdate(time.time() + 40, usegmt=True)
+    server = raw(answer_of(status, f"Retry-After: {again}"), FINE)
+    assert _transport.get(server.url, {}, 5, sleep=pauses.append) == b"{}"
+    assert 30 < pauses[0] <= 40
+
+
+def test_a_date_far_away_is_not_waited_for_to_its_end() -> None:
+    assert _transport.pause_before(1, "Fri, 01 Jan 2100 00:00:00 GMT") == _transport.LONGEST_PAUSE
+
+
+def test_what_a_proxy_packed_is_unpacked(raw: t.Callable[..., Raw]) -> None:
+    server = raw(answer_of("200 OK", "Content-Encoding: gzip", body=gzip.compress(b'{"a": 1}')))
+    assert _transport.get(server.url, {}, 5) == b'{"a": 1}'
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "said"),
+    [
+        ("br", b"\x0b\x02\x80", "in the encoding br, which was not asked for"),
+        ("gzip", b"<html>", "gzip that cannot be unpacked"),
+        ("gzip", gzip.compress(b"x" * 1000)[:-9], "could not be reached: IncompleteRead"),
+        ("gzip", gzip.compress(b"x" * 5000), "more than 4000 bytes"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_told(
+    raw: t.Callable[..., Raw], monkeypatch: pytest.MonkeyPatch, encoding: str, body: bytes, said: str
+) -> None:
+    monkeypatch.setattr(_transport, "BODY_LIMIT", 4000)
+    server = raw(answer_of("200 OK", f"Content-Encoding: {encoding}", body=body))
+    assert said in str(failure_of(server.url))
+
+
+@pytest.mark.parametrize("location", ["/a b?sig=1", "/\xe6\xa8\xa1?sig=1"])
+def test_a_redirect_to_letters_that_no_request_can_hold_is_followed(raw: t.Callable[..., Raw], location: str) -> None:
+    server = raw(answer_of("302 Found", f"Location: {location}"), FINE)
+    assert _transport.get(server.url, {}, 5) == b"{}"
+    assert server.asked[1].startswith((b"GET /a%20b?sig=1 ", b"GET /%E6%A8%A1?sig=1 "))
+
+
+def test_the_query_of_a_redirect_is_not_told(raw: t.Callable[..., Raw]) -> None:
+    server = raw(answer_of("302 Found", "Location: file:///x?sig=hunter2"))
+    assert "hunter2" not in str(failure_of(server.url))
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden", "404 Not Found"])
+def test_a_storage_that_refuses_is_not_taken_for_the_hub(raw: t.Callable[..., Raw], status: str) -> None:
+    storage = raw(answer_of(status))
+    hub = raw(answer_of("302 Found", f"Location: {storage.url}/x?sig=hunter2"))
+    failure = failure_of(f"{hub.url}/o/m")
+    text = _transport.explain(failure, has_token=True)
+    assert f"{storage.url}/x, to which {hub.url}/o/m leads," in text
+    assert "a storage that does not give out the file" in text
+    assert "hunter2" not in text
+
+
+def test_a_storage_that_cannot_be_reached_is_named(raw: t.Callable[..., Raw]) -> None:
+    hub = raw(answer_of("302 Found", "Location: http://127.0.0.1:1/x"))
+    assert f"http://127.0.0.1:1/x, to which {hub.url} leads, could not be reached" in str(failure_of(hub.url))
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("400 \x1b[31mred", "answered HTTP 400 \\x1b[31mred"),
+        ("400 " + "x" * 5000, "x…"),
+        ("403 ", "answered HTTP 403 Forbidden"),
+        ("524 ", "answered HTTP 524"),
+        ("400 Bearer hunter2 is refused", "answered HTTP 400 ******** is refused"),
+        ("400 token hunter2", "answered HTTP 400 token ********"),
+    ],
+)
+def test_the_words_of_a_server_are_told_as_a_terminal_may_show_them(
+    raw: t.Callable[..., Raw], status: str, said: str
+) -> None:
+    text = str(failure_of(raw(answer_of(status)).url, {"Authorization": "Bearer hunter2"}))
+    assert text.endswith(said)
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize("answer", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\x00\x02\x02F", b"{}"])
+def test_what_is_no_http_server_is_told_as_that(raw: t.Callable[..., Raw], answer: bytes) -> None:
+    text = str(failure_of(raw(answer).url))
+    assert text.endswith("answers, and not as an HTTP server; is it to be asked by https?")
+
+
+@pytest.mark.parametrize(("status", "advice"), [(407, "give them in the option proxy"), (451, "use another source")])
+def test_refusals_that_are_not_the_hubs_own_have_their_advice(status: int, advice: str) -> None:
+    assert advice in _transport.explain(TransportError("said so", status), has_token=True)

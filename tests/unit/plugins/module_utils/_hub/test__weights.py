@@ -35,6 +35,10 @@ def safetensors(data: bytes = b"12345678", end: int | None = None) -> bytes:
         (POINTER + b" " * 1024, None),
         (b"version 1\n", None),
         (b"", None),
+        (POINTER.replace(b"\n", b"\r\n"), ("a" * 64, 123)),
+        (POINTER.replace(b"git-lfs.github", b"hawser.github"), ("a" * 64, 123)),
+        (POINTER.replace(b"a" * 64, b"A" * 64), ("a" * 64, 123)),
+        (b"\n" + POINTER.replace(b"123", b"123 "), ("a" * 64, 123)),
     ],
 )
 def test_parse_pointer(content: bytes, expected: tuple[str, int] | None) -> None:
@@ -56,6 +60,7 @@ def test_parse_pointer(content: bytes, expected: tuple[str, int] | None) -> None
         ("m.safetensors", struct.pack("<Q", 2) + b"[]", "its header is not that of a safetensors file"),
         ("m.safetensors", POINTER, "it is a Git LFS pointer"),
         ("m.bin", POINTER, "it is a Git LFS pointer"),
+        ("m.bin", POINTER.replace(b"\n", b"\r\n"), "it is a Git LFS pointer"),
         ("m.bin", b"anything", ""),
         ("README.md", b"", ""),
     ],
@@ -66,3 +71,19 @@ def test_problem_of(tmp_path: Path, name: str, content: bytes, problem: str) -> 
     found = _weights.problem_of(str(path))
     assert found.startswith(problem)
     assert bool(found) == bool(problem)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a": {"data_offsets": [0, "4"]}}',
+        b'{"a": {"data_offsets": [0, null]}}',
+        b'{"a": {"data_offsets": [0, 4.0]}}',
+        b'{"a": {"data_offsets": [0, -4]}}',
+        b'{"a": {"data_offsets": [0, "4"]}, "b": {"data_offsets": [0, 4]}}',
+        b'{"a":' + b"[" * 90_000 + b"]" * 90_000 + b"}",
+    ],
+)
+def test_odd_headers_are_no_traceback(header: bytes) -> None:
+    found = _weights.safetensors_problem(struct.pack("<Q", len(header)) + header, 12 + len(header))
+    assert found == "its header is not that of a safetensors file"
