@@ -19,8 +19,10 @@ import ssl
 import time
 import typing as t
 import urllib.request
+import zlib
 
 from . import _units
+from ._printable import printable
 
 JSON_LIMIT = 64 * 1024 * 1024  # bytes of an answer that is kept in memory
 PIECE = 64 * 1024
@@ -39,6 +41,33 @@ def retry_after_seconds(header: str | None, now: float) -> float | None:
 
 class AnswerTooLarge(OSError):
     """The answer is larger than the caller accepts."""
+
+
+class PackedError(ValueError):
+    """An answer is packed in a way that was not asked for and cannot be undone."""
+
+
+def unpacked(body: bytes, encoding: str | None, limit: int = JSON_LIMIT) -> bytes:
+    """Return a body as it was before a proxy on the way packed it, which nobody had asked for.
+
+    ``encoding`` is the header Content-Encoding. AnswerTooLarge when there is more than ``limit`` bytes in it,
+    IncompleteRead when it was cut off, PackedError for other encodings than gzip.
+    """
+    name = (encoding or "identity").strip().lower()
+    if name == "identity" or not body:
+        return body
+    if name not in ("gzip", "x-gzip"):
+        raise PackedError(f"in the encoding {printable(name, 50)}, which was not asked for")
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(body, limit + 1)
+    except zlib.error as error:
+        raise PackedError(f"with gzip that cannot be unpacked: {error}") from error
+    if len(plain) > limit:
+        raise AnswerTooLarge(f"the answer is larger than {_units.size(limit)}")
+    if not unpacker.eof:
+        raise http.client.IncompleteRead(body)
+    return plain
 
 
 class Deadline:

@@ -15,12 +15,11 @@ import ssl
 import threading
 import time
 import typing as t
-import zlib
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urljoin, urlsplit
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
-from .._http import retry_after_seconds
+from .._http import AnswerTooLarge, PackedError, retry_after_seconds, unpacked
 from .._printable import printable
 from ._files import HubError, HubUnavailable
 from ._proxy import Direct
@@ -263,38 +262,23 @@ def _get_once(trail: list[str], headers: t.Mapping[str, str], timeout: float, ca
             body: bytes = response.read(BODY_LIMIT + 1)
             announced = response.headers.get("Content-Length")
             link = response.headers.get("Link")
-            packed = (response.headers.get("Content-Encoding") or "identity").strip().lower()
+            encoding = response.headers.get("Content-Encoding")
         if len(body) > BODY_LIMIT:
             raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200)
         wanted = int(announced) if re.fullmatch("[0-9]{1,18}", announced or "") else 0
         if len(body) < wanted:
             raise http.client.IncompleteRead(body, wanted - len(body))
-        return Answer(_unpacked(body, packed, _shown(url)), next_page_of(first, link))
+        try:
+            return Answer(unpacked(body, encoding, BODY_LIMIT), next_page_of(first, link))
+        except PackedError as error:
+            raise TransportError(
+                f"{_shown(url)} answered {error}; look for a proxy on the way that packs answers", 200
+            ) from error
+        except AnswerTooLarge as error:
+            raise TransportError(f"{_shown(url)} answered with more than {BODY_LIMIT} bytes", 200) from error
     raise TransportError(
         f"{_shown(trail[-1])} was reached by {REDIRECTS} redirects and leads on; check the endpoint", 302
     )
-
-
-def _unpacked(body: bytes, packed: str, where: str) -> bytes:
-    """Return a body as it was before a proxy on the way packed it, which nobody had asked for."""
-    if packed == "identity" or not body:
-        return body
-    if packed not in ("gzip", "x-gzip"):
-        raise TransportError(
-            f"{where} answered in the encoding {printable(packed, 50)}, which was not asked for; look for a proxy on "
-            "the way that packs answers",
-            200,
-        )
-    unpacker = zlib.decompressobj(wbits=31)
-    try:
-        plain = unpacker.decompress(body, BODY_LIMIT + 1)
-    except zlib.error as error:
-        raise TransportError(f"{where} answered with gzip that cannot be unpacked: {error}", 200) from error
-    if len(plain) > BODY_LIMIT:
-        raise TransportError(f"{where} answered with more than {BODY_LIMIT} bytes", 200)
-    if not unpacker.eof:
-        raise http.client.IncompleteRead(body)
-    return plain
 
 
 def explain(error: TransportError, has_token: bool) -> str:

@@ -21,7 +21,15 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .._http import AnswerTooLarge, HttpHandler, HttpsHandler, read_limited, retry_after_seconds
+from .._http import (
+    AnswerTooLarge,
+    HttpHandler,
+    HttpsHandler,
+    PackedError,
+    read_limited,
+    retry_after_seconds,
+    unpacked,
+)
 from .._printable import printable
 from .._secret import header_secret, header_secret_problem
 from .._version import numbers_of
@@ -127,7 +135,7 @@ class Reply(t.NamedTuple):
     def json(self) -> t.Any:
         """Return the decoded body; ValueError when it is not JSON, or not of the kind that can be passed on as JSON."""
         try:
-            data = json.loads(self.body.decode("utf-8"), parse_constant=_refuse_constant)
+            data = json.loads(self.body.decode("utf-8-sig"), parse_constant=_refuse_constant)
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         return _whole_characters(data) if b"\\u" in self.body else data
@@ -186,7 +194,7 @@ def error_detail(reply: Reply) -> str:
         data = reply.json()
     except ValueError:
         text = re.sub(r"<[^>]*>", " ", reply.body[:PAGE_BYTES].decode("utf-8", "replace"))
-        return printable(" ".join(text.split())[:200])
+        return printable(" ".join(text.split())[:200]) or "no reason given"
     return printable(_detail_in(data).rstrip("."), DETAIL_LENGTH)
 
 
@@ -255,6 +263,10 @@ def connection_trouble(error: BaseException) -> str:
         return "the host name cannot be resolved"
     if isinstance(reason, http.client.RemoteDisconnected):
         return "the connection was closed without an answer"
+    if isinstance(reason, http.client.BadStatusLine):
+        return "what answers there is not an HTTP server; does it want https"
+    if isinstance(reason, http.client.IncompleteRead):
+        return "the answer was cut off"
     return printable(str(reason), DETAIL_LENGTH) or type(reason).__name__
 
 
@@ -334,7 +346,8 @@ class Client:
         reply = self.exchange(
             "POST", "/api/v1/auths/signin", {"email": email_address, "password": password}, wait_for_limit=True
         )
-        if reply.status == 400:
+        # A page is not from Open WebUI but from a proxy, which knows nothing of passwords.
+        if reply.status == 400 and reply.is_json:
             detail = error_detail(reply)
             if self._trusts_a_header(detail):
                 raise NoPasswordsError(
@@ -346,7 +359,7 @@ class Client:
                 f"Open WebUI at {self.url} does not accept webui_password for {email_address}: {detail}. "
                 "Open WebUI takes a password from its environment at its first start only; give the one in use"
             )
-        if reply.status == 403:
+        if reply.status == 403 and reply.is_json:
             raise NoPasswordsError(
                 f"Open WebUI at {self.url} has password sign-in switched off: {error_detail(reply)}. "
                 "Give webui_token with an administrator's API key instead of webui_email and webui_password"
@@ -515,8 +528,10 @@ class Client:
                 f"the TLS connection to {self.url} failed: {trouble}. Install the certificate authority on this host, "
                 "or set validate_certs to false for a self-signed certificate"
             ) from error
-        timed_out = isinstance(reason, (socket.timeout, TimeoutError))
-        if failures >= len(self._retry_pauses) or (timed_out and method != "GET"):
+        # A request that something has answered, or may be at work on still, has reached the server.
+        begun = isinstance(reason, http.client.HTTPException) and not isinstance(reason, http.client.RemoteDisconnected)
+        reached = begun or isinstance(reason, (socket.timeout, TimeoutError))
+        if failures >= len(self._retry_pauses) or (reached and method != "GET"):
             attempts = "1 attempt" if failures == 0 else f"{failures + 1} attempts"
             raise UnreachableError(
                 f"Open WebUI at {self.url} does not answer {method} {path}: {trouble} ({attempts}). "
@@ -536,10 +551,15 @@ class Client:
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
             with self._opener.open(request, timeout=timeout) as response:
-                return _reply(response.status, response.headers, read_limited(response))
+                body = unpacked(read_limited(response), response.headers.get("Content-Encoding"))
+                return _reply(response.status, response.headers, body)
         except urllib.error.HTTPError as error:
             with error:
                 return _reply(error.code, error.headers, self._error_body(error))
+        except PackedError as error:
+            raise OpenWebUiError(
+                f"{self.url} answers {method} {path} {error}: look for a proxy on the way that packs answers"
+            ) from None
         except AnswerTooLarge as error:
             raise OpenWebUiError(
                 f"{self.url} answers {method} {path} without an end, and was cut off: {error}. Is webui_url an Open "
@@ -557,19 +577,31 @@ class Client:
     def _error_body(error: urllib.error.HTTPError) -> bytes:
         """Return the body of an error, as far as it is worth reading."""
         try:
-            return read_limited(error, PAGE_BYTES * 16)
+            return unpacked(read_limited(error, PAGE_BYTES * 16), error.headers.get("Content-Encoding"))
         except AnswerTooLarge:
             return b"a page without an end"
+        except PackedError:
+            return b"a page that cannot be unpacked"
+
+    def _without_token(self, text: str) -> str:
+        """Return a server's words without the token, should it repeat that."""
+        return text.replace(self._token, "********") if self._token else text
 
     def _decode(self, method: str, path: str, reply: Reply, expect: tuple[int, ...]) -> t.Any:
         call = f"{method} {path}"
         if 300 <= reply.status < 400:
             raise OpenWebUiError(
-                f"{self.url} redirects to {printable(str(reply.location), DETAIL_LENGTH)}: "
-                "set webui_url to the address it redirects to"
+                f"{self.url} redirects to {printable(reply.location or 'nowhere', DETAIL_LENGTH)}: "
+                "set webui_url to the address it redirects to, or to the one behind the proxy where that asks people "
+                "to sign in"
             )
         if reply.status not in expect:
-            detail = error_detail(reply)
+            detail = self._without_token(error_detail(reply))
+            if reply.status in (401, 403, 407) and not reply.is_json:
+                raise SignInError(
+                    f"a proxy at {self.url} refuses {call} with {reply.status}: {detail}. Open WebUI itself answers in "
+                    "JSON: set webui_url to the address behind the proxy, or let the proxy pass this on"
+                )
             if reply.status in (401, 403) and self._token and self._email is None:
                 raise SignInError(
                     f"Open WebUI at {self.url} refuses webui_token for {call}: {detail}. The token may be wrong, "

@@ -77,6 +77,13 @@ def text_field(value: t.Any, name: str, what: str = THE_ANSWER) -> str:
     return text(field(value, name, what), f"{name} of {what}" if what != THE_ANSWER else name)
 
 
+def _count(value: t.Any) -> float:
+    """Return a number, which may be written as a text; 0 for anything else."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal():
+        return float(value)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else 0
+
+
 def rows(value: t.Any, name: str) -> list[dict[str, t.Any]]:
     """Return a whole list of objects, given as such or under a name in an object.
 
@@ -85,7 +92,7 @@ def rows(value: t.Any, name: str) -> list[dict[str, t.Any]]:
     found = value
     if not isinstance(value, list):
         found = listing(field(value, name), name)
-        total = value.get("total")
-        if isinstance(total, int) and not isinstance(total, bool) and total > len(found):
+        total = _count(value.get("total"))
+        if total > len(found):
             raise ShapeError(f"{name} has {len(found)} of {total} entries")
     return [mapping(one, f"{name}[{index}]") for index, one in enumerate(found)]

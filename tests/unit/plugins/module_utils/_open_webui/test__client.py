@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.server
 import json
 import pathlib
@@ -140,7 +141,7 @@ def test_retry_after_seconds(header: str | None, expected: float | None) -> None
         (b'{"error": "Unauthorized"}', "Unauthorized"),
         (b'{"detail": [{"loc": ["body", "email"], "msg": "field required"}]}', "email: field required"),
         (b"<html><h1>502 Bad Gateway</h1><hr>nginx</html>", "502 Bad Gateway nginx"),
-        (b"", ""),
+        (b"", "no reason given"),
         (b"[1, 2]", "[1, 2]"),
     ],
 )
@@ -646,3 +647,95 @@ def test_an_answer_without_an_end(server: Scripted, client: _client.Client, monk
     with pytest.raises(_client.OpenWebUiError, match=r"GET /x without an end, and was cut off.*64 MiB"):
         client.get("/x")
     assert len(server.requests) == 1
+
+
+# -- what stands between ----------------------------------------------------------------------------------------------
+
+PROXY_PAGE = b"<html><h1>Blocked by policy</h1></html>"
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_a_proxys_page_says_nothing_about_a_password(server: Scripted, client: _client.Client, status: int) -> None:
+    server.on(SIGNIN, Answer(status, PROXY_PAGE, "text/html"))
+    with pytest.raises(_client.OpenWebUiError, match="Blocked by policy") as caught:
+        client.accepts("ann@example.com", "pw")
+    assert not isinstance(caught.value, (_client.WrongPasswordError, _client.NoPasswordsError))
+
+
+@pytest.mark.parametrize("status", [401, 403, 407])
+def test_a_proxys_refusal_is_not_taken_for_a_wrong_token(server: Scripted, client: _client.Client, status: int) -> None:
+    server.on("GET /x", Answer(status, PROXY_PAGE, "text/html"))
+    client.use_token("sk-right")
+    with pytest.raises(_client.SignInError, match=f"a proxy at .* refuses GET /x with {status}: Blocked") as caught:
+        client.get("/x")
+    assert "webui_token" not in str(caught.value)
+
+
+def test_a_token_that_a_server_repeats_is_not_told(server: Scripted, client: _client.Client) -> None:
+    server.on("GET /x", Answer(500, {"detail": "cannot read sk-hunter2"}))
+    client.use_token("sk-hunter2")
+    with pytest.raises(_client.ApiError, match=r"cannot read \*{8}$") as caught:
+        client.get("/x")
+    assert "hunter2" not in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"),
+    [({"Content-Encoding": "gzip"}, gzip.compress(b'{"ok": 1}')), ({}, b'\xef\xbb\xbf{"ok": 1}')],
+)
+def test_what_a_proxy_did_to_an_answer_is_undone(
+    server: Scripted, client: _client.Client, headers: t.Mapping[str, str], body: bytes
+) -> None:
+    server.on("GET /x", Answer(200, body, headers=headers))
+    assert client.get("/x") == {"ok": 1}
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_encoding_that_cannot_be_undone_is_told(server: Scripted, client: _client.Client, status: int) -> None:
+    server.on("GET /x", Answer(status, b"\x0b\x02\x80", headers={"Content-Encoding": "br"}))
+    with pytest.raises(_client.OpenWebUiError, match=r"in the encoding br|a page that cannot be unpacked"):
+        client.get("/x")
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{", "was cut off"),
+        (b"\x15\x03\x01\x00\x02\x02F", "not an HTTP server; does it want https"),
+    ],
+)
+def test_what_was_answered_in_part_is_not_sent_twice(pauses: list[float], answer: bytes, said: str) -> None:
+    asked: list[bytes] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                connection, _address = listening.accept()
+            except OSError:
+                return
+            with connection:
+                asked.append(connection.recv(65536))
+                connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        client = _client.Client(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout=5, sleep=pauses.append)
+        with pytest.raises(_client.UnreachableError, match=said):
+            client.post("/api/v1/groups/create", {"name": "x"})
+        assert (len(asked), pauses) == (1, [])
+        with pytest.raises(_client.UnreachableError, match=said):
+            client.get("/x")
+        assert len(asked) == 5
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_redirect_to_nowhere_is_told_as_that(server: Scripted, client: _client.Client) -> None:
+    server.on("GET /x", Answer(308, b""))
+    with pytest.raises(_client.OpenWebUiError, match="redirects to nowhere"):
+        client.get("/x")
+
+
+@pytest.mark.parametrize("total", [31, "31", 31.0])
+def test_a_part_of_a_list_is_not_read_as_the_whole(total: t.Any) -> None:
+    with pytest.raises(_shape.ShapeError, match="users has 1 of 31"):
+        _shape.rows({"users": [{}], "total": total}, "users")
