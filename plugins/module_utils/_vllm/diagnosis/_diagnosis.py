@@ -111,6 +111,7 @@ def diagnose(
     server that has not ended: then what it says while it hangs counts as well. ``release`` is that of the image, and
     ``command`` what the container was started with; where they are not given, the log may tell.
     """
+    lines = [_log.bounded(line) for line in lines]
     found = _exceptions.read(lines)
     context = _context_of([" ".join(command), *lines], found)
     if release is not None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import typing as t
 
@@ -36,6 +37,17 @@ _LETTERS = {"I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL", "WARN": 
 _TERMINAL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+# The patterns of a diagnosis take the square of a line's length, and what a reason needs stands at one of its ends.
+LONGEST_LINE = 4000  # characters
+
+
+def bounded(line: str) -> str:
+    """Return a line, without the middle of one that is longer than any that tells a reason."""
+    if len(line) <= LONGEST_LINE:
+        return line
+    return f"{line[: LONGEST_LINE * 3 // 4]} … {line[-LONGEST_LINE // 4 :]}"
+
+
 class Line(t.NamedTuple):
     """One line of the log, without what logging puts in front: its level, text, process, and the place it came from."""
 
@@ -49,7 +61,7 @@ def parse_line(raw: str) -> Line:
     """Take a line apart. With several processes in front, the last one is the process that wrote it."""
     text = _TERMINAL.sub("", raw.rstrip("\r\n"))
     # A progress bar redraws its line; what counts is what was drawn last.
-    text = text.rsplit("\r", 1)[-1]
+    text = bounded(text.rsplit("\r", 1)[-1])
     process = ""
     match = _PROCESS.match(text)
     while match:
@@ -143,5 +155,7 @@ def facts(lines: t.Iterable[str]) -> dict[str, t.Any]:
         for name, pattern, convert in _FACTS:
             match = pattern.search(text)
             if match:
-                found[name] = convert(match.group(1))
+                # A line that was torn apart by that of another process may hold half a number, or two.
+                with contextlib.suppress(ValueError):
+                    found[name] = convert(match.group(1))
     return found

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pathlib
+import time
 import typing as t
 
 import pytest
@@ -583,3 +584,18 @@ def test_an_exception_that_is_printed_again_is_told_by_its_full_traceback() -> N
     ]
     lines += [raised[1], "RuntimeError: Engine process failed to start. See stack trace for the root cause."]
     assert diagnose(lines, 1).cause.endswith("it is about the model's files")
+
+
+@pytest.mark.parametrize("line", ["ValueError: " + "x" * 200_000, "x" * 200_000, "(a" * 100_000, "a: " * 70_000])
+def test_a_line_without_an_end_does_not_hold_the_diagnosis_up(line: str) -> None:
+    started = time.monotonic()
+    diagnose(["Traceback (most recent call last):", line, line], exit_code=1)
+    assert time.monotonic() - started < 20
+
+
+def test_the_reason_at_the_end_of_a_long_line_counts() -> None:
+    found = diagnose(
+        [f"RuntimeError: {'x ' * 50_000} torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB"],
+        exit_code=1,
+    )
+    assert found.id == "cuda_out_of_memory"

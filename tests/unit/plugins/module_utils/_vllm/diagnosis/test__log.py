@@ -123,3 +123,16 @@ def test_facts_of_a_real_start() -> None:
 )
 def test_facts(lines: list[str], facts: dict[str, float]) -> None:
     assert _log.facts(lines) == facts
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Available KV cache memory: 1.2.3 GiB",
+        "Model loading took ... GiB",
+        "KV cache size: ,, tokens",
+        f"KV cache size: {'9' * 5000} tokens",
+    ],
+)
+def test_a_torn_number_is_no_fact_and_no_traceback(line: str) -> None:
+    assert _log.facts([line]) == {}
