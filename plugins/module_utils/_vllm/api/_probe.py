@@ -16,6 +16,7 @@ import ssl
 import typing as t
 
 from ..._http import AnswerTooLarge, Connection, read_limited
+from ..._printable import is_unicode, printable
 
 # Metrics of a server with many adapters are some MiB; what a program in a container sends must not fill the memory.
 ANSWER_LIMIT = 16 * 1024 * 1024
@@ -87,9 +88,20 @@ class Server:
                 ) from error
             except AnswerTooLarge as error:
                 raise ServerAnswered(f"{method} {path} on {self.address}:{self.port}: {error}") from error
+            except http.client.BadStatusLine as error:
+                said = (
+                    "closed without an answer"
+                    if isinstance(error, http.client.RemoteDisconnected)
+                    else "what answers there is not an HTTP server; does it want https"
+                )
+                raise ServerError(f"{method} {path} on {self.address}:{self.port}: {said}") from error
             except (OSError, http.client.HTTPException) as error:
                 reason = str(error) or type(error).__name__
                 raise ServerError(f"{method} {path} on {self.address}:{self.port}: {reason}") from error
+
+    def _told(self, answer: Answer) -> str:
+        """Return what to tell of an error, which may repeat the key."""
+        return brief(answer.body.replace(self._key, "********") if self._key else answer.body)
 
     def healthy(self, timeout: float = 5.0) -> bool:
         """Say whether /health answers 200. A server that is still loading does not answer at all."""
@@ -102,10 +114,10 @@ class Server:
         """Return the models that /v1/models lists."""
         answer = self.request("GET", "/v1/models", timeout=timeout)
         if answer.status != 200:
-            raise ServerError(f"GET /v1/models answered {answer.status}: {brief(answer.body)}")
+            raise ServerError(f"GET /v1/models answered {answer.status}: {self._told(answer)}")
         try:
             return [
-                {"id": str(row["id"]), "root": row.get("root"), "max_model_len": _length(row.get("max_model_len"))}
+                {"id": _name(row["id"]), "root": row.get("root"), "max_model_len": _length(row.get("max_model_len"))}
                 for row in json.loads(answer.body)["data"]
             ]
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -124,13 +136,13 @@ class Server:
                 _check_generated(path, answer.body)
                 return
             if answer.status not in (404, 405) or "does not exist" in answer.body:
-                raise ServerError(f"POST {path} answered {answer.status}: {brief(answer.body)}")
+                raise ServerError(f"POST {path} answered {answer.status}: {self._told(answer)}")
         raise ServerError("the server neither completes, embeds nor classifies text")
 
     def metrics(self, timeout: float = 10.0) -> str:
         answer = self.request("GET", "/metrics", timeout=timeout)
         if answer.status != 200:
-            raise ServerAnswered(f"GET /metrics answered {answer.status}: {brief(answer.body)}")
+            raise ServerAnswered(f"GET /metrics answered {answer.status}: {self._told(answer)}")
         return answer.body
 
 
@@ -140,8 +152,15 @@ def _check_generated(path: str, body: str) -> None:
         count = answer["usage"]["completion_tokens"] if path == "/v1/completions" else len(answer["data"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ServerError(f"POST {path} answered something else: {brief(body)}") from error
-    if not count:
+    if not isinstance(count, int) or count <= 0:
         raise ServerError(f"POST {path} answered 200 but generated nothing")
+
+
+def _name(value: object) -> str:
+    """Return the name of a model; ValueError for what cannot be one, or cannot be written anywhere."""
+    if not isinstance(value, (str, int)) or not is_unicode(str(value)):
+        raise ValueError("not a name")
+    return str(value)
 
 
 def _length(value: object) -> int | None:
@@ -149,7 +168,7 @@ def _length(value: object) -> int | None:
 
 
 def brief(text: str, limit: int = 200) -> str:
-    text = " ".join(text.split())
+    text = printable(" ".join(text[: 10 * limit].split()))
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -210,3 +210,38 @@ def test_odd_lists_of_models_end_in_a_clear_word(vllm: t.Any, answer: str) -> No
 def test_an_odd_length_of_the_context_is_none(vllm: t.Any) -> None:
     vllm.answers = {"/v1/models": (200, {"data": [{"id": 1, "max_model_len": "x"}]})}
     assert Server("127.0.0.1", vllm.port).models() == [{"id": "1", "root": None, "max_model_len": None}]
+
+
+@pytest.mark.parametrize("count", ["0", "1", -1, None, 0.5])
+def test_a_count_that_is_not_a_number_of_tokens_proves_nothing(vllm: t.Any, count: t.Any) -> None:
+    vllm.answers = {"/v1/completions": (200, {"usage": {"completion_tokens": count}})}
+    with pytest.raises(ServerError, match="generated nothing"):
+        Server("127.0.0.1", vllm.port).generate_one_token("alpha")
+
+
+@pytest.mark.parametrize("name", [None, [], "\ud800"])
+def test_what_cannot_be_the_name_of_a_model_is_not_one(vllm: t.Any, name: t.Any) -> None:
+    vllm.answers = {"/v1/models": (200, {"data": [{"id": name}]})}
+    with pytest.raises(ServerError, match="answered something else"):
+        Server("127.0.0.1", vllm.port).models()
+
+
+def test_an_error_is_told_without_the_key_and_as_a_terminal_may_show_it(vllm: t.Any) -> None:
+    vllm.answers = {"/v1/models": (401, "sk-hunter2 is \x1b[31mwrong")}
+    with pytest.raises(ServerError) as caught:
+        Server("127.0.0.1", vllm.port, "sk-hunter2").models()
+    assert str(caught.value) == "GET /v1/models answered 401: ******** is \\x1b[31mwrong"
+
+
+def test_what_is_not_an_http_server_is_told_as_that() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            connection, _address = listening.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(b"\x15\x03\x01\x00\x02\x02F")
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(ServerError, match="is not an HTTP server; does it want https"):
+            Server("127.0.0.1", listening.getsockname()[1]).models()
