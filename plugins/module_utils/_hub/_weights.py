@@ -49,7 +49,7 @@ def safetensors_problem(head: bytes, size: int) -> str:
         ends = [item["data_offsets"][1] for name, item in header.items() if name != "__metadata__"]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return "its header is not that of a safetensors file"
-    if not all(type(end) is int and end >= 0 for end in ends):
+    if not all(isinstance(end, int) and not isinstance(end, bool) and end >= 0 for end in ends):
         return "its header is not that of a safetensors file"
     expected = 8 + length + max(ends, default=0)
     return "" if expected == size else f"its header describes {expected} bytes, the file has {size}"
