@@ -551,7 +551,12 @@ class Client:
         request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
         try:
             with self._opener.open(request, timeout=timeout) as response:
-                body = unpacked(read_limited(response), response.headers.get("Content-Encoding"))
+                try:
+                    answer = read_limited(response)
+                except ConnectionError as error:
+                    # The answer had begun.
+                    raise http.client.IncompleteRead(b"") from error
+                body = unpacked(answer, response.headers.get("Content-Encoding"))
                 return _reply(response.status, response.headers, body)
         except urllib.error.HTTPError as error:
             with error:
