@@ -6,7 +6,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """What filters read that judge one host by the others."""
+    """Documentation of the option hostvars, for filters that read the variables of other hosts."""
 
     DOCUMENTATION = r"""
 options:
@@ -16,7 +16,7 @@ options:
     required: true
 """
 
-    # Those of a server over several hosts.
+    # For filters about the members of a server over several hosts.
     MEMBER = r"""
 options:
   _input:

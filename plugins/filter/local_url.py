@@ -9,8 +9,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._endpoint import EndpointError, here
-from ..plugin_utils._filter_input import demand
-from ..plugin_utils._host_vars import LINE, WHOLE
+from ..plugin_utils._filter_input import demand, demand_port
+from ..plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
 name: local_url
@@ -49,9 +49,7 @@ _value:
 
 def local_url(bind: t.Any, port: t.Any) -> str:
     """Return the URL by which a host reaches what listens on ``bind`` and ``port``."""
-    number = demand(port, WHOLE, "port")
-    if not 0 < number < 65536:
-        raise AnsibleFilterError("port: must be between 1 and 65535")
+    number = demand_port(port)
     try:
         return here("http", str(demand(bind, LINE, "bind")), number).url
     except EndpointError as error:

@@ -9,8 +9,8 @@ import typing as t
 from ansible.errors import AnsibleFilterError
 
 from ..module_utils._endpoint import EndpointError, listening, parse
-from ..plugin_utils._filter_input import demand
-from ..plugin_utils._host_vars import LINE, WHOLE
+from ..plugin_utils._filter_input import demand, demand_port
+from ..plugin_utils._host_vars import LINE
 
 DOCUMENTATION = r"""
 name: service_url
@@ -61,9 +61,7 @@ ALL = "0.0.0.0"  # noqa: S104 - nothing is bound here; it says where a service l
 
 def service_url(address: t.Any, port: t.Any, scheme: t.Any = "http", bind: t.Any = ALL) -> str:
     """Return the URL by which others reach what listens on ``bind`` and ``port`` of the host at ``address``."""
-    number = demand(port, WHOLE, "port")
-    if not 0 < number < 65536:
-        raise AnsibleFilterError("port: must be between 1 and 65535")
+    number = demand_port(port)
     name = demand(scheme, LINE, "scheme")
     try:
         endpoint = listening(name, demand(bind, LINE, "bind"), number, demand(address, LINE, "address"))

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleFilterError
 from ..module_utils._vllm.declaration._instances import shape_problems
 from ..module_utils._vllm.declaration._rows import KEYS
 from ..module_utils._vllm.options._suggestions import kind, value_problem, whole_number
-from ._host_vars import ANY, Shape, conform, one_line
+from ._host_vars import ANY, WHOLE, Shape, conform, one_line
 
 _DERIVED = ("model_repo", "model_path", "key_file")
 _TEXTS = ("name", "model", "image", "bind", "url", "state", *_DERIVED)
@@ -28,6 +28,14 @@ def demand(value: t.Any, shape: Shape, where: str) -> t.Any:
     if value is None:
         raise AnsibleFilterError(f"{where}: is nothing")
     return conform(value, shape, where, refuse)
+
+
+def demand_port(value: t.Any) -> int:
+    """Return the number of a port; refuse anything else."""
+    number = int(demand(value, WHOLE, "port"))
+    if not 0 < number < 65536:
+        raise AnsibleFilterError("port: must be between 1 and 65535")
+    return number
 
 
 def optional(value: t.Any, shape: Shape, where: str) -> t.Any:

@@ -191,7 +191,7 @@ def parse_list(output: str) -> list[dict[str, t.Any]]:
         elif mig:
             parts.append({"index": int(mig.group(2)), "profile": mig.group(1), "uuid": mig.group(3)})
         elif line.strip() and not _LISTED_DEVICE.match(line):
-            # What follows a GPU that cannot be named is not a part of the one before it.
+            # The line names a GPU in a form not known: MIG devices listed after it are not of the GPU before it.
             parts = []
     return gpus
 

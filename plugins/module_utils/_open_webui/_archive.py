@@ -292,7 +292,7 @@ class Reader:
     def opened(cls, path: str) -> t.Iterator[Reader]:
         """Open a backup."""
         try:
-            handle = open(path, "rb", opener=regular)  # noqa: SIM115  # closed below
+            handle = open(path, "rb", opener=regular)  # noqa: SIM115  # the with statement below closes it
         except FileNotFoundError as error:
             raise DataError(f"there is no backup {path}") from error
         with handle:

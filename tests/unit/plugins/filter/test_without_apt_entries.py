@@ -11,9 +11,9 @@ from ansible_collections.private_llm.fleet.plugins.filter.without_apt_entries im
 
 PATTERN = "^[^#]*/(libnvidia-container|nvidia-docker)/"
 OLD = "deb https://nvidia.github.io/libnvidia-container/stable/deb/$(ARCH) /"
-OTHER = "deb http://deb.debian.org/debian trixie main"
+OTHER = "deb http://packages.example.com/debian trixie main"
 OLD_PARAGRAPH = "Types: deb\nURIs: https://nvidia.github.io/nvidia-docker/debian12/amd64\nSuites: /"
-OTHER_PARAGRAPH = "Types: deb\nURIs: http://deb.debian.org/debian\nSuites: trixie"
+OTHER_PARAGRAPH = "Types: deb\nURIs: http://packages.example.com/debian\nSuites: trixie"
 
 
 @pytest.mark.parametrize(
