@@ -457,6 +457,7 @@ CALLS: dict[str, list[t.Any]] = {
     "fleet_page": [GROUPS, HOSTVARS, "now"],
     "fleet_plan": [HOSTS, HOSTVARS, [PROBLEM], ["web"], ["gw"], 1],
     "fleet_problems": [FAILED, "bad-host", "docker_engine", [PROBLEM]],
+    "fleet_groups": [GROUPS],
     "fleet_report": [GROUPS, HOSTVARS],
     "fleet_table": [[{"a": "b"}], ["a"]],
     "gateway_alternative_names": [["gw-01", "10.0.0.1", "https://llm.example.com/"]],
