@@ -13,4 +13,5 @@ class ActionModule(ProgressAction):
     """Bring a vLLM server to its state and show what it is doing until it is ready."""
 
     KIND = "vllm_server"
+    LOOKS = True
     IDENTITY: t.ClassVar[t.Mapping[str, str]] = {"name": ""}

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import typing as t
+
 from ..plugin_utils._progress import ProgressAction
 
 
@@ -11,6 +13,11 @@ class ActionModule(ProgressAction):
     """Bring the vLLM servers of a host to their states and show what each is doing until it is ready."""
 
     KIND = "vllm_server"
+    LOOKS = True
+
+    def settles(self, found: t.Mapping[str, t.Any]) -> bool:
+        """Return whether every server is settled."""
+        return not found.get("failed") and all(server.get("settled") for server in found.get("servers", [{}]))
 
     def works(self) -> dict[str, str]:
         """Return each server by its name."""

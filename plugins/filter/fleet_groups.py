@@ -11,7 +11,8 @@ version_added: "0.1.0"
 author:
   - private_llm.fleet contributors (@private-llm)
 description:
-  - Names the groups for a play on every host of the fleet. An optional group that the inventory lacks is left out, so that Ansible does not warn of it.
+  - Names the groups for a play on every host of the fleet. An optional group that the inventory lacks is left out, so
+    that Ansible does not warn of it.
 options:
   _input:
     description: Ansible's C(groups), the hosts of each group by its name.

@@ -95,6 +95,12 @@ changes:
     - option: max_model_len
       before: 4096
       after: 8192
+settled:
+  description:
+    - Whether the server is as declared and, where it is to be waited for, has generated a token. In check mode it has
+      ten seconds for that.
+  returned: always
+  type: bool
 container:
   description: The container afterwards; empty when there is none.
   returned: always

@@ -97,11 +97,17 @@ class ProgressAction(ActionBase):
     KIND = ""
     # Options (with their defaults) whose values, joined by slashes, name the work for the module's progress file.
     IDENTITY: t.ClassVar[t.Mapping[str, str]] = {}
+    # Whether the module is asked in check mode first, which costs less than a job that finds nothing to do.
+    LOOKS = False
 
     def works(self) -> dict[str, str]:
         """Return the names of the pieces of work that the module reports on, each with a prefix for its lines."""
         identity = "/".join(str(self._task.args.get(option, default)) for option, default in self.IDENTITY.items())
         return {identity: ""}
+
+    def settles(self, found: t.Mapping[str, t.Any]) -> bool:
+        """Return whether what the module found in check mode is also the result of a run. Asked where LOOKS is set."""
+        return not found.get("failed") and bool(found.get("settled"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         """Run the module; in the background with progress, unless nothing will be done or the user polls himself."""
@@ -109,6 +115,10 @@ class ProgressAction(ActionBase):
         if self._task.check_mode or self._task.async_val:
             result.update(self._execute_module(task_vars=task_vars, wrap_async=self._task.async_val))
             return result
+        if self.LOOKS:
+            found = self._foretold(task_vars)
+            if self.settles(found):
+                return {**result, **found}
 
         run = secrets.token_hex(8)
         self._task.environment = [*_listed(self._task.environment), {RUN_VARIABLE: run}]
@@ -132,6 +142,15 @@ class ProgressAction(ActionBase):
         for key in ("ansible_job_id", "finished", "started", "results_file"):
             result.pop(key, None)
         return result
+
+    def _foretold(self, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        """Return what the module finds in check mode."""
+        self._task.check_mode = True
+        try:
+            found: dict[str, t.Any] = self._execute_module(task_vars=task_vars)
+        finally:
+            self._task.check_mode = False
+        return found
 
     def _ended(self, job: t.Mapping[str, t.Any], task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """Return what the module returned."""

@@ -40,6 +40,7 @@ from ._result import container_facts, server_of
 
 LOCK_KIND = "vllm_server"
 PROGRESS_KIND = "vllm_server"
+TOKEN_TIMEOUT = 10.0  # seconds in which a server that works generates a token; one at work on much may not
 LOOK_TIMEOUT = 20.0  # seconds for nvidia-smi, which can hang with its GPU
 _UNKNOWN_GPUS = "because the memory or the compute capability of its GPUs is not known"
 AT_ONCE = 16  # servers that are carried out side by side; more GPUs than that are rare in one host
@@ -95,6 +96,7 @@ class Server:
             "changed": False,
             "actions": [],
             "changes": [],
+            "settled": False,
             "container": {},
             "ready": _readiness.nothing_measured(),
             "key_file": "",
@@ -364,6 +366,24 @@ class Server:
         if self.host.check_mode:
             self.result["container"] = container_facts(self.found.current, self.image_env(engine, self.found.current))
 
+    def settle(self, engine: Engine) -> None:
+        """Find out in check mode whether a run could be left out; one that has to wait for the server could not."""
+        if self.result["changed"] or _lock.holder_of(LOCK_KIND, self.name) is not None:
+            return
+        current = self.found.current
+        if self.spec is None or self.state != "started" or not self.params["wait"] or self.spec.headless:
+            self.result["settled"] = True
+        elif current is not None:
+            api = reach(self.spec, self.files)
+            ready = _readiness.working(engine, self.name, current, api, self.spec.served_model_names, TOKEN_TIMEOUT)
+            if ready is not None and self.measured(ready) in (None, _measurements.read(self.name)):
+                self.result.update(ready=ready, settled=True)
+
+    def measured(self, ready: t.Mapping[str, t.Any]) -> dict[str, t.Any] | None:
+        """Return what the next plan is to know of the start that measured this; None for nothing certain."""
+        facts = self.result["container"]
+        return _measurements.record(facts, ready, epoch(facts.get("started_at", "")))
+
     @staticmethod
     def makes(plan: _lifecycle.Plan) -> bool:
         return plan.makes
@@ -382,6 +402,7 @@ class Server:
                 lifecycle.remove(self.plan, self.found)
                 with self.courtesy("the measurements that were kept of it could not be removed"):
                     _measurements.remove(self.name)
+                self.result["settled"] = True
                 return
             if self.makes(self.plan):
                 cache = next(one for one in self.spec.volumes if one.split(":")[1] == _spec.CACHE_MOUNT)
@@ -411,10 +432,10 @@ class Server:
                     self.result["container"] = self.container_now(engine)
         self.result["ready"] = ready or _readiness.nothing_measured()
         with self.courtesy("what it measured could not be kept for the next plan"):
-            facts = self.result["container"]
-            measured = _measurements.record(facts, self.result["ready"], epoch(facts.get("started_at", "")))
+            measured = self.measured(self.result["ready"])
             if measured is not None:
                 _measurements.write(self.name, measured)
+        self.result["settled"] = True
 
     @contextlib.contextmanager
     def courtesy(self, what: str) -> t.Iterator[None]:
@@ -601,7 +622,10 @@ def run(servers: t.Sequence[Server], connect: t.Callable[[], Engine] | None) -> 
                 if problem is None:
                     decided.append(server)
                 outcomes[server.name] = Outcome(server, problem or "")
-            if engine is None or connect is None or not decided or check_mode:
+            if engine is None or connect is None or not decided:
+                continue
+            if check_mode:
+                _settle(decided, engine)
                 continue
             for outcome in _side_by_side(decided, connect):
                 outcomes[outcome.server.name] = outcome
@@ -636,6 +660,17 @@ def _tell_who_is_at_work(servers: t.Sequence[Server]) -> None:
         holder = _lock.holder_of(LOCK_KIND, server.name)
         if holder is not None:
             server.host.warn(f"{server.name} is being changed by {holder}; what is foretold may not hold")
+
+
+def _settle(servers: t.Sequence[Server], engine: Engine) -> None:
+    """Find out side by side which servers a run could leave alone."""
+
+    def settle(server: Server) -> None:
+        with server.courtesy("it could not be asked whether it works"):
+            server.settle(engine)
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(servers))) as pool:
+        list(pool.map(settle, servers))
 
 
 def _problem_of(server: Server, engine: Engine | None) -> str | None:

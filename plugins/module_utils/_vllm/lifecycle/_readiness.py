@@ -220,6 +220,23 @@ class Waiter:
         )
 
 
+def working(
+    engine: Engine, name: str, container: t.Mapping[str, t.Any], server: Server, names: t.Sequence[str], timeout: float
+) -> dict[str, t.Any] | None:
+    """Return what a server measured of itself that generates a token within ``timeout`` seconds; None for any other."""
+    try:
+        if not server.healthy():
+            return None
+        models = server.models(timeout)
+        there = [model["id"] for model in models]
+        if not there or any(one not in there for one in names):
+            return None
+        server.generate_one_token(names[0] if names else there[0], timeout)
+    except ServerError:
+        return None
+    return measure(engine, name, container, server, models)
+
+
 STOPPED = (0, 130, 137, 143)  # exit codes of a container that somebody stopped
 
 

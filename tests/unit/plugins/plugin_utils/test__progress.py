@@ -174,6 +174,42 @@ def test_what_a_run_left_behind_whose_controller_went_away_is_swept(
     assert any(_progress.progress_path("model_snapshot", "/srv/models/acme/tiny", run) in cmd for cmd in job.commands)
 
 
+class Looking(Job):
+    """An action that looks in check mode first, and finds this."""
+
+    LOOKS = True
+
+    def __init__(self, results: pathlib.Path, found: dict[str, t.Any]) -> None:
+        super().__init__(results)
+        self.found = found
+        self.modes: list[bool] = []
+
+    def _execute_module(self, **given: t.Any) -> dict[str, t.Any]:
+        self.modes.append(self._task.check_mode)
+        return self.found if self._task.check_mode else super()._execute_module(**given)
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize(
+    ("found", "modes"),
+    [
+        ({"changed": False, "settled": True}, [True]),
+        ({"changed": False, "settled": False}, [True, False, False]),
+        ({"failed": True, "settled": True}, [True, False, False]),
+    ],
+)
+def test_no_job_is_made_where_check_mode_finds_nothing_to_do(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, found: dict[str, t.Any], modes: list[bool]
+) -> None:
+    monkeypatch.setattr(_progress.ActionBase, "run", lambda self, tmp=None, task_vars=None: {})
+    monkeypatch.setattr(_progress, "JOBS", str(tmp_path / "jobs"))
+    (tmp_path / "result").write_text('{"changed": true}', encoding="utf-8")
+    action = Looking(tmp_path / "result", found)
+    assert action.run(task_vars={}) == (found if modes == [True] else {"changed": True})
+    assert action.modes == modes
+    assert action._task.check_mode is False
+
+
 def test_two_runs_on_one_thing_report_into_two_files() -> None:
     paths = {_progress.progress_path("vllm_server", "alpha", run) for run in ("", "one", "two")}
     assert len(paths) == 3

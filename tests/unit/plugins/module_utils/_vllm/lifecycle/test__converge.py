@@ -46,6 +46,12 @@ class Server:
     def prepare(self, engine: t.Any) -> None:
         self.log.append(f"prepare {self.name}")
 
+    def settle(self, engine: t.Any) -> None:
+        self.log.append(f"settle {self.name}")
+
+    def courtesy(self, what: str) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext()
+
     def carry_out(self, engine: t.Any) -> None:
         self.log.append(f"begin {self.name}")
         self.work()
@@ -174,9 +180,54 @@ def test_check_mode_waits_for_nobody_and_says_who_is_at_work(locks: str) -> None
     server.host = _converge.Host(True, lambda: None, warnings.append)
     with _lock.hold_all("vllm_server", ["a"], "loading weights", lambda name, holder: None):
         _outcomes, log = run(server)
-    assert log == ["prepare a"]
+    assert log == ["prepare a", "settle a"]
     assert "a is being changed by another run on this host (process " in warnings[0]
     assert "loading weights" in warnings[0]
+
+
+READY = {"seconds": 3.0, "kv_cache_tokens": 7, "max_concurrency": 2.0, "max_model_len": 512}
+
+
+def unchanged_server(monkeypatch: pytest.MonkeyPatch, works: bool, **given: t.Any) -> _converge.Server:
+    """A server that runs as it is declared, or is away as it is declared; whether it generates a token."""
+    server = _converge.Server(options(name="alpha", **given), _converge.Host(True, lambda: None))
+    server.found = _converge._lifecycle.Found({"Id": "one"}, None)
+    server.spec = _spec.ServerSpec("alpha", "vllm/vllm-openai-cpu:v0.32.0", "/m", ("alpha",), 18000, "127.0.0.1", {})
+    monkeypatch.setattr(_converge._readiness, "working", lambda *unused: READY if works else None)
+    monkeypatch.setattr(_measurements, "read", lambda name: None)
+    return server
+
+
+@pytest.mark.parametrize(
+    ("works", "given", "settled"),
+    [
+        (True, {}, True),
+        (False, {}, False),
+        (False, {"wait": False}, True),
+        (False, {"state": "stopped"}, True),
+        (False, {"state": "absent"}, True),
+    ],
+)
+def test_a_server_with_nothing_to_do_is_settled_once_it_has_generated_a_token(
+    monkeypatch: pytest.MonkeyPatch, works: bool, given: dict[str, t.Any], settled: bool
+) -> None:
+    server = unchanged_server(monkeypatch, works, **given)
+    server.settle(t.cast(t.Any, object()))
+    assert server.result["settled"] is settled
+    assert server.result["ready"] == (READY if works else _converge._readiness.nothing_measured())
+
+
+def test_a_server_that_changes_or_is_being_changed_or_measured_anew_is_not_settled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    changing, held, restarted = (unchanged_server(monkeypatch, True) for _turn in range(3))
+    changing.result["changed"] = True
+    changing.settle(t.cast(t.Any, object()))
+    with _lock.hold_all("vllm_server", ["alpha"], "loading weights", lambda name, holder: None):
+        held.settle(t.cast(t.Any, object()))
+    monkeypatch.setattr(_measurements, "record", lambda *unused: {"measured_at": "later than what is kept"})
+    restarted.settle(t.cast(t.Any, object()))
+    assert [server.result["settled"] for server in (changing, held, restarted)] == [False, False, False]
 
 
 class Life:
@@ -233,6 +284,7 @@ def test_a_full_disk_does_not_fail_a_good_start(monkeypatch: pytest.MonkeyPatch)
     server, warnings, problem = carried_out(monkeypatch, {"seconds": 3.0})
     assert problem == ""
     assert server.result["ready"] == {"seconds": 3.0}
+    assert server.result["settled"]
     assert warnings == ["alpha: what it measured could not be kept for the next plan: No space left on device"]
 
 

@@ -361,6 +361,19 @@ def test_a_server_that_fails_its_requests_is_told_with_what_it_logged(lab: Lab) 
     assert _readiness.troubled(lab.engine, "alpha", container, "it hangs").id == "cuda_driver"
 
 
+def test_a_server_works_that_generates_a_token_now(lab: Lab) -> None:
+    def working(*names: str) -> dict[str, t.Any] | None:
+        server = Server("127.0.0.1", lab.vllm.port)
+        return _readiness.working(lab.engine, "alpha", lab.engine.inspect("alpha"), server, names, 5.0)
+
+    assert working("alpha") is None
+    lab.serve()
+    assert (working("alpha") or {})["kv_cache_tokens"] == 7
+    assert working("beta") is None
+    lab.vllm.answers["/v1/completions"] = (500, "no")
+    assert working("alpha") is None
+
+
 def waiter(lab: Lab, timeout: float = 1e12) -> Waiter:
     """Return a waiter to whom the container's start, long ago by this machine's clock, is within the time allowed."""
     server = Server("127.0.0.1", lab.vllm.port)
