@@ -155,6 +155,10 @@ units:
   type: list
   elements: str
   sample: [private-llm-watch.timer]
+at_work:
+  description: Whether systemd has read the units, starts them with the engine and the host, and runs the timer.
+  returned: always
+  type: bool
 """
 
 import os
@@ -199,6 +203,16 @@ def read(path: str) -> str:
         return ""
 
 
+def at_work(module: AnsibleModule) -> bool:
+    """Ask systemd for the units; a host without it runs none."""
+    systemctl = module.get_bin_path("systemctl")
+    if not systemctl:
+        return False
+    names = sorted(_units.units("", "", 0))
+    _rc, shown, _errors = module.run_command([systemctl, "show", f"--property={','.join(_units.PROPERTIES)}", *names])
+    return _units.at_work(shown)
+
+
 def present(module: AnsibleModule) -> None:
     """Put program and configuration in place."""
     files, there = _program.sources(), _program.installed()
@@ -225,6 +239,7 @@ def present(module: AnsibleModule) -> None:
         changed=bool(changed or units or text != before),
         files=changed,
         units=units,
+        at_work=not units and at_work(module),
         program=_program.ROOT,
         python=sys.executable,
         diff={
@@ -264,6 +279,7 @@ def absent(module: AnsibleModule) -> None:
         changed=bool(there),
         files=files,
         units=[name for name in units if os.path.join(module.params["units_dir"], name) in there],
+        at_work=False,
         program=_program.ROOT,
         python=sys.executable,
         diff={"before": "".join(f"{path}\n" for path in there), "after": ""},

@@ -54,6 +54,11 @@ options:
     type: list
     elements: path
     default: []
+  paths:
+    description: Files and folders of which only is wanted whether they are there.
+    type: list
+    elements: path
+    default: []
   gpus:
     description: Whether to ask the driver for the GPUs.
     type: bool
@@ -175,6 +180,7 @@ def main() -> None:
             "models": {"type": "list", "elements": "path", "default": []},
             "images": {"type": "list", "elements": "str", "default": []},
             "folders": {"type": "list", "elements": "path", "default": []},
+            "paths": {"type": "list", "elements": "path", "default": []},
             "gpus": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
@@ -187,6 +193,7 @@ def main() -> None:
         "images": dict.fromkeys(wanted["images"]),
         "image_folder": {"path": IMAGE_FOLDER},
         "folders": {folder: room(folder) for folder in wanted["folders"]},
+        "paths": {path: os.path.exists(path) for path in wanted["paths"]},
         "containers": [],
         "measured": {name: _measurements.read(name) for name in wanted["names"]},
     }

@@ -27,6 +27,23 @@ PrivateTmp=true
 """
 
 
+PROPERTIES = ("Id", "UnitFileState", "ActiveState", "NeedDaemonReload")
+
+
+def at_work(shown: str) -> bool:
+    """Tell by what ``systemctl show`` prints whether all units are read and enabled, and the timer runs."""
+    found = {}
+    for block in shown.strip().split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        found[unit.get("Id", "")] = unit
+    timer, boot = found.get(f"{WATCH}.timer", {}), found.get(f"{BOOT}.service", {})
+    return (
+        all(found.get(name, {}).get("NeedDaemonReload") == "no" for name in units("", "", 0))
+        and timer.get("UnitFileState") == boot.get("UnitFileState") == "enabled"
+        and timer.get("ActiveState") == "active"
+    )
+
+
 def units(python: str, program: str, interval: int) -> dict[str, str]:
     """Return the text of each unit, by the name of its file; ``interval`` is in seconds."""
 

@@ -32,3 +32,35 @@ def test_the_timer_runs_the_pass_and_the_engine_the_start() -> None:
     assert boot["Service"]["TimeoutStartSec"] == "infinity"
     assert one["Service"]["TimeoutStartSec"] == "15min"
     assert {unit["Service"]["NoNewPrivileges"] for unit in (one, boot)} == {"true"}
+
+
+SHOWN = """\
+Id=private-llm-watch.service
+ActiveState=inactive
+UnitFileState=static
+NeedDaemonReload=no
+
+Id=private-llm-watch.timer
+ActiveState=active
+UnitFileState=enabled
+NeedDaemonReload=no
+
+Id=private-llm-watch-boot.service
+ActiveState=inactive
+UnitFileState=enabled
+NeedDaemonReload=no
+"""
+
+
+def test_the_units_are_at_work_once_systemd_has_read_them_enables_them_and_runs_the_timer() -> None:
+    assert _units.at_work(SHOWN)
+    for line, other in (
+        ("ActiveState=active", "ActiveState=failed"),
+        ("UnitFileState=enabled", "UnitFileState=disabled"),
+        ("NeedDaemonReload=no", "NeedDaemonReload=yes"),
+    ):
+        assert not _units.at_work(SHOWN.replace(line, other, 1))
+    before, _line, after = SHOWN.rpartition("UnitFileState=enabled")
+    assert not _units.at_work(f"{before}UnitFileState=disabled{after}")
+    assert not _units.at_work("")
+    assert not _units.at_work("Failed to connect to bus: No such file or directory\n")
