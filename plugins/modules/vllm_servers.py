@@ -72,11 +72,21 @@ servers:
     changed:
       description: Whether anything was changed for this server, or would be.
       type: bool
+    status:
+      description:
+        - V(ready), V(stopped) or V(absent), as M(private_llm.fleet.vllm_server_info) says it; empty for a server that
+          is not settled, or was not waited for, which that module has to ask.
+      type: str
+    watch:
+      description: What the role P(private_llm.fleet.server_watch#role) saw of it last, as that module returns it.
+      type: dict
   sample:
     - name: qwen3-32b
       failed: false
       msg: ""
       changed: true
+      status: ready
+      watch: {}
       actions: [recreate, start]
 """
 
@@ -88,6 +98,7 @@ from ..module_utils._vllm.lifecycle._ansible import (
     take_options,
     way_to_engine,
 )
+from ..module_utils._watch import _memory
 
 
 def main() -> None:
@@ -111,6 +122,9 @@ def main() -> None:
     except ValueError as error:
         module.fail_json(msg=str(error), servers=[])
     result = _converge.summary(outcomes)
+    watched = _memory.read()
+    for told in result["servers"]:
+        told["watch"] = _memory.told(watched.get(told["name"]))
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     if problems:
         module.fail_json(msg="\n".join(problems), **result)

@@ -558,6 +558,15 @@ def _short(image_id: str) -> str:
     return image_id.rpartition(":")[2][:12]
 
 
+def status_of(server: Server) -> str:
+    """Return how a server was left, as vllm_server_info says it; empty where that has to be asked."""
+    if not server.result["settled"] or (server.state == "started" and not server.params["wait"]):
+        return ""
+    if not server.result["container"]:
+        return "absent"
+    return "ready" if server.state == "started" else "stopped"
+
+
 # --- several servers --------------------------------------------------------------------------------------------------
 
 
@@ -593,7 +602,8 @@ def summary(outcomes: t.Sequence[Outcome]) -> dict[str, t.Any]:
         diff = result.pop("diff")
         if server.result["changed"]:
             diffs.append({**diff, "before_header": server.name, "after_header": server.name})
-        results.append({"name": server.name, "failed": bool(problem), "msg": problem, **result})
+        told = {"name": server.name, "failed": bool(problem), "msg": problem, "status": status_of(server)}
+        results.append({**told, **result})
     return {"changed": any(result["changed"] for result in results), "servers": results, "diff": diffs}
 
 

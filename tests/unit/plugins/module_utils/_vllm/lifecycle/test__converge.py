@@ -38,6 +38,7 @@ class Server:
             "changed": True,
             "diff": {"before": {}, "after": {"name": name}},
             "actions": [],
+            "settled": False,
         }
         self.work = work
         self.log: list[str] = []
@@ -443,14 +444,41 @@ def test_the_result_of_several() -> None:
     assert _converge.summary(outcomes) == {
         "changed": True,
         "servers": [
-            {"name": "a", "failed": False, "msg": "", "changed": True, "actions": []},
-            {"name": "b", "failed": True, "msg": "it is broken", "changed": True, "actions": []},
-            {"name": "c", "failed": False, "msg": "", "changed": False, "actions": []},
+            {"name": "a", "failed": False, "msg": "", "status": "", "changed": True, "actions": [], "settled": False},
+            {
+                "name": "b",
+                "failed": True,
+                "msg": "it is broken",
+                "status": "",
+                "changed": True,
+                "actions": [],
+                "settled": False,
+            },
+            {"name": "c", "failed": False, "msg": "", "status": "", "changed": False, "actions": [], "settled": False},
         ],
         "diff": [
             {"before": {}, "after": {"name": name}, "before_header": name, "after_header": name} for name in ("a", "b")
         ],
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "container", "settled", "status"),
+    [
+        ({}, {"id": "one"}, True, "ready"),
+        ({}, {"id": "one"}, False, ""),
+        ({"wait": False}, {"id": "one"}, True, ""),
+        ({"state": "stopped"}, {"id": "one"}, True, "stopped"),
+        ({"state": "stopped"}, {}, True, "absent"),
+        ({"state": "absent"}, {}, True, "absent"),
+    ],
+)
+def test_the_status_is_told_where_it_is_certain(
+    given: dict[str, t.Any], container: dict[str, t.Any], settled: bool, status: str
+) -> None:
+    server = _converge.Server(options(name="alpha", **given), _converge.Host(False, lambda: None))
+    server.result.update(container=container, settled=settled)
+    assert _converge.status_of(server) == status
 
 
 def options(**given: t.Any) -> dict[str, t.Any]:
