@@ -114,8 +114,8 @@ from ..module_utils._engine._api import (
 )
 from ..module_utils._gpu import _look, _proof
 from ..module_utils._http import read_limited
+from ..module_utils._vllm.container._devices import device_request
 from ..module_utils._vllm.container._host import cdi_devices, choose_driver
-from ..module_utils._vllm.container._spec import device_request
 
 ASK_SECONDS = 10.0
 LARGEST_LOG = 1024 * 1024  # bytes; a GPU is one line

@@ -129,7 +129,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ..module_utils._engine._api import EngineError
 from ..module_utils._engine._client import Engine
 from ..module_utils._gpu import _look
-from ..module_utils._vllm.container import _model_files, _spec
+from ..module_utils._vllm.container import _labels, _model_files
 from ..module_utils._vllm.lifecycle import _measurements
 
 IMAGE_FOLDER = "/var/lib/docker"
@@ -156,7 +156,7 @@ def running(engine: Engine) -> list[dict[str, t.Any]]:
     rows = []
     for row in engine.containers():
         labels = row.get("Labels") or {}
-        server = labels.get(_spec.LABEL_NAME) if _spec.is_managed({"Config": {"Labels": labels}}) else None
+        server = labels.get(_labels.LABEL_NAME) if _labels.is_managed({"Config": {"Labels": labels}}) else None
         names = [str(name).lstrip("/") for name in row.get("Names") or []]
         rows.append({"id": str(row["Id"]), "name": names[0] if names else "", "server": server})
     return rows

@@ -242,7 +242,7 @@ from ..module_utils._vllm.api._probe import (
     load,
     parse_metrics,
 )
-from ..module_utils._vllm.container import _keys, _spec
+from ..module_utils._vllm.container import _keys, _labels, _spec
 from ..module_utils._vllm.declaration import _instances
 from ..module_utils._vllm.diagnosis import _log
 from ..module_utils._vllm.diagnosis._diagnosis import Diagnosis
@@ -255,8 +255,8 @@ def names_of(engine: Engine) -> list[str]:
     """Return the names of all servers of this collection; one that is being replaced is found by the name it had."""
     names = set()
     for row in engine.containers(stopped=True):
-        if _spec.is_managed({"Config": {"Labels": row.get("Labels")}}):
-            names.add(str(row["Labels"].get(_spec.LABEL_NAME)))
+        if _labels.is_managed({"Config": {"Labels": row.get("Labels")}}):
+            names.add(str(row["Labels"].get(_labels.LABEL_NAME)))
     return sorted(names)
 
 
@@ -293,7 +293,7 @@ def look(engine: Engine, name: str, timeout: int, generate: bool) -> dict[str, t
     """Return the result for one server."""
     container = engine.inspect(name)
     result = nothing(name)
-    if container is None or not _spec.is_managed(container):
+    if container is None or not _labels.is_managed(container):
         return result
     image = engine.inspect_image(str(container.get("Image") or ""))
     result["container"] = container_facts(container, _spec.env_of((image or {}).get("Config")))

@@ -11,7 +11,7 @@ import typing as t
 
 from .. import _paths
 from .._vllm.api._probe import Server
-from .._vllm.container import _host, _keys, _model_files, _spec, _timeouts
+from .._vllm.container import _host, _keys, _labels, _model_files, _spec, _timeouts
 from .._vllm.lifecycle import _gpu_lock
 from .._vllm.options._suggestions import whole_number
 from . import _needs, _probing, _seen, _ties
@@ -49,7 +49,7 @@ class Servers(Containers):
         ways: Ways,
         trouble: str = "",
     ) -> None:
-        super().__init__(engine, _spec.is_managed, trouble)
+        super().__init__(engine, _labels.is_managed, trouble)
         self._limits, self._ask, self._secrets, self._ways = limits, ask, secrets, ways
 
     # --- look ---

@@ -23,20 +23,21 @@ from ..options._argv import ENTRYPOINT, REPEATED, serve_arguments
 from ..options._options import in_form_of
 from ..options._release import Release
 from . import _keys
+from ._devices import device_request
+from ._labels import (
+    KIND,
+    LABEL_CONFIG,
+    LABEL_KEYS,
+    LABEL_KIND,
+    LABEL_MANAGED_BY,
+    LABEL_MEMBER,
+    LABEL_NAME,
+    MANAGED_BY,
+)
 from ._timeouts import ready_timeout_env
 
 # From here on `vllm serve` waits for running requests by itself when it is told to stop (--shutdown-timeout).
 DRAINING = (0, 18)
-LABEL_MANAGED_BY = "private_llm.fleet.managed-by"
-LABEL_NAME = "private_llm.fleet.name"
-LABEL_CONFIG = "private_llm.fleet.config"
-LABEL_KEYS = "private_llm.fleet.keys"  # a salted hash of the keys that the container was made with
-# One of several containers, each on a host of its own, that are one server: "RANK:NODE,NODE". Nobody starts one alone.
-LABEL_MEMBER = "private_llm.fleet.member"
-MANAGED_BY = "private_llm.fleet"
-# Other containers of the collection carry the same managed-by label; this one says which of them are vLLM servers.
-LABEL_KIND = "private_llm.fleet.kind"
-KIND = "vllm_server"
 
 CONTAINER_PORT = 8000
 # The parts of one server speak to each other at ports that they choose, so they have no network of their own.
@@ -369,12 +370,6 @@ def create_body(spec: ServerSpec, keys: str = "") -> dict[str, t.Any]:
     }
 
 
-def device_request(gpus: t.Sequence[str], driver: str) -> dict[str, t.Any]:
-    if driver == "cdi":
-        return {"Driver": "cdi", "Count": 0, "DeviceIDs": list(gpus), "Capabilities": [], "Options": {}}
-    return {"Driver": "nvidia", "Count": 0, "DeviceIDs": list(gpus), "Capabilities": [["gpu"]], "Options": {}}
-
-
 def restart_policy_body(policy: str) -> dict[str, t.Any]:
     return {"Name": policy, "MaximumRetryCount": 0}
 
@@ -401,12 +396,6 @@ def config_hash(spec: ServerSpec) -> str:
 
 
 # --- what the engine says ---------------------------------------------------------------------------------------------
-
-
-def is_managed(inspect: t.Mapping[str, t.Any]) -> bool:
-    """Say whether a container is a vLLM server that this collection made."""
-    have = (inspect.get("Config") or {}).get("Labels") or {}
-    return have.get(LABEL_MANAGED_BY) == MANAGED_BY and have.get(LABEL_KIND) == KIND
 
 
 def env_of(config: t.Mapping[str, t.Any] | None) -> dict[str, str]:

@@ -28,7 +28,7 @@ from ..._gpu._select import select_gpus
 from ..._progress import Progress
 from ..api import _drain
 from ..api._probe import Server as Api
-from ..container import _cache, _host, _image, _keys, _model_files, _network, _spec, _timeouts
+from ..container import _cache, _host, _image, _keys, _labels, _model_files, _network, _spec, _timeouts
 from ..declaration import _instances, _rows
 from ..diagnosis import _saved_logs
 from ..options._argv import serve_arguments
@@ -183,7 +183,7 @@ class Server:
         for row in engine.containers(stopped=False) if engine is not None else []:
             names = [name.lstrip("/") for name in row.get("Names") or []]
             container = None if self.name in names or engine is None else engine.inspect(str(row["Id"]))
-            if container is not None and _spec.is_managed(container):
+            if container is not None and _labels.is_managed(container):
                 taken |= {_host.uuid_of(gpu, self.gpus) for gpu in _spec.spec_of(container).gpus}
         return taken
 
@@ -270,7 +270,7 @@ class Server:
         The container's label tells. One that was made before there was such a label is judged by when the keys were
         written, and a time that has not come yet says nothing: the host's clock was set back.
         """
-        label = ((container.get("Config") or {}).get("Labels") or {}).get(_spec.LABEL_KEYS)
+        label = ((container.get("Config") or {}).get("Labels") or {}).get(_labels.LABEL_KEYS)
         if label:
             return bool(files) and not _keys.matches(str(label), files)
         running = (container.get("State") or {}).get("Running")
@@ -300,7 +300,7 @@ class Server:
             servers = [
                 str(name).lstrip("/")
                 for row in rows
-                if _spec.is_managed({"Config": {"Labels": row.get("Labels")}})
+                if _labels.is_managed({"Config": {"Labels": row.get("Labels")}})
                 for name in row.get("Names") or []
             ]
             if _ports.holder(bind, port, rows, (*except_names, *servers)) is None:

@@ -22,7 +22,7 @@ import time
 import typing as t
 
 from ..._engine._api import EngineError, EngineTimeout
-from ..container import _host, _image, _model_files, _spec
+from ..container import _host, _image, _labels, _model_files, _spec
 from ..diagnosis import _log
 from ..diagnosis._diagnosis import diagnose
 from ..question import _ask, _in_image
@@ -129,7 +129,7 @@ def _running_on(engine: Driver, uuids: t.Collection[str], rows: t.Sequence[t.Map
     found = []
     for row in engine.containers() if uuids else []:
         container = engine.inspect(str(row["Id"]))
-        if container is not None and _spec.is_managed(container):
+        if container is not None and _labels.is_managed(container):
             gpus = {_host.uuid_of(gpu, rows) for gpu in _spec.spec_of(container).gpus}
             if gpus & set(uuids):
                 found.append(str(container.get("Name") or "").lstrip("/"))

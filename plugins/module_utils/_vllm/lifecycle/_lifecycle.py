@@ -30,7 +30,7 @@ from ..._engine._life import (
     Plan,
     previous_name,
 )
-from ..container import _keys, _spec
+from ..container import _keys, _labels, _spec
 from ..container._spec import ServerSpec
 from ..diagnosis._diagnosis import Diagnosis, diagnose
 from ._readiness import NotReadyError
@@ -65,7 +65,7 @@ __all__ = [
 
 def look(engine: Driver, name: str) -> Found:
     """Return the server's containers; ForeignContainerError when something else has the name."""
-    return _life.look(engine, name, _spec.is_managed, _spec.LABEL_NAME)
+    return _life.look(engine, name, _labels.is_managed, _labels.LABEL_NAME)
 
 
 def plan(state: str, found: Found, compare: t.Callable[[Container], t.Sequence[Change]]) -> Plan:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typing as t
 
 from ..api._probe import Server
-from ..container import _keys, _spec
+from ..container import _keys, _labels, _spec
 
 
 def container_facts(
@@ -28,7 +28,7 @@ def container_facts(
         "restart_count": int(container.get("RestartCount") or 0),
         "created": str(container.get("Created") or ""),
         "started_at": str(state.get("StartedAt") or ""),
-        "config_hash": str(((container.get("Config") or {}).get("Labels") or {}).get(_spec.LABEL_CONFIG) or ""),
+        "config_hash": str(((container.get("Config") or {}).get("Labels") or {}).get(_labels.LABEL_CONFIG) or ""),
         "authenticated": spec.keys != _keys.NONE,
         **{key: value for key, value in _spec.as_options(spec).items() if key != "keys"},
     }

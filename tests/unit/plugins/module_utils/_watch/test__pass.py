@@ -15,7 +15,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Ran
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _spec
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _labels, _spec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis import _saved_logs
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle import _gpu_lock
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _needs
@@ -61,7 +61,7 @@ class Host:
             "State": {"Running": True, "StartedAt": STARTED, "ExitCode": 0, **state},
             "Config": {
                 "Image": "vllm/vllm-openai:v0.32.0",
-                "Labels": {_spec.LABEL_MANAGED_BY: _spec.MANAGED_BY, _spec.LABEL_KIND: _spec.KIND},
+                "Labels": {_labels.LABEL_MANAGED_BY: _labels.MANAGED_BY, _labels.LABEL_KIND: _labels.KIND},
                 "Cmd": ["/m", "--served-model-name", name],
             },
             "HostConfig": {"RestartPolicy": {"Name": "unless-stopped"}, "DeviceRequests": requests},
@@ -323,7 +323,7 @@ def test_a_server_that_cannot_be_looked_at_does_not_keep_the_others_from_it(host
 
 def add_member(host: Host, rank: int, **state: t.Any) -> None:
     found = host.add("pair", **state)
-    found["Config"]["Labels"][_spec.LABEL_MEMBER] = f"{rank}:a,b"
+    found["Config"]["Labels"][_labels.LABEL_MEMBER] = f"{rank}:a,b"
     found["Config"]["Cmd"] += ["--master-addr", "10.0.0.1", *(["--headless"] if rank else [])]
     found["HostConfig"]["RestartPolicy"]["Name"] = "no"
     host.ties = {f"10.0.0.{2 - rank}": frozenset({40001})}

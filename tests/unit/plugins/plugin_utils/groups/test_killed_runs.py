@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _spec
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _labels, _spec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle import _lifecycle, _member
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle._converge import Host
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups._steps import decide
@@ -47,7 +47,7 @@ class Engine:
 
     def create(self, name: str, body: t.Mapping[str, t.Any]) -> None:
         self._count()
-        labels = {_spec.LABEL_MANAGED_BY: _spec.MANAGED_BY, _spec.LABEL_KIND: _spec.KIND}
+        labels = {_labels.LABEL_MANAGED_BY: _labels.MANAGED_BY, _labels.LABEL_KIND: _labels.KIND}
         self.there[name] = {"Config": {"Labels": labels, **body}, "State": {"Running": False, "Status": "created"}}
 
     def start(self, name: str) -> None:

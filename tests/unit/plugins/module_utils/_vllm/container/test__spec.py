@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _spec
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _labels, _spec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container._spec import Change, ServerSpec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import normal_instances
 
@@ -64,7 +64,7 @@ def inspected(wanted: t.Mapping[str, t.Any], name: str = "alpha") -> dict[str, t
 
 def test_a_real_container_equals_its_declaration() -> None:
     assert _spec.spec_of(RECORDED) == spec()
-    assert _spec.is_managed(RECORDED)
+    assert _labels.is_managed(RECORDED)
     assert _spec.differences(_spec.spec_of(RECORDED), spec()) == []
     assert RECORDED["Config"]["Labels"]["private_llm.fleet.name"] == "alpha"
 
@@ -335,7 +335,7 @@ def test_the_hash_follows_the_configuration() -> None:
     ],
 )
 def test_whose_container_it_is(labels: dict[str, str] | None, managed: bool) -> None:
-    assert _spec.is_managed({"Config": {"Labels": labels}}) is managed
+    assert _labels.is_managed({"Config": {"Labels": labels}}) is managed
 
 
 def test_a_diff_shows_typed_values_and_no_secret() -> None:
@@ -455,5 +455,5 @@ def test_a_protection_that_was_taken_away_is_seen(changed: dict[str, t.Any], opt
 
 def test_a_container_carries_a_hash_of_its_keys_and_not_the_keys() -> None:
     body = _spec.create_body(spec(), "salt:hash")
-    assert body["Labels"][_spec.LABEL_KEYS] == "salt:hash"
-    assert _spec.LABEL_KEYS not in _spec.create_body(spec())["Labels"]
+    assert body["Labels"][_labels.LABEL_KEYS] == "salt:hash"
+    assert _labels.LABEL_KEYS not in _spec.create_body(spec())["Labels"]

@@ -11,7 +11,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
-from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _keys, _spec
+from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _keys, _labels, _spec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container._spec import Change, ServerSpec
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._diagnosis import Diagnosis
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.lifecycle import _lifecycle
@@ -418,6 +418,6 @@ def test_a_restore_that_is_out_of_date_removes_nothing(lab: Lab) -> None:
 
 def test_a_new_container_tells_which_keys_it_has(lab: Lab) -> None:
     lab.carry_out("create", "start")
-    label = lab.engine.there["alpha"]["Config"]["Labels"][_spec.LABEL_KEYS]
+    label = lab.engine.there["alpha"]["Config"]["Labels"][_labels.LABEL_KEYS]
     assert _keys.matches(label, _keys.files_of(["sk-new"]))
     assert not _keys.matches(label, _keys.files_of(["sk-old"]))
