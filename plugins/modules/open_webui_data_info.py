@@ -103,8 +103,8 @@ def main() -> None:
     try:
         database = _backup.database_of(module.params)
         result["unfinished"] = _restore.unfinished(data_dir)
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as mounts:
-            result["network_file_system"] = _tree.network_file_system(data_dir, mounts)
+        mounts = _tree.mounts()
+        result["network_file_system"] = _tree.network_file_system(data_dir, mounts)
         if database:
             result["database"] = "postgresql"
             result["schema"] = database.revision()
@@ -116,11 +116,9 @@ def main() -> None:
         result["message"] = str(error)
     except (ValueError, OSError) as error:
         module.fail_json(msg=str(error), **{key: value for key, value in result.items() if key != "changed"})
-    if result["network_file_system"] and result["database"] == "sqlite":
-        module.warn(
-            f"{data_dir} is on a network file system ({result['network_file_system']}), where SQLite can lose or damage"
-            " data; use a folder on a disk of this host (open_webui_data_dir), or PostgreSQL (open_webui_database_url)"
-        )
+    warning = _tree.network_warning(data_dir, mounts)
+    if warning and result["database"] == "sqlite":
+        module.warn(warning)
     module.exit_json(**result)
 
 

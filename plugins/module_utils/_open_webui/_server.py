@@ -53,6 +53,7 @@ from . import (
     _readiness,
     _restore,
     _swap,
+    _tree,
 )
 
 DataError = _data.DataError
@@ -193,9 +194,12 @@ class Server(Hooks):
 
     def run(self) -> None:
         """Bring it to its state; `result` says what was done."""
+        self._warn_of_network()
         with self._held():
             if self._engine is None and self._check:
-                # Before a first run there may be no engine yet.
+                # Before a first run there may be no engine yet. A database that cannot be read stops that one, too.
+                if self._database is None and not self._archive:
+                    self._schema()
                 self.result.update(changed=True, written=self._files.pending())
                 return
             self._converge()
@@ -334,6 +338,11 @@ class Server(Hooks):
         return str(error)
 
     # --- what is there ---
+
+    def _warn_of_network(self) -> None:
+        warning = "" if self._database else _tree.network_warning(str(self._params["data_dir"]), _tree.mounts())
+        if warning:
+            self.warnings.append(warning)
 
     def _look_at_data(self, found: Found) -> None:
         """Ask what runs for its version; without an answer the image's tag tells it."""

@@ -286,6 +286,26 @@ _NETWORK = frozenset(
 )
 
 
+def mounts() -> list[str]:
+    """Return the lines of /proc/self/mountinfo."""
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="replace") as lines:
+        return lines.readlines()
+
+
+def network_warning(data_dir: str, mounts: t.Iterable[str]) -> str:
+    """Return the warning of a database in a folder on a network file system; empty for one of the host's own.
+
+    ``mounts`` are the lines of /proc/self/mountinfo.
+    """
+    kind = network_file_system(data_dir, mounts)
+    if not kind:
+        return ""
+    return (
+        f"{data_dir} is on a network file system ({kind}), where SQLite can lose or damage data; use a folder on a disk"
+        " of this host (open_webui_data_dir), or PostgreSQL (open_webui_database_url)"
+    )
+
+
 def network_file_system(path: str, mounts: t.Iterable[str]) -> str:
     """Return the kind of the network file system that a folder is on; empty for one of the host's own.
 

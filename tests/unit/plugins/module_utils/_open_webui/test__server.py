@@ -221,6 +221,24 @@ def test_check_mode_on_a_bare_host_needs_no_engine(world: World) -> None:
         _server.Server(world.params(), None).run()
 
 
+def test_a_bare_host_with_a_database_that_cannot_be_read_is_refused(world: World) -> None:
+    world.data.mkdir()
+    (world.data / "webui.db").write_text("no database")
+    with pytest.raises(ValueError, match=r"webui\.db"):
+        _server.Server(world.params(), None, check_mode=True).run()
+
+
+def test_data_on_a_network_file_system_are_warned_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(world.root).replace(" ", "\\040")
+    monkeypatch.setattr(_tree, "mounts", lambda: [f"30 21 0:40 / {root} rw - nfs4 server:/export rw\n"])
+    for database, told in (("", 1), ("postgresql://a:b@127.0.0.1:5432/c", 0)):
+        server = _server.Server(world.params(database_url=database), None, check_mode=True)
+        monkeypatch.setattr(server, "_schema", str)
+        server.run()
+        assert len(server.warnings) == told
+        assert all("is on a network file system (nfs4)" in warning for warning in server.warnings)
+
+
 def test_an_upgrade_has_a_backup_before_it_and_leaves_nothing_behind(older: World) -> None:
     result = older.run()
     assert [change["option"] for change in result["changes"]] == ["image"]
