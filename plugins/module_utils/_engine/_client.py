@@ -15,6 +15,7 @@ import time
 import typing as t
 
 from .._http import read_limited, read_pieces
+from .._secret_text import without_secrets
 from . import _logs, _maker
 from ._api import (
     Address,
@@ -167,7 +168,7 @@ class Engine:
             for line in self._lines(name, response):
                 if len(lines) == limit:
                     size -= len(lines[0].text)
-                lines.append(_logs.parse_log_line(line, lines[-1].at if lines else since))
+                lines.append(_logs.parse_log_line(without_secrets(line), lines[-1].at if lines else since))
                 size += len(lines[-1].text)
                 if until is not None and (len(lines) >= limit or until(lines[-1].text)):
                     break

@@ -22,6 +22,7 @@ import time
 import typing as t
 
 from ..._engine._api import EngineError, EngineTimeout
+from ..._secret_text import without_secrets
 from ..container import _host, _image, _labels, _model_files, _spec
 from ..diagnosis import _log
 from ..diagnosis._diagnosis import diagnose
@@ -159,7 +160,7 @@ def _judged(server: Server, ended: tuple[Ran | str, float], whole: bool) -> dict
     ran, seconds = ended
     if isinstance(ran, str):
         return {**nothing(server.name, UNCLEAR, ran), "seconds": seconds}
-    lines = [line for text in (ran.stdout, ran.stderr) for line in text.splitlines()]
+    lines = [without_secrets(line) for text in (ran.stdout, ran.stderr) for line in text.splitlines()]
     facts = _log.facts(lines)
     measured = {key: facts.get(key) for key in ("kv_cache_tokens", "max_concurrency", "max_model_len")}
     if ran.exit_code == 0 and _in_image.STARTED in _ask.stages_of(lines):

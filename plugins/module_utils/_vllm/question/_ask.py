@@ -26,6 +26,7 @@ import typing as t
 from ..._engine._api import EngineError, EngineTimeout
 from ..._regular import regular
 from ..._secret_env import is_secret
+from ..._secret_text import without_secrets
 from ..container import _cache, _keys, _spec
 from ..diagnosis._diagnosis import Diagnosis, diagnose
 from . import _in_image, _stand_in
@@ -218,7 +219,7 @@ def judge(ran: Ran, seconds: float, name: str, release: Release | None = None) -
     stages = stages_of(lines)
     if ran.exit_code == 0 and _in_image.CONFIGURED in stages:
         return Answer(PASSED, seconds)
-    log = [line for line in lines if not line.startswith(_in_image.MARK)]
+    log = [without_secrets(line) for line in lines if not line.startswith(_in_image.MARK)]
     found = diagnose(log, ran.exit_code, name=name, release=release)
     if found.id in REFUSALS:
         return Answer(REFUSED, seconds, "", found, tuple(log))

@@ -305,6 +305,13 @@ def test_of_a_long_log_the_end_is_kept_and_the_start_where_that_is_looked_for(se
     assert engine.log("nobody") == []
 
 
+def test_no_secret_is_read_out_of_a_log(server: Server) -> None:
+    engine = connect(server)
+    body = b"2026-11-23T11:54:41Z non-default args: {'api_key': ['canary']}\n"
+    server.answers["GET " + LOG] = Answer(body=frame(1, body), kind="application/vnd.docker.multiplexed-stream")
+    assert [line.text for line in engine.log("a")] == ["non-default args: {'api_key': (hidden)}"]
+
+
 def test_an_old_engine_is_asked_whether_its_log_has_two_streams(server: Server) -> None:
     server.answers["GET /version"] = Answer(body={"Version": "20.10.24", "ApiVersion": "1.41", "MinAPIVersion": "1.12"})
     engine = connect(server)

@@ -181,3 +181,11 @@ def test_what_could_not_be_tried_is_told_so(
     found = try_it(Engine(ran), config, **more)
     assert (found["verdict"], found["kv_cache_tokens"], found["diagnosis"]) == ("unclear", None, {})
     assert why in found["why"]
+
+
+def test_a_failure_quotes_no_secret(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    engine = Engine(Ran(1, "args: {'api_key': ['canary']}", "OSError: 401 for https://ann:canary@hub.example.com/x\n"))
+    found = try_it(engine, {"model_type": "qwen3"}, model=str(tmp_path))
+    assert "(hidden)@hub" in json.dumps(found["log_tail"])
+    assert "canary" not in json.dumps(found)

@@ -163,3 +163,9 @@ def test_a_kernel_that_lacks_the_driver_is_left_out(tmp_path: pathlib.Path, monk
 def test_the_driver_s_library_is_looked_for_in_the_image(tmp_path: pathlib.Path) -> None:
     (tmp_path / "libcuda.so").write_bytes(b"no library")
     assert not _stand_in.load_library([str(tmp_path / "*.so")], "libno_such.so.1")
+
+
+def test_an_answer_quotes_no_secret() -> None:
+    answer = _ask.judge(Ran(1, "", "RuntimeError: 401 for https://ann:canary@hub.example.com/x"), 1.0, "a")
+    assert "https://(hidden)@hub" in answer.why
+    assert "canary" not in str(answer)
