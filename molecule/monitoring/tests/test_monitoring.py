@@ -11,6 +11,7 @@ import http.server
 import json
 import os
 import re
+import signal
 import subprocess
 import threading
 import time
@@ -194,7 +195,8 @@ def test_secrets_are_for_their_owner_and_nowhere_else() -> None:
     assert on_host("find", folder, "-type", "f", "-not", "-perm", "0600", "-not", "-perm", "0644") == ""
     outcome = playbooks.run(MONITORING, [INVENTORY], "--diff", "-e", "monitoring_repeat_seconds=61")
     assert outcome.returncode == 0, outcome.text[-3000:]
-    assert outcome.result("gpu-01", "Have them read their files")["changed"]
+    ran = outcome.result("gpu-01", "Run Prometheus and Alertmanager")["results"]
+    assert [one["actions"] for one in ran] == [["reload"], ["reload"]]
     told = outcome.text + on_host("ps", "-e", "-o", "args") + on_host("journalctl", "--no-pager", "--boot")
     assert [secret for secret in SECRETS if secret in told] == []
     searched = "/etc /opt /root /run /tmp /var/lib/prometheus /var/lib/private_llm"
@@ -247,6 +249,35 @@ def test_an_engine_that_hangs_raises_an_alert_which_people_get(receiver: list[tu
     assert until(lambda: [one for one in list(receiver) if "[FIRING] EngineStalled" in json.dumps(one[1])])
     on_host("kill", "-CONT", engine)
     assert until(lambda: stalled("resolved"))
+
+
+def test_a_run_makes_up_for_one_that_was_killed_before_it_restarted_a_service() -> None:
+    drop_in = "/etc/systemd/system/prometheus.service.d/private_llm.conf"
+    started = on_host("systemctl", "show", "--property=MainPID", "prometheus")
+    said = ["-e", "monitoring_retention=3d"]
+    run = subprocess.Popen(
+        playbooks.command(MONITORING, [INVENTORY], *said),
+        cwd=playbooks.ROOT,
+        env=playbooks.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        until(lambda: "retention.time=3d" in on_host("cat", drop_in))
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    # As the installation of any package does; then systemd itself has nothing to tell any more.
+    on_host("systemctl", "daemon-reload")
+    assert on_host("systemctl", "show", "--property=MainPID", "prometheus") == started
+    for actions in (["restart"], ["reload"]):
+        outcome = playbooks.run(MONITORING, [INVENTORY], *said)
+        assert outcome.returncode == 0, outcome.text[-3000:]
+        ran = outcome.result("gpu-01", "Run Prometheus and Alertmanager")["results"]
+        assert [one["actions"] for one in ran] == [actions, ["reload"]]
+        assert "--storage.tsdb.retention.time=3d" in on_host("ps", "-e", "-o", "args")
+    assert outcome.changes() == 0
 
 
 def test_what_cannot_be_is_refused_before_anything_is_changed(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+# Copyright: private_llm.fleet contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.private_llm.fleet.plugins.module_utils._systemd import Unit, is_outdated, parse
+
+# As systemd 257 prints it.
+TIMER = """\
+Triggers=private-llm-watch.service
+ActiveState=active
+FragmentPath=/etc/systemd/system/private-llm-watch.timer
+DropInPaths=/etc/systemd/system/a.d/one.conf /etc/systemd/system/a.d/two.conf
+UnitFileState=enabled
+ActiveEnterTimestampMonotonic=28970305915
+NeedDaemonReload=no
+"""
+ABSENT = """\
+Triggers=
+ActiveState=inactive
+FragmentPath=
+DropInPaths=
+UnitFileState=
+ActiveEnterTimestampMonotonic=0
+NeedDaemonReload=no
+"""
+
+
+def test_what_systemd_says_of_a_unit_is_read() -> None:
+    folder = "/etc/systemd/system"
+    assert parse(TIMER) == Unit(
+        running=True,
+        enabled=True,
+        unread=False,
+        started=28970.305915,
+        files=(f"{folder}/private-llm-watch.timer", f"{folder}/a.d/one.conf", f"{folder}/a.d/two.conf"),
+        triggers=("private-llm-watch.service",),
+    )
+    assert parse(ABSENT) == Unit(False, False, False, 0.0, (), ())
+    assert parse(TIMER.replace("NeedDaemonReload=no", "NeedDaemonReload=yes")).unread
+
+
+@pytest.mark.parametrize(
+    ("written", "unread", "outdated"),
+    [
+        ((), False, False),
+        ((), True, True),
+        ((1000.0, 1499.0), False, False),
+        ((1000.0, 1501.0), False, True),
+        # A clock that was set back leaves files from the future: they would have the unit restarted at each run.
+        ((2001.0,), False, False),
+    ],
+)
+def test_a_unit_is_outdated_when_a_file_was_written_after_its_start(
+    written: tuple[float, ...], unread: bool, outdated: bool
+) -> None:
+    # It was started 500 seconds ago, at 1500.
+    unit = Unit(True, True, unread, 100.0, (), ())
+    assert is_outdated(unit, written, now=2000.0, uptime=600.0) is outdated
