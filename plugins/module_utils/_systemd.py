@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import os
+import stat
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -58,3 +61,16 @@ def is_outdated(unit: Unit, written: t.Iterable[float], now: float, uptime: floa
     """
     started = now - (uptime - unit.started)
     return unit.unread or any(started < one <= now for one in written)
+
+
+def runs_old_files(unit: Unit, others: t.Iterable[str] = ()) -> bool:
+    """Look at the files of a unit, and at others that it reads when it starts; one that is not there says nothing."""
+    times = []
+    for path in (*unit.files, *others):
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            continue
+        if stat.S_ISREG(found.st_mode):
+            times.append(found.st_mtime)
+    return is_outdated(unit, times, time.time(), time.monotonic())

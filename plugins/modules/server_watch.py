@@ -168,6 +168,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..module_utils import _systemd
 from ..module_utils._engine import _lock
 from ..module_utils._open_webui import _definition
 from ..module_utils._regular import regular
@@ -210,7 +211,7 @@ def at_work(module: AnsibleModule) -> bool:
         return False
     names = sorted(_units.units("", "", 0))
     _rc, shown, _errors = module.run_command([systemctl, "show", f"--property={','.join(_units.PROPERTIES)}", *names])
-    return _units.at_work(shown)
+    return _units.at_work(shown, _systemd.runs_old_files)
 
 
 def present(module: AnsibleModule) -> None:

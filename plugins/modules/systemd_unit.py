@@ -71,10 +71,6 @@ actions:
   sample: [daemon-reload, restart]
 """
 
-import os
-import stat
-import time
-import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
@@ -100,31 +96,16 @@ def look(module: AnsibleModule, name: str) -> _systemd.Unit:
     return _systemd.parse(systemctl(module, "show", f"--property={','.join(_systemd.PROPERTIES)}", "--", name))
 
 
-def written(paths: t.Iterable[str]) -> list[float]:
-    """Return when those files were written that are there, in seconds since 1970."""
-    times = []
-    for path in paths:
-        try:
-            found = os.stat(path)
-        except FileNotFoundError:
-            continue
-        if stat.S_ISREG(found.st_mode):
-            times.append(found.st_mtime)
-    return times
-
-
 def plan(module: AnsibleModule) -> list[str]:
     """Return the commands of ``systemctl`` that the unit needs, in their order."""
     unit = look(module, module.params["name"])
-    times = written([*unit.files, *module.params["files"]])
-    outdated = _systemd.is_outdated(unit, times, time.time(), time.monotonic())
     unread = unit.unread or any(look(module, name).unread for name in unit.triggers)
     actions = (["daemon-reload"] if unread else []) + ([] if unit.enabled else ["enable"])
     if not module.params["started"]:
         return actions
     if not unit.running:
         return [*actions, "start"]
-    if outdated:
+    if _systemd.runs_old_files(unit, module.params["files"]):
         return [*actions, "restart"]
     return [*actions, "reload"] if module.params["reload"] else actions
 

@@ -6,6 +6,11 @@
 
 from __future__ import annotations
 
+import re
+import typing as t
+
+from .. import _systemd
+
 FOLDER = "/etc/systemd/system"
 WATCH = "private-llm-watch"
 BOOT = "private-llm-watch-boot"
@@ -27,20 +32,20 @@ PrivateTmp=true
 """
 
 
-PROPERTIES = ("Id", "UnitFileState", "ActiveState", "NeedDaemonReload")
+PROPERTIES = ("Id", *_systemd.PROPERTIES)
 
 
-def at_work(shown: str) -> bool:
-    """Tell by what ``systemctl show`` prints whether all units are read and enabled, and the timer runs."""
-    found = {}
-    for block in shown.strip().split("\n\n"):
-        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
-        found[unit.get("Id", "")] = unit
-    timer, boot = found.get(f"{WATCH}.timer", {}), found.get(f"{BOOT}.service", {})
+def at_work(shown: str, runs_old_files: t.Callable[[_systemd.Unit], bool]) -> bool:
+    """Tell by what ``systemctl show`` prints whether all units are read and enabled, and the timer runs as it says."""
+    blocks = shown.strip().split("\n\n")
+    found = {name: _systemd.parse(block) for block in blocks for name in re.findall("^Id=(.+)$", block, re.MULTILINE)}
+    timer, boot = found.get(f"{WATCH}.timer"), found.get(f"{BOOT}.service")
+    if timer is None or boot is None or f"{WATCH}.service" not in found:
+        return False
     return (
-        all(found.get(name, {}).get("NeedDaemonReload") == "no" for name in units("", "", 0))
-        and timer.get("UnitFileState") == boot.get("UnitFileState") == "enabled"
-        and timer.get("ActiveState") == "active"
+        not any(unit.unread for unit in found.values())
+        and (timer.enabled and boot.enabled)
+        and (timer.running and not runs_old_files(timer))
     )
 
 

@@ -4,9 +4,18 @@
 
 from __future__ import annotations
 
+import os
+import time
+from pathlib import Path
+
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._systemd import Unit, is_outdated, parse
+from ansible_collections.private_llm.fleet.plugins.module_utils._systemd import (
+    Unit,
+    is_outdated,
+    parse,
+    runs_old_files,
+)
 
 # As systemd 257 prints it.
 TIMER = """\
@@ -60,3 +69,22 @@ def test_a_unit_is_outdated_when_a_file_was_written_after_its_start(
     # It was started 500 seconds ago, at 1500.
     unit = Unit(True, True, unread, 100.0, (), ())
     assert is_outdated(unit, written, now=2000.0, uptime=600.0) is outdated
+
+
+def test_the_files_of_a_unit_and_others_that_it_reads_are_looked_at(tmp_path: Path) -> None:
+    own, other = tmp_path / "own.service", tmp_path / "other.conf"
+    for path in (own, other):
+        path.touch()
+    started = time.monotonic() - 100
+
+    def written(path: Path, seconds_ago: float) -> None:
+        at = time.time() - seconds_ago
+        os.utime(path, (at, at))
+
+    unit = Unit(True, True, False, started, (str(own), "/nonexistent/drop-in.conf", "/dev/null"), ())
+    written(own, 200)
+    written(other, 50)
+    assert not runs_old_files(unit)
+    assert runs_old_files(unit, [str(other)])
+    written(own, 99)
+    assert runs_old_files(unit)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import configparser
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._systemd import Unit
 from ansible_collections.private_llm.fleet.plugins.module_utils._watch import _units
 
 
@@ -52,15 +53,21 @@ NeedDaemonReload=no
 """
 
 
+def right(unit: Unit) -> bool:
+    """Say that nothing was written since the start."""
+    return False
+
+
 def test_the_units_are_at_work_once_systemd_has_read_them_enables_them_and_runs_the_timer() -> None:
-    assert _units.at_work(SHOWN)
+    assert _units.at_work(SHOWN, right)
+    assert not _units.at_work(SHOWN, lambda unit: True), "the timer counts as its file said before"
     for line, other in (
         ("ActiveState=active", "ActiveState=failed"),
         ("UnitFileState=enabled", "UnitFileState=disabled"),
         ("NeedDaemonReload=no", "NeedDaemonReload=yes"),
     ):
-        assert not _units.at_work(SHOWN.replace(line, other, 1))
+        assert not _units.at_work(SHOWN.replace(line, other, 1), right)
     before, _line, after = SHOWN.rpartition("UnitFileState=enabled")
-    assert not _units.at_work(f"{before}UnitFileState=disabled{after}")
-    assert not _units.at_work("")
-    assert not _units.at_work("Failed to connect to bus: No such file or directory\n")
+    assert not _units.at_work(f"{before}UnitFileState=disabled{after}", right)
+    assert not _units.at_work("", right)
+    assert not _units.at_work("Failed to connect to bus: No such file or directory\n", right)
