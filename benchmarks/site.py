@@ -8,7 +8,7 @@
 
 One lab machine with a real engine, pretended GPUs, a vLLM server and Open WebUI is brought to its state once. Then
 site.yml and the ping play run in turn. Fleets of more hosts are stand-ins: further names for the same machine, each
-with an address of its own at which its server is reached. It prints one line of JSON at its end:
+with an address of its own at which it and its server are reached. It prints one line of JSON at its end:
 
     ratio                how many times as long as the ping play site.yml takes on one host
     tasks                how many tasks site.yml starts on one host, skipped ones and includes among them
@@ -74,7 +74,7 @@ def make_machine() -> dict[str, Any]:
 
 
 def address(number: int) -> str:
-    """Return the address at which the server of a stand-in is reached, on the machine itself."""
+    """Return the address of a stand-in, which the machine itself has."""
     return f"10.254.{number // 250}.{number % 250 + 1}"
 
 
@@ -90,6 +90,8 @@ def inventory(machine: dict[str, Any], hosts: int) -> dict[str, Any]:
     fingerprint = (ROOT / ".cache" / "lab" / "nvidia-repo" / "fingerprint").read_text(encoding="utf-8").strip()
     variables = {
         **machine,
+        # The plan refuses an address that two hosts have. Each has one of its own; ssh is told where the machine is.
+        "ansible_ssh_common_args": f"{machine['ansible_ssh_common_args']} -o HostName={machine['ansible_host']}",
         "host_python_index_url": machine["lab_index_url"],
         "nvidia_toolkit_base_url": "http://127.0.0.1:8082",
         "nvidia_toolkit_key_fingerprints": [fingerprint],
@@ -101,11 +103,13 @@ def inventory(machine: dict[str, Any], hosts: int) -> dict[str, Any]:
         "vllm_server_instances": [{"name": "alpha", "model": "private-llm-lab/tiny-alpha", "gpus": [1], "port": 18005}],
         "open_webui_image": "ghcr.io/open-webui/open-webui:v0.12.4-slim",
         "open_webui_admin_email": "admin@example.com",
+        # Of several names for one machine, one would have Open WebUI watched there and the others not.
+        "server_watch_services": hosts == 1,
     }
     return {
         "all": {"vars": variables},
         "gpu_hosts": {
-            "hosts": {name: {"vllm_server_address": address(number)} for number, name in enumerate(names)},
+            "hosts": {name: {"ansible_host": address(number)} for number, name in enumerate(names)},
         },
         "webui_hosts": {"hosts": {names[0]: {}}},
     }
