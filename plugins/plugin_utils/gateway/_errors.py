@@ -74,6 +74,13 @@ TOO_LARGE = Refusal(
     "request_too_large",
     "The request's body is larger than this gateway takes (gateway_max_body_bytes). Send less, or smaller images.",
 )
+NO_LENGTH = Refusal(
+    411,
+    "invalid_request_error",
+    "length_required",
+    "The request's body is large, and nothing says how large. Send the header Content-Length rather than the body in "
+    "chunks.",
+)
 MODEL_TOO_LATE = Refusal(
     413,
     "invalid_request_error",

@@ -89,7 +89,7 @@ core.register_action("hold", { "http-req" }, function(txn)
   end
 end)
 
--- Return a body in which characters stand for themselves that clients wrote as \u4e2d; json_query cannot read those.
+-- Return a body in which characters stand for themselves that clients wrote as \u4e2d or \/; json_query reads neither.
 core.register_converters("decoded", function(body)
   local function pair(slashes, high, low)
     if #slashes % 2 == 0 then return nil end
@@ -100,7 +100,12 @@ core.register_converters("decoded", function(body)
     if #slashes % 2 == 0 or code < 0x80 then return nil end
     return slashes:sub(2) .. utf8.char(code)
   end
+  local function slash(slashes)
+    if #slashes % 2 == 0 then return nil end
+    return slashes:sub(2) .. "/"
+  end
   body = body:gsub("(\\+)u([dD][89abAB]%x%x)\\u([dD][c-fC-F]%x%x)", pair)
+  body = body:gsub("(\\+)/", slash)
   return (body:gsub("(\\+)u(%x%x%x%x)", one))
 end)
 
@@ -222,6 +227,8 @@ def _defaults(settings: Settings) -> list[str]:
         "  timeout http-keep-alive 75s",
         "  retries 3",
         "  option redispatch 1",
+        # Nobody computes an answer, and nothing waits in a queue, for a client that has gone.
+        "  option abortonclose",
         # Before the first byte only: a server that broke off an answer may have been read already.
         "  retry-on conn-failure empty-response",
         f"  default-server {_CHECKS} {_PASSIVE} init-addr last,libc,none",
@@ -272,8 +279,9 @@ def _frontend(settings: Settings) -> list[str]:
     def mapped(sample: str, name: str, to: str = "map_str") -> str:
         return f"{sample},{to}({folder}/{name})"
 
-    escaped = r"{ req.body -m sub '\u' }"
+    escaped = r"{ req.body -m sub '\u' '\/' }"
     routed = f"var(txn.model),map_str({folder}/models.map) -m found"
+    too_long = f"req.body_size gt {settings.buffer_bytes - BUFFER_RESERVE}"  # to be read as a whole
 
     return [
         "frontend gateway",
@@ -312,12 +320,13 @@ def _frontend(settings: Settings) -> list[str]:
             "{ var(txn.most) -m int gt 0 } { sc_conn_cur(0),sub(txn.most) gt 0 }",
         ),
         "  http-request wait-for-body time 30s",
+        _refuse(_errors.NO_LENGTH, f"!{{ req.hdr(content-length) -m found }} {{ {too_long} }}"),
         "  http-request set-var(txn.model) req.body,json_query('$.model')",
         # The look-up comes first because the search reads the whole body.
         f"  http-request set-var(txn.model) req.body,lua.decoded,json_query('$.model') if !{{ {routed} }} {escaped}",
         _refuse(
             _errors.MODEL_TOO_LATE,
-            f"!{{ var(txn.model) -m found }} {{ req.body_size gt {settings.buffer_bytes - BUFFER_RESERVE} }}",
+            f"!{{ var(txn.model) -m found }} {{ {too_long} }}",
         ),
         _refuse(_errors.NO_MODEL, "!{ var(txn.model) -m found }"),
         f"  http-request set-var(txn.pool) {mapped('var(txn.model)', 'models.map')}",

@@ -15,6 +15,7 @@ import json
 import shutil
 import socket
 import socketserver
+import struct
 import tempfile
 import threading
 import time
@@ -119,7 +120,7 @@ def test_the_same_beginning_goes_to_the_same_replica(gateway: Gateway) -> None:
 
 @pytest.mark.parametrize("escaped", [True, False])
 def test_a_body_may_be_written_in_ascii_alone(tmp_path: Path, escaped: bool) -> None:
-    names = ["通义千问", "Ünï", "😀", "a\\u4e2d"]
+    names = ["通义千问", "Ünï", "😀", "a\\u4e2d", "org/a"]
     backends = {f"gpu-0{number}:big": proxies.Backend(str(number)) for number in range(2)}
     servers = [{"name": name, "url": f"http://127.0.0.1:{one.port}", "models": names} for name, one in backends.items()]
     port = ports.free_port()
@@ -130,7 +131,8 @@ def test_a_body_may_be_written_in_ascii_alone(tmp_path: Path, escaped: bool) -> 
 
     def ask(name: str, content: t.Any) -> tuple[int, t.Any]:
         time.sleep(0.05)  # one at a time: of two at once, the second goes to whoever has less to do
-        return proxy.ask("key-ann", json.dumps(chat(name, content), ensure_ascii=escaped).encode("utf-8"))
+        body = json.dumps(chat(name, content), ensure_ascii=escaped)
+        return proxy.ask("key-ann", (body.replace("/", "\\/") if escaped else body).encode("utf-8"))
 
     try:
         assert [ask(name, "hello")[0] for name in names] == [200] * len(names)
@@ -306,6 +308,65 @@ def test_a_refusal_has_openais_form_and_says_what_to_do(
 def test_a_large_body_passes_when_its_model_comes_first(gateway: Gateway) -> None:
     assert gateway.proxy.ask("key-ann", {"model": "small", "x": "y" * 900_000})[0] == 200
     assert len(gateway.small.seen[-1]["body"]) > 900_000
+
+
+def in_chunks(gateway: Gateway, body: bytes) -> tuple[int, t.Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", gateway.proxy.port, timeout=20)
+    headers = {"Authorization": "Bearer key-ann", "Transfer-Encoding": "chunked"}
+    pieces = (body[at : at + 50_000] for at in range(0, len(body), 50_000))
+    with contextlib.closing(connection):
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request("POST", "/v1/chat/completions", pieces, headers, encode_chunked=True)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
+def test_a_body_that_does_not_say_how_long_it_is_may_be_short_only(gateway: Gateway) -> None:
+    assert in_chunks(gateway, json.dumps(chat("small")).encode())[0] == 200
+    large = json.dumps({"model": "small", "x": "y" * 3_000_000}).encode()
+    assert in_chunks(gateway, large) == (411, json.loads(_errors.NO_LENGTH.body))
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+@pytest.mark.parametrize("keyed", [True, False])
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_server_notices_that_a_client_has_gone(tmp_path: Path, replicas: int, keyed: bool, reset: bool) -> None:
+    """It would compute the whole answer for nobody else."""
+    began, gone = threading.Event(), threading.Event()
+
+    class Model(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            if self.rfile.readline().startswith(b"GET"):
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                return
+            began.set()
+            with contextlib.suppress(OSError):
+                while self.rfile.read(1):
+                    pass
+            gone.set()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Model) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        servers = [{"name": f"gpu-0{number}:big", "url": url, "models": ["big"]} for number in range(replicas)]
+        port = ports.free_port()
+        put(tmp_path, servers, USERS[:1], {one["name"]: "k" for one in servers} if keyed else {}, port=port)
+        assert proxies.refusal(tmp_path) == ""
+        proxy = proxies.Proxy(tmp_path, port)
+        try:
+            client = socket.create_connection(("127.0.0.1", port), 20)
+            body = json.dumps(chat("big")).encode()
+            head = b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer key-ann\r\n"
+            client.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+            assert began.wait(20)
+            if reset:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            assert gone.wait(20)
+        finally:
+            proxy.stop()
+            server.shutdown()
 
 
 def test_requests_a_minute_are_counted_for_each_user(gateway: Gateway) -> None:
