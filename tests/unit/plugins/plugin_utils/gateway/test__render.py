@@ -513,8 +513,10 @@ def test_every_name_of_a_model_is_accepted(tmp_path: Path, name: str) -> None:
 def test_a_server_whose_name_is_unknown_stops_no_other(tmp_path: Path) -> None:
     servers = [{"name": "gpu-1:a", "url": "http://no-such-host.invalid:18005", "models": ["a"]}]
     put(tmp_path, servers, USERS[:1], {})
-    assert "could not resolve address 'no-such-host.invalid', disabling server" in proxies.refusal(tmp_path)
-    assert "[ALERT]" not in proxies.refusal(tmp_path)
+    said = proxies.refusal(tmp_path)
+    # HAProxy 3.0 accepts it without a word.
+    assert not said or "could not resolve address 'no-such-host.invalid', disabling server" in said
+    assert "[ALERT]" not in said
 
 
 def test_no_server_at_all_is_accepted(tmp_path: Path) -> None:
