@@ -160,6 +160,16 @@ def test_asking_for_amx_is_granted_where_the_processor_has_it_and_harmless_elsew
     assert (done.stdout.strip(), done.stderr) == ("1" if has_amx else "0", "")
 
 
+@pytest.mark.parametrize("key", ["vllm", "open-webui"])
+def test_each_interpreter_of_a_large_image_looks_for_cycles_rarely(key: str, tmp_path: Path) -> None:
+    assert images.COLLECT_RARELY in images.RECIPES[key].files
+    path, text = images.COLLECT_RARELY
+    (tmp_path / Path(path).name).write_text(text, encoding="utf-8")
+    ask = "import gc, site, sys; site.addsitedir(sys.argv[1]); print(gc.get_threshold()[0], gc.isenabled())"
+    done = subprocess.run([sys.executable, "-c", ask, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("100000 True\n", "")
+
+
 def test_a_seed_is_named_by_all_that_is_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
     name = seeds.seed_name("debian:12-engine", ["vllm", "open-webui"])
     assert name == seeds.seed_name("debian:12-engine", ["open-webui", "vllm"])
