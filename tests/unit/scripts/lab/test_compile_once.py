@@ -78,3 +78,9 @@ def test_without_a_folder_nothing_is_kept(tmp_path: Path, archive: Path) -> None
 def test_the_path_that_is_set_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/srv/own")
     assert results.compiling_once() == {"PYTHONPATH": f"{results.COMPILE_ONCE}{os.pathsep}/srv/own"}
+
+
+def test_cycles_of_objects_are_looked_for_rarely() -> None:
+    env = os.environ | results.compiling_once()
+    program = [sys.executable, "-c", "import gc; print(gc.get_threshold()[0] >= 100_000, gc.isenabled())"]
+    assert subprocess.run(program, env=env, capture_output=True, text=True, check=True).stdout == "True True\n"
