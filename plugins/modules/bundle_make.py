@@ -18,6 +18,8 @@ description:
     password, that is the one which C(docker login) has left for the user of the module, in the file
     F(~/.docker/config.json) or the one below E(DOCKER_CONFIG), or with the credential helper which that file names.
   - The other things are folders on the machine that runs the module.
+  - A place that cannot be written or has too little room is refused before anything is fetched, and so is one in which
+    another run makes a bundle.
   - A run that was interrupted goes on where it ended. What is no longer wanted is removed from the folder.
   - The playbook C(playbooks/bundle.yml) finds out what an inventory needs and calls this module.
 options:
@@ -115,6 +117,7 @@ bytes_missing:
   returned: always
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -133,6 +136,7 @@ from ..module_utils._bundle._making import (
     model_part,
     plan,
 )
+from ..module_utils._bundle._place import check_place, held
 from ..module_utils._bundle._signature import is_signed_by, sign
 from ..module_utils._hub._files import HubError
 from ..module_utils._progress import Progress
@@ -177,19 +181,21 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     """Make the bundle, or say what it would be."""
     given = module.params
     folder = Folder(given["path"])
+    check_place(folder.path)
     earlier = earlier_index(folder, given["since"]) if given["since"] else None
     parts = [part_of(item) for item in given["content"]]
     unsigned = bool(given["sign_with"]) and not is_signed_by(folder, given["sign_with"])
     if module.check_mode:
         made = plan(parts, folder, earlier)
     else:
-        with Progress("bundle_make", given["path"]) as progress:
+        os.makedirs(folder.path, exist_ok=True)
+        with held(folder.path), Progress("bundle_make", given["path"]) as progress:
             total = sum(part.item.size for part in parts)
             made = make(parts, folder, earlier, Counter(progress, total))
-        link_files(folder, made.index, "collections")
-        unsigned = bool(given["sign_with"]) and not is_signed_by(folder, given["sign_with"])
-        if unsigned:
-            sign(folder, given["sign_with"])
+            link_files(folder, made.index, "collections")
+            unsigned = bool(given["sign_with"]) and not is_signed_by(folder, given["sign_with"])
+            if unsigned:
+                sign(folder, given["sign_with"])
     return {"changed": made.changed or unsigned, **described(made)}
 
 

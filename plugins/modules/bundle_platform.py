@@ -15,7 +15,8 @@ description:
   - Starts a container of a distribution on the machine where a bundle is made, and waits until it has Python. Packages
     and libraries for hosts of that distribution are fetched in it.
   - The image is pulled with C(docker pull) where it is missing.
-  - A container ends by itself after four hours, such as when the controller was killed.
+  - A container ends by itself after four hours, such as when the controller was killed. One of a run that was killed is
+    left, and removed with the others at the end of the next run.
   - The playbook C(playbooks/bundle.yml) does all this.
 options:
   work:
@@ -35,6 +36,12 @@ options:
     description: Seconds until the container must be ready.
     type: int
     default: 600
+  run:
+    description:
+      - What tells this run from others on the same machine. The controller says it by itself.
+      - While a run goes on that has started a container for O(work), others are refused there.
+    type: str
+    default: ""
 extends_documentation_fragment:
   - private_llm.fleet.attributes
 attributes:
@@ -84,7 +91,8 @@ from ..module_utils._engine._client import Engine, EngineError
 def started(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any]:
     """Have the container."""
     image = module.params["image"]
-    found = _platform.find(engine, image, work)
+    _platform.refuse_others(engine, work, module.params["run"])
+    found = _platform.find(engine, image, work, module.params["run"])
     if found or module.check_mode:
         if found and not module.check_mode:
             _platform.wait(engine, found, image, module.params["timeout"])
@@ -92,7 +100,7 @@ def started(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any
     if engine.inspect_image(image) is None:
         # With the passwords that docker login has left, which the engine itself does not know.
         module.run_command([module.get_bin_path("docker", required=True), "pull", "--quiet", image], check_rc=True)
-    name = _platform.start(engine, image, work)
+    name = _platform.start(engine, image, work, module.params["run"])
     try:
         _platform.wait(engine, name, image, module.params["timeout"])
     except BaseException:
@@ -102,7 +110,8 @@ def started(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any
 
 
 def absent(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any]:
-    """Have none."""
+    """Have none, unless they are another run's."""
+    _platform.refuse_others(engine, work, module.params["run"])
     if module.check_mode:
         rows = engine.containers(stopped=True, labels=[f"{_platform.LABEL}={work}"])
         found = [str(row["Id"]) for row in rows]
@@ -119,6 +128,7 @@ def main() -> None:
             "image": {"type": "str"},
             "state": {"type": "str", "choices": ["started", "absent"], "default": "started"},
             "timeout": {"type": "int", "default": 600},
+            "run": {"type": "str", "default": ""},
         },
         required_if=[("state", "started", ("image",))],
         supports_check_mode=True,

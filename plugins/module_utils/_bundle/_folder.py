@@ -80,6 +80,10 @@ class Folder:
         """Say whether a blob is there with its size; what was written here has been compared with its SHA-256."""
         return size_of(self.blob(sha256), none=-1) == size
 
+    def to_come(self, missing: t.Mapping[str, int]) -> int:
+        """Return the bytes of missing blobs less those that an interrupted run has left, which are gone on with."""
+        return sum(max(0, size - size_of(self.blob(sha256) + PART)) for sha256, size in missing.items())
+
     def arriving(self, sha256: str, size: int, seen: Seen = unseen) -> ArrivingFile:
         """Return the blob as it arrives; it goes on where an interrupted run ended."""
         return ArrivingFile(self._blobs, Entry(check_sha256(sha256), size, sha256), seen)

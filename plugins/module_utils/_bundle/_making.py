@@ -14,6 +14,7 @@ import typing as t
 from .._hub._files import MANIFEST_NAME, Entry
 from .._hub._manifest import Manifest, Stamp
 from .._replace import read_file
+from . import _place
 from ._architecture import named
 from ._folder import BLOBS, Folder, Seen, entries_of
 from ._index import INDEX_LIMIT, BundleError, Index, Item
@@ -135,6 +136,7 @@ def make(parts: t.Sequence[Part], folder: Folder, earlier: Index | None, seen: S
     """Bring the blobs, and write the index when all of them are there."""
     made = plan(parts, folder, earlier)
     if made.changed:
+        _place.check_room(folder.path, folder.to_come(made.missing))
         os.makedirs(os.path.join(folder.path, BLOBS), exist_ok=True)
         elsewhere = set(earlier.blobs()) if earlier else set()
         for part in parts:
@@ -158,7 +160,7 @@ def lay_out(folder: Folder, index: Index, kind: str, links: str) -> dict[str, st
         if kind == "model":
             wanted = {**{entry.path: entry.sha256 for entry in item.below(FILES)}, MANIFEST_NAME: wanted[MANIFEST]}
         for path, sha256 in wanted.items():
-            _link(os.path.abspath(folder.blob(sha256)), os.path.join(place, path))
+            _place.link(os.path.abspath(folder.blob(sha256)), os.path.join(place, path))
         layout[item.name] = place
     return layout
 
@@ -171,16 +173,7 @@ def link_files(folder: Folder, index: Index, kind: str) -> None:
         os.makedirs(place, mode=0o755, exist_ok=True)
     for path, sha256 in wanted.items():
         link = os.path.join(place, path)
-        _link(os.path.relpath(folder.blob(sha256), os.path.dirname(link)), link)
+        _place.link(os.path.relpath(folder.blob(sha256), os.path.dirname(link)), link)
     for name in os.listdir(place) if os.path.isdir(place) else []:
-        if name not in wanted and os.path.islink(os.path.join(place, name)):
+        if name not in wanted and os.path.isfile(os.path.join(place, name)):
             os.unlink(os.path.join(place, name))
-
-
-def _link(target: str, path: str) -> None:
-    if os.path.islink(path) and os.readlink(path) == target:
-        return
-    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}"
-    os.symlink(target, temporary)
-    os.replace(temporary, path)

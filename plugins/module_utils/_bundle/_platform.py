@@ -13,10 +13,13 @@ import time
 import typing as t
 
 from .._engine._client import Engine, EngineError
+from . import _runs
 from ._index import BundleError
 
 # The folder of what is fetched for a bundle, by which a later run knows the containers of an earlier one.
 LABEL = "private_llm.fleet.bundle"
+# The run that started it.
+RUN = "private_llm.fleet.bundle.run"
 PROXIES = ("http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 # Seconds after which it ends by itself, when nobody removes it.
 LIFETIME = 14400
@@ -50,35 +53,47 @@ def folder_of(image: str) -> str:
     return re.sub("[^a-zA-Z0-9.-]", "_", image)
 
 
-def body_of(image: str, work: str, environment: t.Mapping[str, str]) -> dict[str, t.Any]:
+def body_of(image: str, work: str, run: str, environment: t.Mapping[str, str]) -> dict[str, t.Any]:
     """Return the container as the engine is told it; its proxies are those of the environment."""
     return {
         "Image": image,
         "Entrypoint": ["/bin/sh"],
         "Cmd": ["-c", PROGRAM],
         "Env": [f"{name}={environment[name]}" for name in PROXIES if environment.get(name)],
-        "Labels": {LABEL: work},
+        "Labels": {LABEL: work, RUN: run},
         "HostConfig": {
             "AutoRemove": True,
             "NetworkMode": "host",
-            "Binds": [f"{os.path.join(work, folder_of(image))}:/bundle"],
+            # Not as a text with colons, which the name of a folder may hold, too.
+            "Mounts": [{"Type": "bind", "Source": os.path.join(work, folder_of(image)), "Target": "/bundle"}],
         },
     }
 
 
-def find(engine: Engine, image: str, work: str) -> str:
-    """Return the id of the container that stands for a platform; empty when there is none, or one of an older image."""
+def find(engine: Engine, image: str, work: str, run: str) -> str:
+    """Return the id of this run's container for a platform; empty when there is none, or one of an older image."""
     wanted = (engine.inspect_image(image) or {}).get("Id")
-    for row in engine.containers(labels=[f"{LABEL}={work}"]):
+    for row in engine.containers(labels=[f"{LABEL}={work}", f"{RUN}={run}"]):
         if row.get("Image") == image and row.get("ImageID") == wanted:
             return str(row["Id"])
     return ""
 
 
-def start(engine: Engine, image: str, work: str) -> str:
+def refuse_others(engine: Engine, work: str, run: str) -> None:
+    """Raise BundleError when another run works in the folder, which would lose its containers to this one."""
+    for row in engine.containers(labels=[f"{LABEL}={work}"]):
+        other = str((row.get("Labels") or {}).get(RUN, ""))
+        if other != run and _runs.goes_on(other):
+            raise BundleError(
+                f"another run (process {_runs.pid_of(other)}) makes a bundle with {work} now; wait until it has ended, "
+                "or name another folder for this one"
+            )
+
+
+def start(engine: Engine, image: str, work: str, run: str) -> str:
     """Start a container and return its id."""
     os.makedirs(os.path.join(work, folder_of(image)), mode=0o755, exist_ok=True)
-    name = engine.create(f"private_llm-bundle-{secrets.token_hex(6)}", body_of(image, work, os.environ))
+    name = engine.create(f"private_llm-bundle-{secrets.token_hex(6)}", body_of(image, work, run, os.environ))
     try:
         engine.start(name)
     except EngineError:

@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._bundle import _place
 from ansible_collections.private_llm.fleet.plugins.modules import bundle_make
 
 Make = t.Callable[..., t.Dict[str, t.Any]]
@@ -83,3 +86,61 @@ def test_an_earlier_bundle_must_be_one(make: Make, tmp_path: Path) -> None:
     found = make(since=str(tmp_path / "earlier"))
     assert found["failed"]
     assert "a bundle is a folder that playbooks/bundle.yml made" in found["msg"]
+
+
+def test_a_place_where_nothing_can_be_made_is_refused_before_anything_is_fetched(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for path, what in (("file", "not a folder"), ("file/bundle", "not a folder"), ("nowhere", "a link to nothing")):
+        for check in (True, False):
+            found = make(check=check, path=str(tmp_path / path), content=[])
+            assert f"{what}; remove it, or name another folder" in found["msg"]
+    assert (tmp_path / "file").read_text() == "mine"
+    assert not (tmp_path / "gone").exists()
+
+
+def test_a_folder_that_nobody_may_write_is_refused(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may write everywhere but to a file system that takes nothing.
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    found = make(path=str(tmp_path / "a" / "b"))
+    assert f"cannot write {tmp_path}; change that, or name another folder" in found["msg"]
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_disk_that_is_too_small_is_refused_before_anything_is_fetched(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(100, 95, 5))
+    found = make()
+    assert "still needs 6 B, and its file system has 5 B free" in found["msg"]
+    assert not (tmp_path / "bundle" / "blobs").exists()
+
+
+def test_two_runs_do_not_make_one_bundle_at_once(make: Make, tmp_path: Path) -> None:
+    make()
+    with _place.held(str(tmp_path / "bundle")):
+        found = make()
+    assert "another run makes the bundle" in found["msg"]
+    assert "wait until it has ended, then run again" in found["msg"]
+    assert make()["changed"] is False
+
+
+def test_a_file_system_that_keeps_no_links_gets_copies(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_unused: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    content = [{"kind": "collections", "name": "collections", "folder": str(tmp_path / NAME)}]
+    monkeypatch.setattr(os, "symlink", refuse)
+    assert make(content=content)["changed"]
+    assert (tmp_path / "bundle" / "collections" / "a-1.whl").read_bytes() == b"aaaa"
+    (tmp_path / NAME / "a-1.whl").unlink()
+    assert make(content=content)["changed"]
+    assert sorted(os.listdir(tmp_path / "bundle" / "collections")) == ["乙-2.whl"]
+
+
+@pytest.mark.parametrize("name", ["with blanks", "三 – ü", "-dash", "a:b"])
+def test_a_folder_may_have_any_name(make: Make, tmp_path: Path, name: str) -> None:
+    assert make(path=str(tmp_path / name))["changed"]
+    assert make(path=str(tmp_path / name))["changed"] is False

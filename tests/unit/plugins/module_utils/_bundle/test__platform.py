@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._bundle import _platform
+from ansible_collections.private_llm.fleet.plugins.module_utils._bundle import _platform, _runs
 from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._index import BundleError
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine, EngineError, Ran
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
@@ -51,9 +53,9 @@ class Fake:
 
     def containers(self, stopped: bool = False, labels: t.Sequence[str] = ()) -> list[dict[str, t.Any]]:
         return [
-            {"Id": name, "Image": body["Image"], "ImageID": "new"}
+            {"Id": name, "Image": body["Image"], "ImageID": "new", "Labels": body["Labels"]}
             for name, body in self.made.items()
-            if f"{_platform.LABEL}={body['Labels'][_platform.LABEL]}" in labels
+            if {f"{name}={value}" for name, value in body["Labels"].items()} >= set(labels)
         ]
 
 
@@ -63,18 +65,20 @@ def engine(**how: t.Any) -> tuple[Fake, Engine]:
 
 
 def test_a_container_has_the_folder_of_its_platform_and_the_proxies_of_the_machine() -> None:
-    body = _platform.body_of("debian:13", "/srv/b.work", {"https_proxy": "http://proxy:3128", "HOME": "/root"})
-    assert body["HostConfig"]["Binds"] == ["/srv/b.work/debian_13:/bundle"]
+    body = _platform.body_of("debian:13", "/srv/b.work", "7-1", {"https_proxy": "http://proxy:3128", "HOME": "/root"})
+    (mount,) = body["HostConfig"]["Mounts"]
+    assert (mount["Source"], mount["Target"]) == ("/srv/b.work/debian_13", "/bundle")
     assert body["Env"] == ["https_proxy=http://proxy:3128"]
 
 
 def test_a_container_is_found_again_and_removed_with_those_of_its_bundle_alone(tmp_path: Path) -> None:
     fake, used = engine()
-    name = _platform.start(used, "debian:13", str(tmp_path / "one"))
-    other = _platform.start(used, "debian:13", str(tmp_path / "two"))
+    name = _platform.start(used, "debian:13", str(tmp_path / "one"), "")
+    other = _platform.start(used, "debian:13", str(tmp_path / "two"), "")
     assert (tmp_path / "one" / "debian_13").is_dir()
-    assert _platform.find(used, "debian:13", str(tmp_path / "one")) == name
-    assert _platform.find(used, "debian:12", str(tmp_path / "one")) == ""
+    assert _platform.find(used, "debian:13", str(tmp_path / "one"), "") == name
+    assert _platform.find(used, "debian:12", str(tmp_path / "one"), "") == ""
+    assert _platform.find(used, "debian:13", str(tmp_path / "one"), "7-1") == ""
     assert _platform.remove(used, str(tmp_path / "one")) == [name]
     assert list(fake.made) == [other]
 
@@ -82,7 +86,7 @@ def test_a_container_is_found_again_and_removed_with_those_of_its_bundle_alone(t
 def test_a_container_that_does_not_start_is_removed(tmp_path: Path) -> None:
     fake, used = engine(starts=False)
     with pytest.raises(EngineError, match="no room"):
-        _platform.start(used, "debian:13", str(tmp_path))
+        _platform.start(used, "debian:13", str(tmp_path), "")
     assert fake.made == {}
 
 
@@ -107,3 +111,30 @@ def test_one_of_another_architecture_says_what_its_programs_need() -> None:
 def test_one_that_takes_too_long_is_given_up() -> None:
     with pytest.raises(BundleError, match="not ready within 0 seconds: E: no line"):
         _platform.wait(engine(looks=1000)[1], "x", "debian:13", 0.0, lambda seconds: None)
+
+
+def test_a_run_is_refused_where_another_one_goes_on_and_not_where_it_has_ended(tmp_path: Path) -> None:
+    used, work = engine()[1], str(tmp_path)
+    with subprocess.Popen(["sleep", "60"]) as other:
+        run = _runs.name_of(other.pid)
+        _platform.start(used, "debian:13", work, run)
+        try:
+            with pytest.raises(
+                BundleError, match=rf"another run \(process {other.pid}\) makes a bundle with {work} now"
+            ):
+                _platform.refuse_others(used, work, _runs.name_of(os.getpid()))
+            _platform.refuse_others(used, work, run)
+            _platform.refuse_others(used, str(tmp_path / "other"), "")
+        finally:
+            other.kill()
+        other.wait()
+    _platform.refuse_others(used, work, _runs.name_of(os.getpid()))
+
+
+def test_a_run_is_known_by_its_process_and_the_time_it_began() -> None:
+    mine = _runs.name_of(os.getpid())
+    assert _runs.goes_on(mine)
+    assert _runs.pid_of(mine) == os.getpid()
+    # The number was given anew since.
+    assert not _runs.goes_on(f"{os.getpid()}-1")
+    assert not any(_runs.goes_on(odd) for odd in ("", "x", "0-0", "99999999-1", "../1-1"))
