@@ -96,7 +96,10 @@ class Index:
         except BundleError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise BundleError(f"{where} is not the index of a bundle ({type(error).__name__}: {error})") from error
+            raise BundleError(
+                f"{where} is not the index of a bundle ({type(error).__name__}: {error}); copy it again or make the "
+                "bundle anew"
+            ) from error
         index = cls(items)
         names = [(item.kind, item.name) for item in items]
         if len(set(names)) != len(names):
