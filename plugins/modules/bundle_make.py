@@ -136,7 +136,7 @@ from ..module_utils._bundle._making import (
     model_part,
     plan,
 )
-from ..module_utils._bundle._place import check_place, held
+from ..module_utils._bundle._place import check_place, explain, held
 from ..module_utils._bundle._signature import is_signed_by, sign
 from ..module_utils._hub._files import HubError
 from ..module_utils._progress import Progress
@@ -228,7 +228,9 @@ def main() -> None:
     )
     try:
         result = run(module)
-    except (BundleError, HubError, OSError) as error:
+    except OSError as error:
+        module.fail_json(msg=explain(error))
+    except (BundleError, HubError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)
 

@@ -14,6 +14,7 @@ import shutil
 import typing as t
 
 from .. import _units
+from .._hub._source import is_full_disk
 from ._index import BundleError
 
 # File systems of memory sticks keep no links; a copy serves as well.
@@ -50,6 +51,16 @@ def check_room(path: str, needed: int) -> None:
             f"{path} still needs {_units.size(needed)}, and its file system has {_units.size(free)} free ({there}); "
             "make room, or name a folder on a larger one"
         )
+
+
+def explain(error: OSError) -> str:
+    """Return why a file of a bundle could not be read or written, with what to do where that is known."""
+    again = "then run again, which goes on from what was fetched"
+    if is_full_disk(error):
+        return f"{error}: the file system became full; make room, {again}"
+    if error.errno == errno.EFBIG:
+        return f"{error}: the file system keeps no file as large as this one, such as FAT32; name a folder on another"
+    return str(error)
 
 
 @contextlib.contextmanager

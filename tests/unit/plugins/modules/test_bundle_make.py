@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._bundle import _place
+from ansible_collections.private_llm.fleet.plugins.module_utils._bundle import _folder, _place
 from ansible_collections.private_llm.fleet.plugins.modules import bundle_make
 
 Make = t.Callable[..., t.Dict[str, t.Any]]
@@ -144,3 +144,19 @@ def test_a_file_system_that_keeps_no_links_gets_copies(
 def test_a_folder_may_have_any_name(make: Make, tmp_path: Path, name: str) -> None:
     assert make(path=str(tmp_path / name))["changed"]
     assert make(path=str(tmp_path / name))["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        (errno.ENOSPC, "the file system became full; make room, then run again, which goes on from what was fetched"),
+        (errno.EFBIG, "keeps no file as large as this one, such as FAT32; name a folder on another"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_a_disk_does_not_take_is_told(make: Make, monkeypatch: pytest.MonkeyPatch, code: int, says: str) -> None:
+    def refuse(*_unused: object) -> t.NoReturn:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(_folder.ArrivingFile, "write", refuse)
+    assert says in make()["msg"]
