@@ -75,7 +75,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: Asks the registries for sizes, and fetches nothing.
+    details: Asks the registries for sizes, and tries the key of O(sign_with); fetches nothing.
   diff_mode:
     support: none
   idempotent:
@@ -137,7 +137,7 @@ from ..module_utils._bundle._making import (
     plan,
 )
 from ..module_utils._bundle._place import check_place, explain, held
-from ..module_utils._bundle._signature import is_signed_by, sign
+from ..module_utils._bundle._signature import is_signed_by, sign, try_key
 from ..module_utils._hub._files import HubError
 from ..module_utils._progress import Progress
 
@@ -182,6 +182,8 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     given = module.params
     folder = Folder(given["path"])
     check_place(folder.path)
+    if given["sign_with"] and module.check_mode:
+        try_key(given["sign_with"])
     earlier = earlier_index(folder, given["since"]) if given["since"] else None
     parts = [part_of(item) for item in given["content"]]
     unsigned = bool(given["sign_with"]) and not is_signed_by(folder, given["sign_with"])

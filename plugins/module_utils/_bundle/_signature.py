@@ -16,6 +16,7 @@ from ._index import BundleError
 
 NAMESPACE = "private-llm-fleet-bundle"
 SECONDS = 60
+_KEYS = "give a key without a passphrase, or the public key of one that ssh-agent holds"
 
 
 def sign(folder: Folder, key: str) -> None:
@@ -24,10 +25,14 @@ def sign(folder: Folder, key: str) -> None:
         os.unlink(folder.signature_path)
     done = _keygen(["-Y", "sign", "-f", key, "-n", NAMESPACE, folder.index_path])
     if done.returncode or not os.path.exists(folder.signature_path):
-        raise BundleError(
-            f"{folder.index_path} could not be signed with {key}: {_said(done)}; give a key without a passphrase, or "
-            "the public key of one that ssh-agent holds"
-        )
+        raise BundleError(f"{folder.index_path} could not be signed with {key}: {_said(done)}; {_KEYS}")
+
+
+def try_key(key: str) -> None:
+    """Raise BundleError when nothing can be signed with a key; what it signs is thrown away."""
+    done = _keygen(["-Y", "sign", "-f", key, "-n", f"{NAMESPACE}-trial"], b"trial\n")
+    if done.returncode:
+        raise BundleError(f"no bundle can be signed with {key}: {_said(done)}; {_KEYS}")
 
 
 def is_signed_by(folder: Folder, key: str) -> bool:

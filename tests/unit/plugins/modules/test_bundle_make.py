@@ -10,6 +10,7 @@ import errno
 import json
 import os
 import shutil
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -160,3 +161,16 @@ def test_what_a_disk_does_not_take_is_told(make: Make, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(_folder.ArrivingFile, "write", refuse)
     assert says in make()["msg"]
+
+
+def test_a_check_tries_the_key(make: Make, tmp_path: Path) -> None:
+    key = tmp_path / "a key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    locked = tmp_path / "locked"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "a phrase", "-f", str(locked)], check=True)
+    assert make(check=True, sign_with=str(key))["changed"]
+    for one in (locked, tmp_path / "none"):
+        said = make(check=True, sign_with=str(one))["msg"]
+        assert f"no bundle can be signed with {one}: " in said
+        assert "give a key without a passphrase" in said
+    assert not (tmp_path / "bundle").exists()
