@@ -124,6 +124,7 @@ from ..module_utils import _units
 from ..module_utils._bundle._folder import Folder, Known
 from ..module_utils._bundle._index import BundleError, Index
 from ..module_utils._bundle._making import lay_out
+from ..module_utils._bundle._place import explain
 from ..module_utils._bundle._signature import problem_with
 from ..module_utils._progress import Progress
 
@@ -214,7 +215,8 @@ def main() -> None:
     try:
         result = look(module, Folder(module.params["path"]))
     except (BundleError, OSError) as error:
-        module.fail_json(msg=str(error), problems=[str(error)], missing=[], wrong=[])
+        reason = explain(error) if isinstance(error, OSError) else str(error)
+        module.fail_json(msg=reason, problems=[reason], missing=[], wrong=[])
     if result["problems"]:
         module.fail_json(msg="\n".join(result["problems"]), **result)
     module.exit_json(**result)

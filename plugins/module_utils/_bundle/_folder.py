@@ -25,6 +25,7 @@ from ._index import INDEX_LIMIT, BundleError, Index, check_sha256
 INDEX = "index.json"
 SIGNATURE = "index.json.sig"
 _WHOLE = "a bundle is a folder that playbooks/bundle.yml made, copied as a whole"
+_READABLE = "whoever runs Ansible must be able to read all of the bundle"
 BLOBS = os.path.join("blobs", "sha256")
 
 Seen = t.Callable[[int], None]
@@ -67,7 +68,8 @@ class Folder:
         try:
             text = read_file(self.index_path, INDEX_LIMIT)
         except (OSError, ReplaceError) as error:
-            raise BundleError(f"{error}; {_WHOLE}") from error
+            closed = isinstance(error.__cause__, PermissionError)
+            raise BundleError(f"{error}; {_READABLE if closed else _WHOLE}") from error
         if text is None:
             raise BundleError(f"{self.index_path} cannot be read: {os.strerror(errno.ENOENT)}; {_WHOLE}")
         return text

@@ -60,6 +60,8 @@ def explain(error: OSError) -> str:
         return f"{error}: the file system became full; make room, {again}"
     if error.errno == errno.EFBIG:
         return f"{error}: the file system keeps no file as large as this one, such as FAT32; name a folder on another"
+    if error.errno == errno.EACCES:
+        return f"{error}: whoever runs Ansible must be able to read all of the bundle, and to write where one is made"
     return str(error)
 
 

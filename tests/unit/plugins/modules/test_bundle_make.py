@@ -152,6 +152,7 @@ def test_a_folder_may_have_any_name(make: Make, tmp_path: Path, name: str) -> No
     [
         (errno.ENOSPC, "the file system became full; make room, then run again, which goes on from what was fetched"),
         (errno.EFBIG, "keeps no file as large as this one, such as FAT32; name a folder on another"),
+        (errno.EACCES, "whoever runs Ansible must be able to read all of the bundle"),
         (errno.EIO, "Input/output error"),
     ],
 )

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -435,3 +436,14 @@ def test_a_pipe_in_place_of_a_manifest_keeps_nobody_waiting(tmp_path: Path) -> N
     assert _store.read_manifest(str(tmp_path), "0" * 64) is None
     with pytest.raises(BundleError, match="is not a release that model_snapshot keeps"):
         model_part("acme/tiny", str(tmp_path))
+
+
+def test_an_index_that_may_not_be_read_says_so(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str, *_unused: object, **_more: object) -> t.NoReturn:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(
+        BundleError, match="Permission denied; whoever runs Ansible must be able to read all of the bundle"
+    ):
+        folder.read_index()
