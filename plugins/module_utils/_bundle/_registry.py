@@ -32,6 +32,8 @@ IMPATIENT_SECONDS = 10
 _LISTS = ("application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json")
 _MANIFESTS = ("application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json")
 _DIGEST = re.compile("sha256:[0-9a-f]{64}")
+_TAG = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_REPOSITORY = re.compile("[a-z0-9][a-z0-9._/-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +53,8 @@ class Reference:
         name, at, digest = path.partition("@")
         repository, colon, tag = name.partition(":")
         version = digest if at else tag if colon else "latest"
-        if not re.fullmatch(r"[a-z0-9._/-]+", repository) or not re.fullmatch(r"[\w.:+-]+", version):
+        known = _DIGEST if at else _TAG
+        if not _REPOSITORY.fullmatch(repository) or not known.fullmatch(version):
             raise BundleError(f"{text!r} is not the reference of an image, such as vllm/vllm-openai:v0.32.0")
         if registry in ("docker.io", "index.docker.io"):
             registry = DOCKER_HUB

@@ -366,7 +366,10 @@ def test_references_are_read_as_docker_reads_them(text: str, shown: str) -> None
     assert str(Reference.parse(text)) == shown
 
 
-@pytest.mark.parametrize("text", ["", "Upper/Case:1", "a b:1", "x:y z"])
+ODD = ["", "Upper/Case:1", "a b:1", "x:y z", "http://host/x:1", "a:b:c", "a@b", "x:标签", "x:-y"]
+
+
+@pytest.mark.parametrize("text", ODD)
 def test_odd_references_are_refused(text: str) -> None:
     with pytest.raises(BundleError, match="not the reference"):
         Reference.parse(text)
