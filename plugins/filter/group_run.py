@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ..module_utils._run import this_run
 from ..plugin_utils._filter_input import demand
 from ..plugin_utils._host_vars import LINE
-from ..plugin_utils.groups._run import this_run
 
 DOCUMENTATION = r"""
 name: group_run

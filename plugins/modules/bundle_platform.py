@@ -38,7 +38,7 @@ options:
     default: 600
   run:
     description:
-      - What tells this run from others on the same machine. The controller says it by itself.
+      - What tells this run from others, as the filter P(private_llm.fleet.group_run#filter) gives it.
       - While a run goes on that has started a container for O(work), others are refused there.
     type: str
     default: ""

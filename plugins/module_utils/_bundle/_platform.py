@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from .._engine._client import Engine, EngineError
-from . import _runs
+from .._run import has_ended
 from ._index import BundleError
 
 # The folder of what is fetched for a bundle, by which a later run knows the containers of an earlier one.
@@ -83,10 +83,10 @@ def refuse_others(engine: Engine, work: str, run: str) -> None:
     """Raise BundleError when another run works in the folder, which would lose its containers to this one."""
     for row in engine.containers(labels=[f"{LABEL}={work}"]):
         other = str((row.get("Labels") or {}).get(RUN, ""))
-        if other != run and _runs.goes_on(other):
+        if other not in ("", run) and not has_ended(other):
             raise BundleError(
-                f"another run (process {_runs.pid_of(other)}) makes a bundle with {work} now; wait until it has ended, "
-                "or name another folder for this one"
+                f"another run ({other}) makes a bundle with {work} now; wait until it has ended, or name another "
+                "folder for this one"
             )
 
 

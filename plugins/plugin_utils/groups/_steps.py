@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ...module_utils._run import has_ended
 from .._host_vars import FLAG, LINE, NUMBER, TEXT, HostVars, of_hosts
 from .._problem import Problem
 from ._judge import KIND, differences
-from ._run import has_ended
 
 Mapping = t.Mapping[str, t.Any]
 

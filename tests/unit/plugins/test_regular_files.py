@@ -27,7 +27,7 @@ OTHERS = {
     "modules/host_firewall.py",
     "modules/open_webui_data_info.py",
     "plugin_utils/_answers.py",
-    "plugin_utils/groups/_run.py",
+    "module_utils/_run.py",
     # A descriptor that was checked when it was opened.
     "module_utils/_hub/_spread/_server.py",
 }

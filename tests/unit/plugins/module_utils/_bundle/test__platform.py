@@ -4,17 +4,18 @@
 
 from __future__ import annotations
 
-import os
+import re
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.module_utils._bundle import _platform, _runs
+from ansible_collections.private_llm.fleet.plugins.module_utils._bundle import _platform
 from ansible_collections.private_llm.fleet.plugins.module_utils._bundle._index import BundleError
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._client import Engine, EngineError, Ran
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._logs import LogLine
+from ansible_collections.private_llm.fleet.plugins.module_utils._run import this_run
 
 
 class Fake:
@@ -116,25 +117,15 @@ def test_one_that_takes_too_long_is_given_up() -> None:
 def test_a_run_is_refused_where_another_one_goes_on_and_not_where_it_has_ended(tmp_path: Path) -> None:
     used, work = engine()[1], str(tmp_path)
     with subprocess.Popen(["sleep", "60"]) as other:
-        run = _runs.name_of(other.pid)
+        run = this_run(pid=other.pid)
         _platform.start(used, "debian:13", work, run)
         try:
-            with pytest.raises(
-                BundleError, match=rf"another run \(process {other.pid}\) makes a bundle with {work} now"
-            ):
-                _platform.refuse_others(used, work, _runs.name_of(os.getpid()))
+            said = f"another run ({run}) makes a bundle with {work} now; wait until it has ended"
+            with pytest.raises(BundleError, match=re.escape(said)):
+                _platform.refuse_others(used, work, this_run())
             _platform.refuse_others(used, work, run)
             _platform.refuse_others(used, str(tmp_path / "other"), "")
         finally:
             other.kill()
         other.wait()
-    _platform.refuse_others(used, work, _runs.name_of(os.getpid()))
-
-
-def test_a_run_is_known_by_its_process_and_the_time_it_began() -> None:
-    mine = _runs.name_of(os.getpid())
-    assert _runs.goes_on(mine)
-    assert _runs.pid_of(mine) == os.getpid()
-    # The number was given anew since.
-    assert not _runs.goes_on(f"{os.getpid()}-1")
-    assert not any(_runs.goes_on(odd) for odd in ("", "x", "0-0", "99999999-1", "../1-1"))
+    _platform.refuse_others(used, work, this_run())

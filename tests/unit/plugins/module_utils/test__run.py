@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups._run import has_ended, this_run
+from ansible_collections.private_llm.fleet.plugins.module_utils._run import has_ended, this_run
 
 
 def process(proc: pathlib.Path, pid: int, parent: int, *command: str, start: int = 7, state: str = "S") -> None:
