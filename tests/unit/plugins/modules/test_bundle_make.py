@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import shutil
@@ -175,3 +176,11 @@ def test_a_check_tries_the_key(make: Make, tmp_path: Path) -> None:
         assert f"no bundle can be signed with {one}: " in said
         assert "give a key without a passphrase" in said
     assert not (tmp_path / "bundle").exists()
+
+
+def test_a_file_system_that_locks_no_folder_takes_a_bundle(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_unused: object) -> t.NoReturn:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    assert make()["changed"]
