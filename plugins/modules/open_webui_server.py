@@ -105,6 +105,10 @@ waited_for:
   returned: success
   type: str
   sample: ""
+settled:
+  description: Whether it is in its state now. In check mode, whether a run would have nothing to do.
+  returned: success
+  type: bool
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -159,6 +159,11 @@ at_work:
   description: Whether systemd has read the units, starts them with the engine and the host, and runs the timer.
   returned: always
   type: bool
+watched:
+  description: What the watch saw last, as M(private_llm.fleet.server_watch_info) tells it; empty before its first pass.
+  returned: always
+  type: list
+  elements: dict
 """
 
 import os
@@ -241,6 +246,7 @@ def present(module: AnsibleModule) -> None:
         files=changed,
         units=units,
         at_work=not units and at_work(module),
+        watched=_memory.told_all(),
         program=_program.ROOT,
         python=sys.executable,
         diff={
@@ -281,6 +287,7 @@ def absent(module: AnsibleModule) -> None:
         files=files,
         units=[name for name in units if os.path.join(module.params["units_dir"], name) in there],
         at_work=False,
+        watched=[],
         program=_program.ROOT,
         python=sys.executable,
         diff={"before": "".join(f"{path}\n" for path in there), "after": ""},

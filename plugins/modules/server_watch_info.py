@@ -92,8 +92,7 @@ from ..module_utils._watch import _memory
 
 def main() -> None:
     module = AnsibleModule(argument_spec={}, supports_check_mode=True)
-    watched = [{"name": name, **_memory.told(memory)} for name, memory in _memory.read().items()]
-    module.exit_json(changed=False, watched=watched)
+    module.exit_json(changed=False, watched=_memory.told_all())
 
 
 if __name__ == "__main__":

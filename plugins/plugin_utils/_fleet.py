@@ -444,7 +444,7 @@ def fall_of(server: str, watch: Mapping) -> str:
 
 def watch_lines(host: HostVars) -> list[str]:
     """Return how the watch last found Open WebUI and the gateway of a host, and how they fell; empty where none is."""
-    watched = host.read("fleet_watched", WATCHED).get("watched") or []
+    watched = host.read("server_watch_seen", WATCHED).get("watched") or []
     states = ", ".join(f"{one['name']} {one['state']}" for one in watched)
     falls = (fall_of(f"{one['name']} on {host.name}", one) for one in watched)
     return [f"Watch of {host.name}: {states}", *(fall for fall in falls if fall)] if watched else []

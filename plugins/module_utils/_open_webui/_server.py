@@ -182,6 +182,7 @@ class Server(Hooks):
             "saved": "",
             "backup": {},
             "waited_for": "",
+            "settled": False,
         }
 
     @property
@@ -257,6 +258,7 @@ class Server(Hooks):
         self.result["changes"] = [change._asdict() for change in changes]
         self.result["written"] = pending
         self.result["changed"] = the_plan.changed or restarts or bool(pending)
+        self.result["settled"] = not self.result["changed"] and found.previous is None and not self._archive
         if self._check:
             if self._archive:
                 self._manifest = self._restore.prepare(self._archive, _restore.Expected(), unpack=False)
@@ -264,7 +266,7 @@ class Server(Hooks):
             return
         self._carry_out(the_plan, found, restarts)
         ours = self._driver.inspect(self._name) or {}
-        self.result["container"] = str(ours.get("Id") or "")
+        self.result.update(container=str(ours.get("Id") or ""), settled=True)
 
     def _plan(self, found: Found) -> Plan:
         the_plan = plan("started", found, self._definition.changes, _definition.IN_PLACE)

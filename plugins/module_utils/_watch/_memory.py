@@ -147,6 +147,11 @@ def replace(path: str, text: str, mode: int) -> None:
         raise
 
 
+def told_all(root: str = ROOT) -> list[dict[str, t.Any]]:
+    """Return what people are told of everything that is watched, each with its name."""
+    return [{"name": name, **told(memory)} for name, memory in read(root).items()]
+
+
 def told(memory: Memory | None) -> dict[str, t.Any]:
     """Return what people are told of a server that is watched; empty for one that is not."""
     if memory is None:

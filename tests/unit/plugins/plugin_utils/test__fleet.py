@@ -360,7 +360,7 @@ def test_what_the_watch_saw_of_the_other_services_is_told() -> None:
         {"name": "private-llm-gateway", "state": "busy", "falls": 0, "given_up": False, "last_fall": None},
         {"state": "nameless"},
     ]
-    told = {"web-01": {"fleet_watched": {"watched": watched}}}
+    told = {"web-01": {"server_watch_seen": {"watched": watched}}}
     groups = {"gpu_hosts": [], "webui_hosts": ["web-01"], "gateway_hosts": ["web-01", "gw-02"]}
     lines = [line for line in _fleet.report(groups, told)["lines"] if "open-webui" in line]
     assert lines == [

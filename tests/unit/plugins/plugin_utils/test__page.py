@@ -171,5 +171,5 @@ def test_a_server_that_fell_is_told_of() -> None:
 
 def test_what_the_watch_saw_of_open_webui_is_shown() -> None:
     found = hostvars()
-    found["web-01"]["fleet_watched"] = {"watched": [{"name": "open-webui", "state": "hu<ng"}]}
+    found["web-01"]["server_watch_seen"] = {"watched": [{"name": "open-webui", "state": "hu<ng"}]}
     assert "Watch of web-01: open-webui hu<ng" in " ".join(read(_page.page(GROUPS, found, "now")).text)

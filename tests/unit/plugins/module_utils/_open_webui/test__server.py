@@ -202,10 +202,12 @@ def older(world: World) -> World:
 
 
 def test_check_real_check_real(world: World) -> None:
-    assert world.run(check=True)["changed"] is True
+    ahead = world.run(check=True)
+    assert (ahead["changed"], ahead["settled"]) == (True, False)
     assert not world.data.exists()
     assert world.run()["written"] == ["admin_password", "secret_key", "admin", "env"]
-    assert world.run(check=True)["changed"] is False
+    ahead = world.run(check=True)
+    assert (ahead["changed"], ahead["settled"]) == (False, True)
     again = world.run()
     assert (again["changed"], again["changes"], again["written"]) == (False, [], [])
     assert world.running() == NEW

@@ -20,6 +20,7 @@ def test_what_is_written_is_read_again(tmp_path: pathlib.Path) -> None:
     _memory.write(kept, root)
     assert _memory.read(root) == kept
     assert oct((tmp_path / "watch/state.json").stat().st_mode & 0o777) == "0o600"
+    assert [(one["name"], one["state"]) for one in _memory.told_all(root)] == [("alpha", "hung"), ("beta", "unknown")]
 
 
 @pytest.mark.parametrize(
