@@ -32,6 +32,7 @@ Everything here, the look included, must happen while the caller holds the objec
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -53,6 +54,10 @@ RENAME, CREATE, RECREATE, UPDATE, START, UNPAUSE, STOP, REMOVE, RESTORE, DISCARD
     "restore_previous",
     "remove_previous",
 )
+
+# An engine that was killed or restarted may have lost the network of a container that runs on, which a rename looks up
+# (moby, daemon/rename.go) and a stop does not.
+_NETWORK_LOST = re.compile(r"\bsandbox\b.*\bnot found", re.IGNORECASE)
 
 STOP_SECONDS = 10  # what the engine itself takes where a container says nothing
 
@@ -428,7 +433,7 @@ class Life:
             self._hooks.keep_data()
             return result
         self._drain(old)
-        driver.rename(self._name, self._previous)
+        self._set_aside(old)
         try:
             # Should the engine restart now, only the new container may come back.
             driver.set_restart_policy(self._previous, {"Name": "no", "MaximumRetryCount": 0})
@@ -444,6 +449,20 @@ class Life:
         driver.remove(self._previous)
         self._hooks.keep_data()
         return result
+
+    def _set_aside(self, old: Container) -> None:
+        """Give the old container its second name; first stop it where the engine cannot do so while it runs."""
+        try:
+            self._driver.rename(self._name, self._previous)
+        except EngineError as error:
+            if not (is_running(old) and _NETWORK_LOST.search(str(error))):
+                raise
+            self._driver.stop(self._name, self._hooks.stop_seconds(old))
+            try:
+                self._driver.rename(self._name, self._previous)
+            except EngineError:
+                self._driver.start(self._name)
+                raise
 
     def _go_back(self, policy: t.Mapping[str, t.Any], start: bool) -> str:
         """Put the previous container and its data back, serving if it did before, and say how that went."""

@@ -43,6 +43,7 @@ class World:
         self.calls: list[str] = []
         self.kill_at = -1
         self.refuse: dict[str, Exception] = {}
+        self.lost_network = False  # the engine has, of a container that runs
 
     def step(self, call: str) -> None:
         if len(self.calls) == self.kill_at:
@@ -94,6 +95,8 @@ class World:
 
     def rename(self, name: str, new_name: str) -> None:
         self.step(f"rename {name} {new_name}")
+        if self.lost_network and self.there[name]["State"]["Running"]:
+            raise EngineError("sandbox d35815b7f1a6 not found")
         assert new_name not in self.there
         self.there[new_name] = {**self.there.pop(name), "Name": "/" + new_name}
 
@@ -223,6 +226,42 @@ def test_the_order_of_a_replacement() -> None:
     world.begin()
     assert bring(world, "2", ["2"])[0] == Plan((), ())
     assert world.calls == ["resume False", "prove 2"]
+
+
+def test_a_container_whose_network_the_engine_has_lost_is_stopped_before_it_is_set_aside() -> None:
+    world = serving()
+    world.lost_network = True
+    bring(world, "2", ["2"])
+    assert world.calls[:5] == [
+        "resume False",
+        "drain",
+        "rename web web.previous",
+        "stop web",
+        "rename web web.previous",
+    ]
+    assert works(world, "2")
+
+
+def test_a_container_that_cannot_be_set_aside_goes_on() -> None:
+    world = serving()
+    world.refuse["rename web web.previous"] = EngineError("sandbox d35815b7f1a6 not found")
+    with pytest.raises(EngineError, match="not found"):
+        bring(world, "2", ["2"])
+    assert world.calls[-1] == "start web"
+    assert works(world, "1")
+
+
+@pytest.mark.parametrize("moment", range(8))
+def test_a_run_that_is_killed_while_the_network_is_lost_is_gone_on_with(moment: int) -> None:
+    world = serving()
+    world.lost_network = True
+    world.begin(kill_at=moment)
+    with pytest.raises(Killed):
+        bring(world, "2", ["2"])
+    world.lost_network = False
+    world.begin()
+    bring(world, "2", ["2"])
+    assert works(world, "2")
 
 
 def test_what_does_not_work_is_put_back_with_its_data() -> None:
