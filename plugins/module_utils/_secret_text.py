@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Secrets in the words of other programs, such as a log's lines, as far as their form or the words before them tell."""
+"""Hide secrets in text of other programs, such as lines of a log: by their form, or by the name before them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What systemd says of a unit, and whether the unit runs with what its files hold now."""
+"""The state of a systemd unit, and whether the unit was started before one of its files was written."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ PROPERTIES = (
     "Triggers",
 )
 RUNNING = frozenset({"active", "activating", "reloading"})
+# States in which nothing is left to enable; a static unit, for one, has no [Install] section (systemctl(1), is-enabled).
+ENABLED = frozenset({"enabled", "static", "alias", "indirect", "generated"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def parse(text: str) -> Unit:
     said = dict(line.partition("=")[::2] for line in text.splitlines())
     return Unit(
         running=said.get("ActiveState") in RUNNING,
-        enabled=said.get("UnitFileState") == "enabled",
+        enabled=said.get("UnitFileState") in ENABLED,
         unread=said.get("NeedDaemonReload") == "yes",
         started=int(said.get("ActiveEnterTimestampMonotonic") or 0) / 1e6,
         files=(*said.get("FragmentPath", "").split(), *said.get("DropInPaths", "").split()),

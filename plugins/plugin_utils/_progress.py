@@ -97,7 +97,7 @@ class ProgressAction(ActionBase):
     KIND = ""
     # Options (with their defaults) whose values, joined by slashes, name the work for the module's progress file.
     IDENTITY: t.ClassVar[t.Mapping[str, str]] = {}
-    # Whether the module is asked in check mode first, which costs less than a job that finds nothing to do.
+    # True runs the module in check mode first, because that costs less than a job that finds nothing to do.
     LOOKS = False
 
     def works(self) -> dict[str, str]:

@@ -53,6 +53,14 @@ def test_what_systemd_says_of_a_unit_is_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("state", "enabled"),
+    [("static", True), ("alias", True), ("disabled", False), ("enabled-runtime", False), ("masked", False)],
+)
+def test_a_unit_that_cannot_be_enabled_any_further_counts_as_enabled(state: str, enabled: bool) -> None:
+    assert parse(TIMER.replace("=enabled", f"={state}")).enabled is enabled
+
+
+@pytest.mark.parametrize(
     ("written", "unread", "outdated"),
     [
         ((), False, False),
