@@ -22,7 +22,7 @@ PROPERTIES = (
     "Triggers",
 )
 RUNNING = frozenset({"active", "activating", "reloading"})
-# States in which nothing is left to enable; a static unit, for one, has no [Install] section (systemctl(1), is-enabled).
+# States in which nothing is left to enable; a static unit has no [Install] section (systemctl(1), is-enabled).
 ENABLED = frozenset({"enabled", "static", "alias", "indirect", "generated"})
 
 

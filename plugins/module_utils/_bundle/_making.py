@@ -175,5 +175,6 @@ def link_files(folder: Folder, index: Index, kind: str) -> None:
         link = os.path.join(place, path)
         _place.link(os.path.relpath(folder.blob(sha256), os.path.dirname(link)), link)
     for name in os.listdir(place) if os.path.isdir(place) else []:
-        if name not in wanted and os.path.isfile(os.path.join(place, name)):
-            os.unlink(os.path.join(place, name))
+        there = os.path.join(place, name)
+        if name not in wanted and (os.path.islink(there) or os.path.isfile(there)):
+            os.unlink(there)

@@ -24,7 +24,7 @@ SEEN: dict[str, t.Any] = {
     "__open_webui_server": {"image": "sha256:2", "settled": True},
     "__open_webui_look": {"status": "ready", "signed_in": True},
 }
-# What makes a plan's word old, or no word of it: each with the roles that then look for themselves.
+# Variables that make a plan's result old or absent, each with the roles that then look for themselves.
 CASES: list[tuple[dict[str, t.Any], set[str]]] = [
     ({}, set()),
     ({"docker_engine_worked": True}, {"vllm_server", "open_webui"}),

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""By which labels a container is known as a vLLM server of this collection."""
+"""The labels that mark a container as a vLLM server of this collection."""
 
 from __future__ import annotations
 

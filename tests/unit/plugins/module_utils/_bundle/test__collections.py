@@ -79,5 +79,8 @@ def test_archives_have_their_names_in_the_bundle(tmp_path: Path) -> None:
     link = tmp_path / "bundle" / "collections" / "one.tar.gz"
     assert link.read_bytes() == b"one"
     assert not os.path.isabs(os.readlink(link))
+    dead = link.with_name("dead.tar.gz")
+    dead.symlink_to("../blobs/sha256/gone")
     link_files(folder, Index(()), "collections")
     assert not os.path.lexists(link)
+    assert not os.path.lexists(dead)
