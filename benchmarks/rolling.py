@@ -10,7 +10,8 @@
 Three servers run a real vLLM: two replicas of one model, and the only replica of another one. They run on the processor
 of a host of the lab, or on a fleet that is there: an inventory in JSON with one host in gpu_hosts, whose
 vllm_server_instances holds one server that says what the three have in common, and one host in gateway_hosts with its
-gateway_address. `site` makes the servers there, and they stay.
+gateway_address. Of the GPUs that this server names each of the three gets one, in turn. `site` makes the servers there,
+and they stay.
 
 The playbook `servers` changes an option of both replicas while clients stream chats on connections that they keep and
 try nothing twice; it does so again until the clients have asked often enough. Then the only replica is changed once in
@@ -131,11 +132,13 @@ class Fleet:
         for playbook in plays:
             print(f"{playbook}: {play(playbook, self.inventory):.0f} s", file=sys.stderr, flush=True)
 
-    def server(self, name: str, model: str, port: int) -> dict[str, Any]:
+    def server(self, place: int, name: str, model: str, port: int) -> dict[str, Any]:
         """Return the declaration of a server."""
+        gpus = self.common["gpus"]
         return {
             **self.common,
             "name": name,
+            "gpus": gpus and [gpus[place % len(gpus)]],
             "port": port,
             "served_model_names": [model],
             "api_keys": [SERVER_KEY],
@@ -145,9 +148,9 @@ class Fleet:
     def write(self) -> None:
         """Write the inventory."""
         self.servers["vllm_server_instances"] = [
-            self.server("one", PAIR, 18005),
-            self.server("two", PAIR, 18006),
-            self.server("three", ONLY, SERVER_PORT),
+            self.server(0, "one", PAIR, 18005),
+            self.server(1, "two", PAIR, 18006),
+            self.server(2, "three", ONLY, SERVER_PORT),
         ]
         self.inventory.write_text(json.dumps(self.declared, indent=2), encoding="utf-8")
 
