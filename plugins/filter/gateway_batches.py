@@ -16,7 +16,7 @@ author:
   - private_llm.fleet contributors (@private-llm)
 description:
   - Goes through hosts in their order, and begins a batch where more replicas of a model would be away than may be.
-  - The hosts that count are those with C(fleet_changing), the names of the servers that a run would change.
+  - The hosts that count are those with C(fleet_stopping), the names of the servers that run today and would change.
 positional: hostvars, most
 options:
   _input:

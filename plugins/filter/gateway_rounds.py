@@ -15,9 +15,9 @@ version_added: "0.1.0"
 author:
   - private_llm.fleet contributors (@private-llm)
 description:
-  - Puts the servers that do not change first, and the others into rounds, so that never more replicas of a model are in
-    one than may be away at once.
-positional: changing, most
+  - Puts the servers that do not change first, and the others into rounds, so that never more replicas of a model stop
+    in one than may be away at once.
+positional: changing, stopping, most
 options:
   _input:
     description: The servers of the host, as C(vllm_server_instances).
@@ -26,6 +26,11 @@ options:
     required: true
   changing:
     description: Names of the servers that will change.
+    type: list
+    elements: str
+    required: true
+  stopping:
+    description: Names of those among them that run today.
     type: list
     elements: str
     required: true
@@ -38,7 +43,7 @@ options:
 EXAMPLES = r"""
 - name: Show in which order the servers of this host change
   ansible.builtin.debug:
-    msg: "{{ vllm_server_instances | private_llm.fleet.gateway_rounds(vllm_server_changing, 1) }}"
+    msg: "{{ vllm_server_instances | private_llm.fleet.gateway_rounds(vllm_server_changing, vllm_server_stopping, 1) }}"
 """
 
 RETURN = r"""

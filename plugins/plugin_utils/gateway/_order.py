@@ -62,8 +62,9 @@ def steps_of(hosts: t.Mapping[str, HostVars], rows: Rows, most: t.Any) -> list[S
     replicas = collections.Counter(model for host in serving.values() for models in host.values() for model in models)
     steps: list[Step] = []
     turn, begins = 0, t.cast("float | None", 0.0)
-    for batch in split(hosts, {name: list(changing[name]) for name in hosts}, limit):
-        chosen = {name: _rounds(hosts[name], list(changing[name]), limit) for name in batch}
+    stopping = {name: [server for server, row in found.items() if _stops(row)] for name, found in changing.items()}
+    for batch in split(hosts, stopping, limit):
+        chosen = {name: _rounds(hosts[name], list(changing[name]), stopping[name], limit) for name in batch}
         for index in range(max((len(found) for found in chosen.values()), default=0)):
             turn += 1
             moving = [(name, server) for name in batch for server in (chosen[name][index : index + 1] or [[]])[0]]
@@ -80,7 +81,7 @@ def steps_of(hosts: t.Mapping[str, HostVars], rows: Rows, most: t.Any) -> list[S
 
 def remarks_of(rows: Rows, gateway: bool) -> list[str]:
     """Return what the users of the servers that change will notice."""
-    stopping = [f"{row['name']} on {row['host']}" for row in rows if row["actions"] and row["outage_seconds"] != 0]
+    stopping = [f"{row['name']} on {row['host']}" for row in rows if row["actions"] and _stops(row)]
     if not stopping:
         return []
     if gateway:
@@ -89,8 +90,13 @@ def remarks_of(rows: Rows, gateway: bool) -> list[str]:
     return [f"there is no gateway (gateway_hosts), so {cut}: {', '.join(stopping)}"]
 
 
-def _rounds(host: HostVars, changing: list[str], limit: int) -> list[list[str]]:
-    found = rounds(host.instances(), changing, limit)
+def _stops(row: t.Mapping[str, t.Any]) -> bool:
+    """Tell whether a server that changes runs today; only such a one is away for a while."""
+    return row["outage_seconds"] != 0
+
+
+def _rounds(host: HostVars, changing: list[str], stopping: list[str], limit: int) -> list[list[str]]:
+    found = rounds(host.instances(), changing, stopping, limit)
     moving = [[name for name in chosen if name in changing] for chosen in found]
     return [chosen for chosen in moving if chosen]
 
