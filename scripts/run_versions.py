@@ -52,7 +52,11 @@ HOST_PYTHONS = ("3.8", "3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 LONG_TESTS = ("_hub/test_[!_]*.py", "_hub/_spread/test_[!_]*.py")
 
 # Modules against servers of the lab that misbehave: of those servers and our own code, and of nothing in ansible-core.
-HOSTILE_TESTS = ("../modules/test_open_webui_hostile.py", "../modules/test_model_snapshot_without_hub.py")
+HOSTILE_TESTS = (
+    "../modules/test_open_webui_hostile.py",
+    "../modules/test_hostile_options.py",
+    "../modules/test_model_snapshot_without_hub.py",
+)
 
 # What these try is HAProxy, and locks between processes that are killed: no ansible-core has a part in either.
 PROGRAM_TESTS = ("../plugin_utils/gateway/test__render.py", "_engine/test_two_processes.py")

@@ -77,10 +77,9 @@ import contextlib
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._bundle._collections import archive, file_name
 from ..module_utils._bundle._index import BundleError
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._regular import regular
 
 ENDING = ".tar.gz"
@@ -93,7 +92,7 @@ def read(path: str) -> bytes | None:
     return None
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
+def run(module: FleetModule) -> dict[str, t.Any]:
     """Have the archives."""
     dest = module.params["dest"]
     wanted = {
@@ -117,7 +116,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "collections": {"type": "list", "elements": "str", "required": True},
             "dest": {"type": "path", "required": True},

@@ -89,14 +89,13 @@ removed:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._bundle._copy import lacking, strangers, take
 from ..module_utils._bundle._index import BundleError
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._hub._files import FILE_OPTIONS, HubError, check_entries, given_entries
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
+def run(module: FleetModule) -> dict[str, t.Any]:
     """Say what is lacking, take what was brought, remove the rest."""
     given = module.params
     files = check_entries(given_entries(given["files"]), "files")
@@ -119,7 +118,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "dest": {"type": "path", "required": True},
             "bundle": {"type": "path"},

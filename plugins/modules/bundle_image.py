@@ -92,16 +92,15 @@ import os
 import shutil
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._bundle import _archive
 from ..module_utils._bundle._image import is_same
 from ..module_utils._bundle._index import BundleError, check_sha256
 from ..module_utils._engine._client import Engine, EngineAbsent, EngineError
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._hub._files import FILE_OPTIONS, HubError, check_entries, given_entries
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
+def run(module: FleetModule) -> dict[str, t.Any]:
     """Load the image, unless it is there."""
     given = module.params
     name, config = given["name"], check_sha256(given["config"] or "")
@@ -129,7 +128,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "architecture": {"type": "str", "default": "amd64"},

@@ -120,8 +120,6 @@ bytes_missing:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _units
 from ..module_utils._bundle._folder import Folder
 from ..module_utils._bundle._index import BundleError
@@ -138,6 +136,7 @@ from ..module_utils._bundle._making import (
 )
 from ..module_utils._bundle._place import check_place, explain, held
 from ..module_utils._bundle._signature import is_signed_by, sign, try_key
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._hub._files import HubError
 from ..module_utils._progress import Progress
 
@@ -177,7 +176,7 @@ class Counter:
         self._progress.update(f"collecting {_units.size(self._total)}", self._done, self._total)
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
+def run(module: FleetModule) -> dict[str, t.Any]:
     """Make the bundle, or say what it would be."""
     given = module.params
     folder = Folder(given["path"])
@@ -203,7 +202,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "content": {

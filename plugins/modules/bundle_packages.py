@@ -66,13 +66,12 @@ files:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._bundle import _debs, _rpms
 from ..module_utils._bundle._index import BundleError
+from ..module_utils._fleet_module import FleetModule
 
 
-def run(module: AnsibleModule) -> dict[str, t.Any]:
+def run(module: FleetModule) -> dict[str, t.Any]:
     """Fetch the packages, or say what they are."""
     packages, dest = module.params["packages"], module.params["dest"]
     if module.get_bin_path("apt-get") or not module.get_bin_path("dnf"):
@@ -80,7 +79,7 @@ def run(module: AnsibleModule) -> dict[str, t.Any]:
     return collect(module, _rpms.Dnf(packages), _rpms.is_there, dest)
 
 
-def collect(module: AnsibleModule, manager: t.Any, is_there: t.Callable[..., bool], dest: str) -> dict[str, t.Any]:
+def collect(module: FleetModule, manager: t.Any, is_there: t.Callable[..., bool], dest: str) -> dict[str, t.Any]:
     """Fetch what a package manager names into a folder, or say what it is."""
     manager.update()
     found = manager.closure()
@@ -96,7 +95,7 @@ def collect(module: AnsibleModule, manager: t.Any, is_there: t.Callable[..., boo
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "packages": {"type": "list", "elements": "str", "required": True},
             "dest": {"type": "path", "required": True},

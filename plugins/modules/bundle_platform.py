@@ -81,14 +81,13 @@ removed:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._bundle import _platform
 from ..module_utils._bundle._index import BundleError
 from ..module_utils._engine._client import Engine, EngineError
+from ..module_utils._fleet_module import FleetModule
 
 
-def started(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any]:
+def started(module: FleetModule, engine: Engine, work: str) -> dict[str, t.Any]:
     """Have the container."""
     image = module.params["image"]
     _platform.refuse_others(engine, work, module.params["run"])
@@ -109,7 +108,7 @@ def started(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any
     return {"changed": True, "container": name}
 
 
-def absent(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any]:
+def absent(module: FleetModule, engine: Engine, work: str) -> dict[str, t.Any]:
     """Have none, unless they are another run's."""
     _platform.refuse_others(engine, work, module.params["run"])
     if module.check_mode:
@@ -122,7 +121,7 @@ def absent(module: AnsibleModule, engine: Engine, work: str) -> dict[str, t.Any]
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "work": {"type": "path", "required": True},
             "image": {"type": "str"},

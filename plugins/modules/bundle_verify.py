@@ -118,14 +118,13 @@ wrong:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _units
 from ..module_utils._bundle._folder import Folder, Known
 from ..module_utils._bundle._index import BundleError, Index
 from ..module_utils._bundle._making import lay_out
 from ..module_utils._bundle._place import explain
 from ..module_utils._bundle._signature import problem_with
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._progress import Progress
 
 # As many names of blobs as a person reads; the result holds all.
@@ -140,7 +139,7 @@ def owners_of(index: Index, blobs: t.Collection[str]) -> str:
     return f"{names}{more}, of {', '.join(things)}"
 
 
-def look(module: AnsibleModule, folder: Folder) -> dict[str, t.Any]:
+def look(module: FleetModule, folder: Folder) -> dict[str, t.Any]:
     """Return what the bundle is, and what is wrong with it."""
     given = module.params
     index = folder.read_index()
@@ -193,7 +192,7 @@ def look(module: AnsibleModule, folder: Folder) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "path": {"type": "path", "required": True},
             "full": {"type": "bool", "default": False},

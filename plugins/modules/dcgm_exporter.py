@@ -89,11 +89,10 @@ changes:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._dcgm._exporter import CDI, NVIDIA, Exporter, Wanted
 from ..module_utils._engine._api import EngineAbsent
 from ..module_utils._engine._client import Engine
+from ..module_utils._fleet_module import FleetModule
 
 
 def run(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
@@ -110,7 +109,7 @@ def run(params: t.Mapping[str, t.Any], check: bool) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "image": {"type": "str", "default": ""},
             "bind": {"type": "str", "default": "127.0.0.1"},

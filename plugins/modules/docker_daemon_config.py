@@ -114,14 +114,13 @@ engine:
   sample: {running: true, version: 26.1.5, runtimes: [nvidia, runc], default_runtime: runc, live_restore: false}
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._docker import _daemon_file
 from ..module_utils._docker._daemon_settings import plan_settings
+from ..module_utils._fleet_module import FleetModule
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec=dict(
             _daemon_file.ARGUMENTS,
             settings={"type": "dict", "default": {}},

@@ -139,13 +139,12 @@ unit:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._docker import _daemon_file, _installed
 from ..module_utils._docker._daemon_settings import plan_settings
+from ..module_utils._fleet_module import FleetModule
 
 
-def ask_systemd(module: AnsibleModule) -> dict[str, bool]:
+def ask_systemd(module: FleetModule) -> dict[str, bool]:
     """Return what systemd knows of the engine's unit."""
     systemctl = module.get_bin_path("systemctl")
     if not systemctl:
@@ -156,7 +155,7 @@ def ask_systemd(module: AnsibleModule) -> dict[str, bool]:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "path": _daemon_file.ARGUMENTS["path"],
             "settings": {"type": "dict", "default": {}},

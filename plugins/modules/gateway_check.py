@@ -91,8 +91,7 @@ import json
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gateway._runtime import Runtime, RuntimeSocketError
 from ..module_utils._regular import regular
 from ..module_utils._vllm.api._probe import Server, ServerError
@@ -101,7 +100,7 @@ KEY_LIMIT = 4096
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "address": {"type": "str", "default": "127.0.0.1"},
             "port": {"type": "int", "required": True},

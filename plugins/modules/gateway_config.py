@@ -128,8 +128,7 @@ import shutil
 import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gateway import _release
 from ..module_utils._gateway._runtime import Runtime, RuntimeSocketError
 from ..module_utils._regular import regular
@@ -139,7 +138,7 @@ USER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "path": {"type": "path", "default": "/etc/private_llm/gateway"},
             "files": {"type": "dict", "default": {}},
@@ -172,7 +171,7 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def remove(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
+def remove(module: FleetModule, path: str, result: dict[str, t.Any]) -> None:
     if not os.path.lexists(path):
         return
     result["changed"] = True
@@ -180,7 +179,7 @@ def remove(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
         shutil.rmtree(path)
 
 
-def apply(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
+def apply(module: FleetModule, path: str, result: dict[str, t.Any]) -> None:
     given = declared_keys(module.params["user_keys"])
     used = _release.current(path)
     before = _release.read_files(used) if used else {}
@@ -245,7 +244,7 @@ def read_pem(path: str) -> str:
         raise _release.ReleaseError(f"{path} of gateway_certificate_files cannot be read: {reason}") from error
 
 
-def publish(module: AnsibleModule, path: str, name: str, files: _release.Files) -> None:
+def publish(module: FleetModule, path: str, name: str, files: _release.Files) -> None:
     """Write a configuration beside the one in use, have it judged, and put it in use."""
     program = module.get_bin_path("haproxy", opt_dirs=["/usr/sbin", "/usr/local/sbin"])
     if not program:

@@ -89,14 +89,13 @@ servers:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gateway._runtime import NotRunning, Runtime, RuntimeSocketError, ServerState
 from ..module_utils._gateway._turn import bring, named
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "servers": {"type": "list", "elements": "str", "default": []},
             "state": {"type": "str", "choices": ["ready", "drain", "maint"], "required": True},

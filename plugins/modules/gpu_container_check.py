@@ -103,8 +103,6 @@ output:
 import contextlib
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._engine._api import (
     Api,
     EngineError,
@@ -112,6 +110,7 @@ from ..module_utils._engine._api import (
     address_of,
     path_of,
 )
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gpu import _look, _proof
 from ..module_utils._http import read_limited
 from ..module_utils._vllm.container._devices import device_request
@@ -122,7 +121,7 @@ LARGEST_LOG = 1024 * 1024  # bytes; a GPU is one line
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "image": {"type": "str"},
             "socket": {"type": "path"},

@@ -262,8 +262,6 @@ pci_devices:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._docker._dockerd import dockerd_runs
 from ..module_utils._engine._api import (
     Api,
@@ -271,6 +269,7 @@ from ..module_utils._engine._api import (
     address_here,
     address_of,
 )
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gpu import _look, _status
 
 
@@ -289,7 +288,7 @@ def name_containers(processes: list[dict[str, t.Any]], socket: str | None) -> No
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "required": {"type": "bool", "default": False},
             "timeout": {"type": "float", "default": 20},

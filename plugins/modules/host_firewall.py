@@ -121,11 +121,10 @@ import contextlib
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _paths
 from ..module_utils._engine import _lock
 from ..module_utils._firewall import _rules, _table, _unit
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._ports import listeners
 from ..module_utils._replace import Draft, ReplaceError, read_file
 
@@ -182,7 +181,7 @@ def place(table: _table.Table | None, unit: str) -> Place:
     return Place(text_of(PATH), table.live() if table else "", text_of(unit))
 
 
-def present(module: AnsibleModule, table: _table.Table | None, nft: str, unit: str) -> dict[str, t.Any]:
+def present(module: FleetModule, table: _table.Table | None, nft: str, unit: str) -> dict[str, t.Any]:
     """Put the table in place; return what to tell."""
     text = _rules.render(wanted_rules(module.params))
     unit_text = _unit.unit(nft, PATH)
@@ -203,7 +202,7 @@ def present(module: AnsibleModule, table: _table.Table | None, nft: str, unit: s
     return told(before, after, unit)
 
 
-def absent(module: AnsibleModule, table: _table.Table | None, unit: str) -> dict[str, t.Any]:
+def absent(module: FleetModule, table: _table.Table | None, unit: str) -> dict[str, t.Any]:
     """Remove the table, its file and its unit; return what to tell."""
     before, after = place(table, unit), Place(None, "", None)
     if not module.check_mode:
@@ -239,7 +238,7 @@ def told(before: Place, after: Place, unit: str) -> dict[str, t.Any]:
 
 def main() -> None:
     ports: dict[str, t.Any] = {"type": "list", "elements": "int", "default": []}
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "rules": {
                 "type": "list",

@@ -166,13 +166,12 @@ import os
 import platform
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._bundle import _archive
 from ..module_utils._bundle._architecture import architecture_of
 from ..module_utils._bundle._image import Image, ImageSource, ask, is_same, repo_of
 from ..module_utils._bundle._index import BundleError
 from ..module_utils._engine._client import Engine, EngineAbsent, EngineError
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._hub._apply import apply_plan
 from ..module_utils._hub._candidates import Candidate, Fetcher
 from ..module_utils._hub._files import EVERYTHING, FILE_OPTIONS, HubError, check_path, total_size
@@ -230,7 +229,7 @@ def list_files(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     return {**result, "listed": image.as_result(), "bytes_total": total, "bytes_missing": missing}
 
 
-def fetch(module: AnsibleModule, store: ModelStore, image: Image, progress: Progress) -> dict[str, t.Any]:
+def fetch(module: FleetModule, store: ModelStore, image: Image, progress: Progress) -> dict[str, t.Any]:
     """Have the files in the store, verified."""
     given = module.params
     throttle = Throttle(given["bandwidth"])
@@ -252,7 +251,7 @@ def fetch(module: AnsibleModule, store: ModelStore, image: Image, progress: Prog
     return {"bytes_downloaded": max(0, came - brought), "bytes_from_peers": brought}
 
 
-def present(module: AnsibleModule, progress: Progress) -> dict[str, t.Any]:
+def present(module: FleetModule, progress: Progress) -> dict[str, t.Any]:
     """Have the image in the engine."""
     given, name = module.params, module.params["name"]
     if given["bandwidth"] < 0:
@@ -285,7 +284,7 @@ def present(module: AnsibleModule, progress: Progress) -> dict[str, t.Any]:
     return {**result, "image": str((found or {}).get("Id", ""))}
 
 
-def absent(module: AnsibleModule) -> dict[str, t.Any]:
+def absent(module: FleetModule) -> dict[str, t.Any]:
     """Have no files of the image."""
     store = store_of(module.params["root"], module.params["name"])
     there = store.exists()
@@ -297,7 +296,7 @@ def absent(module: AnsibleModule) -> dict[str, t.Any]:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "state": {"type": "str", "choices": ["listed", "present", "absent"], "default": "present"},

@@ -121,8 +121,7 @@ reason:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._hub._files import (
     FILE_OPTIONS,
     HubError,
@@ -152,7 +151,7 @@ def shelf_of(root: str, release: t.Mapping[str, t.Any]) -> Shelf:
     return Shelf(store, digest, entries)
 
 
-def start(module: AnsibleModule, folder: RunFolder, token: str) -> dict[str, t.Any]:
+def start(module: FleetModule, folder: RunFolder, token: str) -> dict[str, t.Any]:
     """Have the server of the run."""
     given = module.params
     check_path("root", given["root"])
@@ -178,7 +177,7 @@ def start(module: AnsibleModule, folder: RunFolder, token: str) -> dict[str, t.A
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "state": {"type": "str", "choices": ["started", "stopped"], "default": "started"},
             "token": {"type": "str", "no_log": True},

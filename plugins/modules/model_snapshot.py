@@ -533,8 +533,7 @@ settled:
   returned: always
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._hub._files import FILE_OPTIONS, HubError
 from ..module_utils._hub._kinds import KINDS
 from ..module_utils._hub._snapshot import Snapshot, explain
@@ -543,7 +542,7 @@ from ..module_utils._progress import Progress
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "repo": {"type": "str", "required": True},
             "config": {"type": "bool", "default": False},

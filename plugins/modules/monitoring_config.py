@@ -97,9 +97,8 @@ import shutil
 import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _owned_files
+from ..module_utils._fleet_module import FleetModule
 
 # The program that judges a file of each name, if the file is there.
 JUDGES = {
@@ -113,7 +112,7 @@ class Refused(ValueError):
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "path": {"type": "path", "default": "/etc/prometheus/private_llm"},
             "files": {"type": "dict", "default": {}},
@@ -136,7 +135,7 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def remove(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
+def remove(module: FleetModule, path: str, result: dict[str, t.Any]) -> None:
     if not os.path.lexists(path):
         return
     _owned_files.check_folder(path)
@@ -146,7 +145,7 @@ def remove(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
         shutil.rmtree(path)
 
 
-def apply(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
+def apply(module: FleetModule, path: str, result: dict[str, t.Any]) -> None:
     secret = {str(name): str(text) for name, text in module.params["secret_files"].items()}
     wanted = {
         **{str(name): _owned_files.File(str(text), False) for name, text in module.params["files"].items()},
@@ -168,7 +167,7 @@ def apply(module: AnsibleModule, path: str, result: dict[str, t.Any]) -> None:
         _owned_files.write(path, wanted, owner)
 
 
-def account(module: AnsibleModule) -> int | None:
+def account(module: FleetModule) -> int | None:
     """Return the number of the account that owns files with secrets; None for whoever runs this."""
     name = module.params["owner"]
     if not name:
@@ -181,7 +180,7 @@ def account(module: AnsibleModule) -> int | None:
         raise Refused(f"there is no account {name} on this host (owner)") from error
 
 
-def judge(module: AnsibleModule, wanted: t.Mapping[str, _owned_files.File]) -> list[str]:
+def judge(module: FleetModule, wanted: t.Mapping[str, _owned_files.File]) -> list[str]:
     """Have programs judge the files in a folder aside; return their names."""
     judged = []
     folder = tempfile.mkdtemp(dir=module.tmpdir)

@@ -103,15 +103,14 @@ import shutil
 import tempfile
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gpu import _cdi, _look
 
 DRAFT_FOLDER = ".private_llm-"
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "path": {"type": "path", "default": "/var/run/cdi/nvidia.yaml"},
             "spec_dirs": {"type": "list", "elements": "path", "default": list(_cdi.FOLDERS)},
@@ -169,12 +168,12 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def list_devices(module: AnsibleModule, tool: str, folders: t.Sequence[str]) -> set[str]:
+def list_devices(module: FleetModule, tool: str, folders: t.Sequence[str]) -> set[str]:
     _rc, output, _errors = module.run_command([tool, "cdi", "list", *(f"--spec-dir={folder}" for folder in folders)])
     return _cdi.parse_list(output)
 
 
-def generate(module: AnsibleModule, tool: str, path: str, result: dict[str, t.Any]) -> None:
+def generate(module: FleetModule, tool: str, path: str, result: dict[str, t.Any]) -> None:
     """Have the tool write into a folder beside the place that no engine reads, and put the whole file in its place."""
     parent, name = os.path.split(path)
     rc, output, errors = 1, "", ""
@@ -215,7 +214,7 @@ def sweep(folder: str) -> None:
 
 
 def verify(
-    module: AnsibleModule,
+    module: FleetModule,
     gpus: _cdi.Gpus,
     offered: set[str],
     folders: t.Sequence[str],

@@ -192,14 +192,13 @@ engine:
       type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._docker import _daemon_file
 from ..module_utils._docker._nvidia_runtime import plan_runtime
+from ..module_utils._fleet_module import FleetModule
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec=dict(
             _daemon_file.ARGUMENTS,
             name={"type": "str", "default": "nvidia"},

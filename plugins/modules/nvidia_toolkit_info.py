@@ -206,10 +206,9 @@ paths:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._docker import _daemon_file
 from ..module_utils._docker._nvidia_runtime import plan_runtime
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gpu import _look
 from ..module_utils._packages import _installed
 from ..module_utils._replace import ReplaceError, read_file
@@ -236,7 +235,7 @@ def texts(paths: t.Iterable[str]) -> list[str]:
     return [content.decode("utf-8", "replace") for content in contents if content is not None]
 
 
-def look_at_packages(module: AnsibleModule) -> dict[str, t.Any]:
+def look_at_packages(module: FleetModule) -> dict[str, t.Any]:
     """Return the packages and what keeps them from a change."""
     family, names = module.params["family"], module.params["packages"]
     query = _installed.DPKG_QUERY if family == "debian" else _installed.RPM_QUERY
@@ -266,7 +265,7 @@ def look_at_repository(wanted: dict[str, t.Any] | None) -> dict[str, t.Any] | No
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "path": _daemon_file.ARGUMENTS["path"],
             "name": {"type": "str", "default": "nvidia"},
@@ -312,11 +311,15 @@ def main() -> None:
         ),
         taken_out=[params["name"]] if params["state"] == "absent" else [],
     )
+    try:
+        repository = look_at_repository(params["repository"])
+    except ValueError as error:
+        module.fail_json(msg=f"repository.{error}")
     module.exit_json(
         changed=False,
         socket=params["socket"],
         gpu=_look.look_here(module.get_bin_path, timeout),
-        repository=look_at_repository(params["repository"]),
+        repository=repository,
         paths={path: os.path.exists(path) for path in params["paths"]},
         **look_at_packages(module),
         **runtime,

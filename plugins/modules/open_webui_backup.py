@@ -108,13 +108,12 @@ pruned:
   sample: []
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _backup, _server, _way
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_backup.DATA_ARGUMENTS,
             "name": {"type": "str", "default": ""},

@@ -138,8 +138,7 @@ webui_version:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _chat, _client, _module
 
 # Pause between two looks at the list of models.
@@ -201,7 +200,7 @@ class Chat(_module.WebUiModule):
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_client.COMMON_ARGUMENTS,
             "model": {"type": "str"},

@@ -103,8 +103,7 @@ webui_version:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _client, _module, _settings
 
 EXPORT = "/api/v1/configs/export"
@@ -154,7 +153,7 @@ class ConfigManager(_module.WebUiModule):
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_client.COMMON_ARGUMENTS,
             "settings": {"type": "dict", "default": {}},

@@ -262,8 +262,7 @@ webui_version:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import (
     _client,
     _connections,
@@ -420,7 +419,7 @@ def _json_or_nothing(reply: _client.Reply) -> t.Any:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_client.COMMON_ARGUMENTS,
             **CONNECTION_ARGUMENTS,

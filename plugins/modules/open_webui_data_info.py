@@ -77,8 +77,7 @@ unfinished:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import (
     _backup,
     _data,
@@ -89,7 +88,7 @@ from ..module_utils._open_webui import (
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_backup.DATA_ARGUMENTS, supports_check_mode=True)
+    module = FleetModule(argument_spec=_backup.DATA_ARGUMENTS, supports_check_mode=True)
     result: dict[str, t.Any] = {
         "changed": False,
         "exists": False,

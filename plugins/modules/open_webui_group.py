@@ -109,8 +109,7 @@ webui_version:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _access, _client, _module, _people
 
 
@@ -171,7 +170,7 @@ class GroupManager(_module.ObjectModule[_people.Group]):
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_client.COMMON_ARGUMENTS,
             "name": {"type": "str", "required": True},

@@ -145,8 +145,7 @@ settings:
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import (
     _access,
     _chat,
@@ -270,7 +269,7 @@ class Info(_module.WebUiModule):
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_client.COMMON_ARGUMENTS,
             "gather": {"type": "list", "elements": "str", "choices": PARTS, "default": ["connections", "models"]},

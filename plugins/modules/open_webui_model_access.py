@@ -134,8 +134,7 @@ webui_version:
 import typing as t
 import urllib.parse
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import (
     _access,
     _chat,
@@ -232,7 +231,7 @@ class AccessManager(_module.WebUiModule):
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_client.COMMON_ARGUMENTS,
             "model": {"type": "str"},

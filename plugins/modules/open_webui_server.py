@@ -111,13 +111,12 @@ settled:
   type: bool
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _server, _way
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_server.ARGUMENTS,
             "state": {"type": "str", "choices": ["started", "absent"], "default": "started"},

@@ -125,8 +125,7 @@ webui_version:
 
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _client, _module, _people
 
 USERS = "/api/v1/users/all"
@@ -197,7 +196,7 @@ class UserManager(_module.ObjectModule[_people.User]):
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             **_client.COMMON_ARGUMENTS,
             "email": {"type": "str", "required": True},

@@ -103,9 +103,9 @@ import re
 import time
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.urls import fetch_url
 
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._packages._openpgp import (
     KeyFileError,
     primary_fingerprints,
@@ -120,7 +120,7 @@ _URL = re.compile(r"(?:https?|ftp|file)://[^\s\x00-\x1f\x7f]+")
 LARGEST = 1024 * 1024
 
 
-def fetch(module: AnsibleModule, result: dict[str, t.Any]) -> bytes:
+def fetch(module: FleetModule, result: dict[str, t.Any]) -> bytes:
     url = module.params["url"]
     problem = ""
     for attempt in range(ATTEMPTS):
@@ -165,7 +165,7 @@ def problem_with(params: dict[str, t.Any]) -> str | None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "dest": {"type": "path", "required": True},
             "url": {"type": "str"},
@@ -213,9 +213,9 @@ def main() -> None:
         settled = bool(before) and has is not None and not unexpected(has, params["fingerprints"])
         if settled and params["url"] and not params["refresh"]:
             module.exit_json(**result)
-        wanted = (
-            fetch(module, result) if params["url"] else (params["content"].strip() + "\n").encode("utf-8", "replace")
-        )
+        # Ansible takes a null for an option that is given.
+        given = (params["content"] or "").strip() + "\n"
+        wanted = fetch(module, result) if params["url"] else given.encode("utf-8", "replace")
         strangers = unexpected(wanted, params["fingerprints"])
         after = primary_fingerprints(wanted)
     except KeyFileError as error:
@@ -243,7 +243,7 @@ def main() -> None:
     module.exit_json(**result)
 
 
-def remove(module: AnsibleModule, dest: str, result: dict[str, t.Any]) -> None:
+def remove(module: FleetModule, dest: str, result: dict[str, t.Any]) -> None:
     try:
         sweep(dest)
         with contextlib.suppress(FileNotFoundError):

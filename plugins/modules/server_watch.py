@@ -171,10 +171,9 @@ import shutil
 import sys
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _systemd
 from ..module_utils._engine import _lock
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _definition
 from ..module_utils._regular import regular
 from ..module_utils._watch import _config, _falls, _main, _memory, _metrics, _program, _units
@@ -209,7 +208,7 @@ def read(path: str) -> str:
         return ""
 
 
-def at_work(module: AnsibleModule) -> bool:
+def at_work(module: FleetModule) -> bool:
     """Ask systemd for the units; a host without it runs none."""
     systemctl = module.get_bin_path("systemctl")
     if not systemctl:
@@ -219,7 +218,7 @@ def at_work(module: AnsibleModule) -> bool:
     return _units.at_work(shown, _systemd.runs_old_files)
 
 
-def present(module: AnsibleModule) -> None:
+def present(module: FleetModule) -> None:
     """Put program and configuration in place."""
     files, there = _program.sources(), _program.installed()
     path = os.path.join(_config.ROOT, _config.FILE)
@@ -262,7 +261,7 @@ def present(module: AnsibleModule) -> None:
     )
 
 
-def absent(module: AnsibleModule) -> None:
+def absent(module: FleetModule) -> None:
     """Remove everything."""
     try:
         metrics = _config.read().metrics
@@ -308,7 +307,7 @@ def remove(path: str) -> None:
 
 def main() -> None:
     door: dict[str, t.Any] = {"bind": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "servers": {
                 "type": "list",

@@ -85,13 +85,12 @@ watched:
       last_fall: null
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._watch import _memory
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec={}, supports_check_mode=True)
+    module = FleetModule(argument_spec={}, supports_check_mode=True)
     module.exit_json(changed=False, watched=_memory.told_all())
 
 

@@ -72,9 +72,8 @@ actions:
 """
 
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils import _systemd
+from ..module_utils._fleet_module import FleetModule
 
 JOURNAL_LINES = 20
 
@@ -83,7 +82,7 @@ class Failed(Exception):
     """systemd does not do what it is asked for; the text says why."""
 
 
-def systemctl(module: AnsibleModule, *arguments: str) -> str:
+def systemctl(module: FleetModule, *arguments: str) -> str:
     """Return what ``systemctl`` prints; raise Failed where it fails."""
     code, output, errors = module.run_command([module.get_bin_path("systemctl", required=True), *arguments])
     if code != 0:
@@ -91,12 +90,12 @@ def systemctl(module: AnsibleModule, *arguments: str) -> str:
     return str(output)
 
 
-def look(module: AnsibleModule, name: str) -> _systemd.Unit:
+def look(module: FleetModule, name: str) -> _systemd.Unit:
     """Ask systemd about a unit."""
     return _systemd.parse(systemctl(module, "show", f"--property={','.join(_systemd.PROPERTIES)}", "--", name))
 
 
-def plan(module: AnsibleModule) -> list[str]:
+def plan(module: FleetModule) -> list[str]:
     """Return the commands of ``systemctl`` that the unit needs, in their order."""
     unit = look(module, module.params["name"])
     unread = unit.unread or any(look(module, name).unread for name in unit.triggers)
@@ -110,7 +109,7 @@ def plan(module: AnsibleModule) -> list[str]:
     return [*actions, "reload"] if module.params["reload"] else actions
 
 
-def carry_out(module: AnsibleModule, action: str) -> None:
+def carry_out(module: FleetModule, action: str) -> None:
     """Carry out one command; raise Failed, with the end of the journal, where the unit does not start."""
     name: str = module.params["name"]
     try:
@@ -125,7 +124,7 @@ def carry_out(module: AnsibleModule, action: str) -> None:
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "files": {"type": "list", "elements": "path", "default": []},

@@ -117,16 +117,15 @@ servers:
       log_tail: []
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._engine._api import EngineError
 from ..module_utils._engine._client import Engine
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._vllm.lifecycle import _converge, _dry_fit
 from ..module_utils._vllm.lifecycle._ansible import host_of, take_options
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "servers": {
                 "type": "list",

@@ -205,9 +205,8 @@ key_file:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._engine import _lock
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._vllm.lifecycle import _converge, _member
 from ..module_utils._vllm.lifecycle._ansible import host_of, take_options, way_to_engine
 
@@ -230,7 +229,7 @@ def main() -> None:
         "run": {"type": "str", "default": ""},
         "ended_run": {"type": "str", "default": ""},
     }
-    module = AnsibleModule(argument_spec=arguments, required_if=_converge.REQUIRED_IF, supports_check_mode=True)
+    module = FleetModule(argument_spec=arguments, required_if=_converge.REQUIRED_IF, supports_check_mode=True)
     options = take_options(module)[0]
     if options["member"] is None:
         module.fail_json(msg="member: is missing; give the place of this container among the nodes")

@@ -124,10 +124,9 @@ measured:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._engine._api import EngineError
 from ..module_utils._engine._client import Engine
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gpu import _look
 from ..module_utils._vllm.container import _labels, _model_files
 from ..module_utils._vllm.lifecycle import _measurements
@@ -141,7 +140,7 @@ def existing(folder: str) -> str:
     """Return the folder, or the nearest one above it that is there."""
     while not os.path.isdir(folder) and folder != os.path.dirname(folder):
         folder = os.path.dirname(folder)
-    return folder
+    return folder or os.curdir
 
 
 def room(folder: str) -> dict[str, int]:
@@ -162,7 +161,7 @@ def running(engine: Engine) -> list[dict[str, t.Any]]:
     return rows
 
 
-def ask_engine(module: AnsibleModule, result: dict[str, t.Any]) -> None:
+def ask_engine(module: FleetModule, result: dict[str, t.Any]) -> None:
     """Fill in what only the engine knows; a host where it cannot be asked keeps what is there."""
     try:
         engine = Engine.connect()
@@ -174,7 +173,7 @@ def ask_engine(module: AnsibleModule, result: dict[str, t.Any]) -> None:
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "names": {"type": "list", "elements": "str", "default": []},
             "models": {"type": "list", "elements": "path", "default": []},

@@ -223,8 +223,7 @@ log_file:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._vllm.lifecycle import _converge
 from ..module_utils._vllm.lifecycle._ansible import (
     host_of,
@@ -234,9 +233,7 @@ from ..module_utils._vllm.lifecycle._ansible import (
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec=_converge.ARGUMENTS, required_if=_converge.REQUIRED_IF, supports_check_mode=True
-    )
+    module = FleetModule(argument_spec=_converge.ARGUMENTS, required_if=_converge.REQUIRED_IF, supports_check_mode=True)
     server = _converge.Server(take_options(module)[0], host_of(module))
     try:
         server.check_options()

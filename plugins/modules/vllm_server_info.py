@@ -231,10 +231,9 @@ servers:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ..module_utils._engine._api import address_here
 from ..module_utils._engine._client import Engine
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._vllm.api import _health
 from ..module_utils._vllm.api._probe import (
     Server,
@@ -359,7 +358,7 @@ def ask(
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "names": {"type": "list", "elements": "str"},
             "timeout": {"type": "int", "default": 10},

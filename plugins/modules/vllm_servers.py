@@ -90,8 +90,7 @@ servers:
       actions: [recreate, start]
 """
 
-from ansible.module_utils.basic import AnsibleModule
-
+from ..module_utils._fleet_module import FleetModule
 from ..module_utils._vllm.lifecycle import _converge
 from ..module_utils._vllm.lifecycle._ansible import (
     host_of,
@@ -102,7 +101,7 @@ from ..module_utils._watch import _memory
 
 
 def main() -> None:
-    module = AnsibleModule(
+    module = FleetModule(
         argument_spec={
             "servers": {
                 "type": "list",

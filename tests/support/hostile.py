@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 import typing as t
 
 ESCAPES = [
@@ -214,3 +216,29 @@ def short(value: t.Any) -> str:
     """Return a name for a test's case."""
     shown = ascii(value)
     return shown if len(shown) < 30 else f"{shown[:24]}+{len(shown)}"
+
+
+# What Python says of a value that nobody looked at.
+PYTHON = re.compile(
+    r"object has no|unsupported operand|not subscriptable|not iterable|NoneType|unhashable|Traceback|<class"
+)
+
+
+def places(value: t.Any, path: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[t.Any, ...]]:
+    """Give every place in a value, the value itself first."""
+    yield path
+    if isinstance(value, dict):
+        for key in value:
+            yield from places(value[key], (*path, key))
+    elif isinstance(value, list):
+        for index in range(len(value)):
+            yield from places(value[index], (*path, index))
+
+
+def replaced(value: t.Any, path: tuple[t.Any, ...], other: t.Any) -> t.Any:
+    """Return the value with another one at a place."""
+    if not path:
+        return other
+    result = copy.copy(value)
+    result[path[0]] = replaced(value[path[0]] if len(path) > 1 else None, path[1:], other)
+    return result

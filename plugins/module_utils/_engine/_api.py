@@ -76,11 +76,11 @@ def address_of(text: str) -> Address:
         return Address()
     if text.startswith("/"):
         return Address(text)
-    parts = urlsplit(text)
-    if parts.scheme == "unix" and parts.path:
-        return Address(parts.netloc + parts.path if not parts.netloc else "/" + parts.netloc + parts.path)
-    if parts.scheme in ("tcp", "http") and parts.hostname:
-        with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError):  # for half an IPv6 address, or a port that cannot be one
+        parts = urlsplit(text)
+        if parts.scheme == "unix" and parts.path:
+            return Address(parts.netloc + parts.path if not parts.netloc else "/" + parts.netloc + parts.path)
+        if parts.scheme in ("tcp", "http") and parts.hostname:
             return Address("", parts.hostname, parts.port or 2375)
     raise EngineError(
         f"the address of the Docker Engine, {VARIABLE}={_without_password(text)}, cannot be used; "

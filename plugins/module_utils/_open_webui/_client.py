@@ -10,6 +10,7 @@ status 200; it limits sign-ins; a sign-in can stop at a second factor; and a pro
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import re
@@ -270,6 +271,16 @@ def connection_trouble(error: BaseException) -> str:
     return printable(str(reason), DETAIL_LENGTH) or type(reason).__name__
 
 
+def never_arrived(reason: BaseException) -> bool:
+    """Tell whether a request cannot have reached the server, so that to send it again cannot do a thing twice.
+
+    A connection that is closed without an answer says nothing: the server may have ended after it did the work.
+    """
+    if isinstance(reason, (ConnectionRefusedError, socket.gaierror)):
+        return True
+    return isinstance(reason, OSError) and reason.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH)
+
+
 def seconds(value: float, name: str) -> float:
     """Return a number of seconds that one can wait for; the message for another one names the option."""
     if not 0 < value <= LONGEST_TIMEOUT:
@@ -344,7 +355,7 @@ class Client:
     def sign_in(self, email_address: str, password: str, admin: bool = True) -> None:
         """Trade e-mail and password for a token; every way in which that fails has its own sentence."""
         reply = self.exchange(
-            "POST", "/api/v1/auths/signin", {"email": email_address, "password": password}, wait_for_limit=True
+            "POST", "/api/v1/auths/signin", {"email": email_address, "password": password}, repeatable=True
         )
         # A page is not from Open WebUI but from a proxy, which knows nothing of passwords.
         if reply.status == 400 and reply.is_json:
@@ -486,13 +497,14 @@ class Client:
         path: str,
         body: t.Any = None,
         timeout: float | None = None,
-        wait_for_limit: bool = False,
+        repeatable: bool = False,
     ) -> Reply:
         """Return one answer of any status.
 
         Retry what cannot have reached the server, wait out a rate limit, and give a proxy that has nothing behind it
-        the time of one call, where a call can be repeated.
+        the time of one call. ``repeatable`` says of a call that is not a GET that doing it twice does no harm.
         """
+        again = repeatable or method == "GET"
         waited = 0.0
         limit = self.timeout if timeout is None else seconds(timeout, "answer_timeout")
         failures = 0
@@ -501,16 +513,16 @@ class Client:
             try:
                 reply = self._send(method, path, body, limit)
             except (OSError, http.client.HTTPException) as error:
-                failures = self._after_failure(method, path, error, failures)
+                failures = self._after_failure(method, path, error, failures, again)
                 continue
-            if reply.status == 429 and (reply.retry_after or wait_for_limit):
+            if reply.status == 429 and (reply.retry_after or repeatable):
                 pause = retry_after_seconds(reply.retry_after, self._now())
                 pause = RATE_LIMIT_PAUSE if pause is None else max(pause, 1.0)
                 if waited + pause <= RATE_LIMIT_BUDGET:
                     self._sleep(pause)
                     waited += pause
                     continue
-            if reply.status in NOT_YET and (method == "GET" or wait_for_limit) and self._retry_pauses:
+            if reply.status in NOT_YET and again and self._retry_pauses:
                 pause = self._retry_pauses[min(knocks, len(self._retry_pauses) - 1)]
                 if waited + pause <= limit:
                     self._sleep(pause)
@@ -519,7 +531,7 @@ class Client:
                     continue
             return reply
 
-    def _after_failure(self, method: str, path: str, error: BaseException, failures: int) -> int:
+    def _after_failure(self, method: str, path: str, error: BaseException, failures: int, again: bool) -> int:
         """Pause before another attempt, or give up with the reason; the new number of failures."""
         trouble = connection_trouble(error)
         reason = getattr(error, "reason", error)
@@ -528,10 +540,7 @@ class Client:
                 f"the TLS connection to {self.url} failed: {trouble}. Install the certificate authority on this host, "
                 "or set validate_certs to false for a self-signed certificate"
             ) from error
-        # A request that something has answered, or may be at work on still, has reached the server.
-        begun = isinstance(reason, http.client.HTTPException) and not isinstance(reason, http.client.RemoteDisconnected)
-        reached = begun or isinstance(reason, (socket.timeout, TimeoutError))
-        if failures >= len(self._retry_pauses) or (reached and method != "GET"):
+        if failures >= len(self._retry_pauses) or not (again or never_arrived(reason)):
             attempts = "1 attempt" if failures == 0 else f"{failures + 1} attempts"
             raise UnreachableError(
                 f"Open WebUI at {self.url} does not answer {method} {path}: {trouble} ({attempts}). "

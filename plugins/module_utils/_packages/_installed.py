@@ -84,8 +84,14 @@ def trusts(content: bytes | None, fingerprints: t.Iterable[str], wanted: str | N
 
 
 def others(patterns: t.Iterable[str], content: str, but: str, read: Read) -> list[str]:
-    """Return the files of the patterns in which the regular expression is found, without one of them."""
-    wanted = re.compile(content, re.MULTILINE)
+    """Return the files of the patterns in which the regular expression is found, without one of them.
+
+    Raise ValueError for what is not a regular expression.
+    """
+    try:
+        wanted = re.compile(content, re.MULTILINE)
+    except re.error as error:
+        raise ValueError(f"pattern: cannot be read: {error}; give a regular expression as Python has them") from error
     found = []
     for path in sorted({path for pattern in patterns for path in glob.glob(pattern)} - {but}):
         text = read(path)

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import copy
 import datetime
 import decimal
 import importlib
@@ -21,6 +20,7 @@ from jinja2.runtime import StrictUndefined
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.declaration._instances import normal_instances
 from ansible_collections.private_llm.fleet.plugins.plugin_utils.groups._members import members
+from ansible_collections.private_llm.fleet.tests.support import hostile
 
 FILTERS = pathlib.Path(__file__).parents[4] / "plugins" / "filter"
 
@@ -533,30 +533,7 @@ HANDS_ON = {
 # Filters over a whole fleet: what one host says must leave the others in the result.
 WHOLE_FLEET = {"fleet_connections", "fleet_page", "fleet_plan", "fleet_report"}
 
-PYTHON = re.compile(
-    r"object has no|unsupported operand|not subscriptable|not iterable|NoneType|unhashable|Traceback|<class"
-)
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u202e\ud800-\udfff]")
-
-
-def places(value: t.Any, path: tuple[t.Any, ...] = ()) -> t.Iterator[tuple[t.Any, ...]]:
-    """Every place in a value, the value itself first."""
-    yield path
-    if isinstance(value, dict):
-        for key in value:
-            yield from places(value[key], (*path, key))
-    elif isinstance(value, list):
-        for index in range(len(value)):
-            yield from places(value[index], (*path, index))
-
-
-def replaced(value: t.Any, path: tuple[t.Any, ...], hostile: t.Any) -> t.Any:
-    """The value with another one at a place."""
-    if not path:
-        return hostile
-    result = copy.copy(value)
-    result[path[0]] = replaced(value[path[0]], path[1:], hostile)
-    return result
 
 
 def outcome_of(name: str, arguments: list[t.Any]) -> t.Any:
@@ -567,13 +544,13 @@ def outcome_of(name: str, arguments: list[t.Any]) -> t.Any:
     except AnsibleFilterError as error:
         text = str(error)
         assert text.strip()
-        assert not PYTHON.search(text), text
+        assert not hostile.PYTHON.search(text), text
         assert not CONTROL.search(text), text
         return None
     text = json.dumps(result, ensure_ascii=False, default=None)
     if name not in HANDS_ON:
         assert not CONTROL.search(result if isinstance(result, str) else "".join(_texts(result))), text
-        assert not PYTHON.search(text), text
+        assert not hostile.PYTHON.search(text), text
     return result
 
 
@@ -598,8 +575,8 @@ def test_there_are_enough_hostile_values_and_every_filter_is_fed() -> None:
 def test_a_hostile_value_for_any_argument(name: str) -> None:
     assert outcome_of(name, CALLS[name]) is not None, "the input as it should be is taken"
     for index in range(len(CALLS[name])):
-        for hostile in HOSTILE:
-            outcome_of(name, replaced(CALLS[name], (index,), hostile))
+        for value in HOSTILE:
+            outcome_of(name, hostile.replaced(CALLS[name], (index,), value))
 
 
 # A value of every kind, for every place within the arguments.
@@ -617,13 +594,13 @@ SOME += [
 
 @pytest.mark.parametrize("name", sorted(CALLS))
 def test_a_hostile_value_at_any_place(name: str) -> None:
-    everywhere = list(places(CALLS[name]))
+    everywhere = list(hostile.places(CALLS[name]))
     # Every value comes to every place; with the many places of a fleet to every fourth, so that four neighbors see all.
     step = 1 if len(everywhere) < 40 else 4
     for index, path in enumerate(everywhere):
         if len(path) < 2 or path[:2] == (1, "good-host"):
             continue
-        for hostile in SOME[index % step :: step]:
-            result = outcome_of(name, replaced(CALLS[name], path, hostile))
+        for value in SOME[index % step :: step]:
+            result = outcome_of(name, hostile.replaced(CALLS[name], path, value))
             of_one_host = name in WHOLE_FLEET and path[:2] == (1, "bad-host")
             assert not of_one_host or "sound-server" in json.dumps(result), "the others' servers are still there"

@@ -75,7 +75,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tmp_path / "haproxy"
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
-    monkeypatch.setattr(gateway_config.AnsibleModule, "get_bin_path", lambda *unused, **more: str(program))
+    monkeypatch.setattr(gateway_config.FleetModule, "get_bin_path", lambda *unused, **more: str(program))
     (tmp_path / "tmp").mkdir()
     return tmp_path
 

@@ -84,7 +84,7 @@ def test_courtesy_that_fails_is_a_warning(
     snapshot: Snapshot, hub: t.Any, monkeypatch: pytest.MonkeyPatch, where: t.Any, name: str
 ) -> None:
     warned: list[str] = []
-    monkeypatch.setattr(model_snapshot.AnsibleModule, "warn", lambda self, text, **unused: warned.append(text))
+    monkeypatch.setattr(model_snapshot.FleetModule, "warn", lambda self, text, **unused: warned.append(text))
     snapshot(endpoint=hub.url)
     hub.models["acme/tiny"].commit({"config.json": b"[]"})
     with monkeypatch.context() as patch:

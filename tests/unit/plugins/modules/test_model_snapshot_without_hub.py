@@ -26,7 +26,7 @@ Snapshot = t.Callable[..., SnapshotRun]
 def warned(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the module warns of; Ansible itself tells nothing twice in one process."""
     warnings: list[str] = []
-    monkeypatch.setattr(model_snapshot.AnsibleModule, "warn", lambda self, text, **unused: warnings.append(text))
+    monkeypatch.setattr(model_snapshot.FleetModule, "warn", lambda self, text, **unused: warnings.append(text))
     return warnings
 
 

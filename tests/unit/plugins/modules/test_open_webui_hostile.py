@@ -112,6 +112,12 @@ def every(options: t.Iterable[tuple[str, t.Iterable[str]]]) -> list[t.Any]:
     ]
 
 
+def test_every_module_is_fed() -> None:
+    plugins = Path(__file__).parents[4] / "plugins" / "modules"
+    asking = {one.stem for one in plugins.glob("*.py") if "_client.COMMON_ARGUMENTS" in one.read_text(encoding="utf-8")}
+    assert set(MODULES) == asking == set(MORE_OPTIONS) == set(ANSWERS)
+
+
 def test_there_are_enough_of_them() -> None:
     assert len({ascii(one) for one in hostile.VALUES}) >= 150
     assert len(hostile.TEXTS) >= 100

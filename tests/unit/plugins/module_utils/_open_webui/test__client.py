@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
+import http.client
 import http.server
 import json
 import pathlib
@@ -267,9 +269,43 @@ def test_a_token_that_does_not_work(server: Scripted, client: _client.Client, st
 
 
 def test_a_closed_connection_is_tried_again(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
-    server.on("POST /x", Answer(0, None), Answer(0, None), Answer(200, {"ok": 1}))
-    assert client.post("/x", {"a": 1}) == {"ok": 1}
+    server.on("GET /x", Answer(0, None), Answer(0, None), Answer(200, {"ok": 1}))
+    assert client.get("/x") == {"ok": 1}
     assert pauses == [1.0, 2.0]
+
+
+def test_what_the_server_may_have_done_is_not_done_twice(
+    server: Scripted, client: _client.Client, pauses: list[float]
+) -> None:
+    server.on("POST /api/v1/groups/create", Answer(0, None), Answer(200, {"id": "second"}))
+    with pytest.raises(_client.UnreachableError, match=r"the connection was closed without an answer \(1 attempt\)"):
+        client.post("/api/v1/groups/create", {"name": "research"})
+    assert len(server.requests) == 1
+    assert pauses == []
+
+
+def test_signing_in_is_tried_again(server: Scripted, client: _client.Client, pauses: list[float]) -> None:
+    server.on("POST /api/v1/auths/signin", Answer(0, None), Answer(200, {"token": "t", "role": "admin"}))
+    client.sign_in("a@b", "p")
+    assert pauses == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("reason", "never"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "x"), True),
+        (socket.gaierror(-2, "x"), True),
+        (OSError(errno.EHOSTUNREACH, "x"), True),
+        (OSError(errno.ENETUNREACH, "x"), True),
+        (ConnectionResetError(errno.ECONNRESET, "x"), False),
+        (BrokenPipeError(errno.EPIPE, "x"), False),
+        (http.client.RemoteDisconnected("x"), False),
+        (http.client.IncompleteRead(b""), False),
+        (TimeoutError(), False),
+    ],
+)
+def test_a_request_that_never_arrived(reason: Exception, never: bool) -> None:
+    assert _client.never_arrived(reason) is never
 
 
 def test_a_gateway_that_is_not_ready_is_asked_again(
