@@ -42,7 +42,7 @@ extends_documentation_fragment:
 EXAMPLES = r"""
 - name: Find the place of this host
   ansible.builtin.set_fact:
-    place: "{{ ansible_play_hosts | private_llm.fleet.model_chain(hostvars, inventory_hostname, looked.results) }}"
+    place: "{{ ansible_play_batch | private_llm.fleet.model_chain(hostvars, inventory_hostname, looked.results) }}"
 """
 
 RETURN = r"""

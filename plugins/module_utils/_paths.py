@@ -27,5 +27,6 @@ LOCKS = "/run/private_llm/locks"
 GPU_TURNS = "/run/private_llm/turns"
 PROGRESS = "/run/private_llm/progress"
 SPREAD = "/run/private_llm/spread"
+DRY_FIT = "/run/private_llm/dry_fit"
 
 WATCH_PROGRAM = "/opt/private_llm/server_watch"

@@ -126,3 +126,38 @@ def test_models_on_the_host_need_no_hub_that_answers(hub: t.Any, tmp_path: Path,
     missing = played(model_download_models=[{"repo": "acme/one"}, {"repo": "acme/two"}])
     assert missing.returncode == 2
     assert "acme/two at http://127.0.0.1:" in missing.stdout + missing.stderr
+
+
+def test_hosts_in_turns_wait_for_nobody_of_another_turn(hub: t.Any, tmp_path: Path) -> None:
+    """In a play with serial, hosts of earlier turns serve no more, and those of later turns are not known yet."""
+    play = {"hosts": "all", "serial": 1, "gather_facts": False, "roles": ["private_llm.fleet.model_download"]}
+    given = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "ansible_host": "127.0.0.1",
+        "model_download_endpoint": hub.url,
+        "model_download_sdk_packages": [],
+        "model_download_models": [{"repo": "acme/one"}],
+    }
+    hosts = {name: {"model_download_root": str(tmp_path / name)} for name in ("one", "two")}
+    (tmp_path / "play.yml").write_text(json.dumps([play]))
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts, "vars": given}}))
+    ended = subprocess.run(
+        [
+            Path(sys.executable).with_name("ansible-playbook"),
+            tmp_path / "play.yml",
+            "-v",
+            "-i",
+            tmp_path / "hosts.json",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_STDOUT_CALLBACK": "default"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout
+    assert "serve.yml" not in ended.stdout
+    assert len([one for one in hub.log if one["path"].startswith("/lfs-data/")]) == 2
+    assert all((tmp_path / name / "acme/one/current/w.bin").stat().st_size == 1_500_000 for name in hosts)

@@ -21,6 +21,7 @@ import tempfile
 import time
 import typing as t
 
+from ... import _paths
 from ..._engine._api import EngineError, EngineTimeout
 from ..._secret_text import without_secrets
 from ..container import _host, _image, _labels, _model_files, _spec
@@ -36,6 +37,7 @@ if t.TYPE_CHECKING:
 STARTS, DOES_NOT_START, UNCLEAR, NOT_TRIED = "starts", "does_not_start", "unclear", "not_tried"
 
 SECONDS = 1800.0  # compiling and capturing graphs for a large model takes minutes
+LEFT_BEHIND = 2 * SECONDS
 
 # What tells of the host at this moment, and nothing of whether the server fits there by itself.
 BUSY = frozenset(("gpu_shared", "cpu_shared", "profiling_disturbed", "host_out_of_memory", "removed"))
@@ -80,7 +82,11 @@ def dry_fit(server: Server, engine: Driver, config: t.Mapping[str, t.Any] | None
             why = "vLLM takes from a GPTQ model's weight files which of its layers are quantized; fetch it first"
             return nothing(name, UNCLEAR, why)
         if not whole and config:
-            path = stack.enter_context(_folder_with(config))
+            try:
+                path = stack.enter_context(_folder_with(config))
+            except OSError as error:
+                why = f"its configuration cannot be written below {_paths.DRY_FIT}: {error.strerror or error}"
+                return nothing(name, UNCLEAR, why)
         server.params = {**server.params, "model": path, "state": "started"}
         try:
             spec = server.wanted_spec(t.cast("t.Any", engine), [], engine.inspect(name))
@@ -108,13 +114,23 @@ def _is_quantized_as_its_files_say(config: t.Mapping[str, t.Any]) -> bool:
 @contextlib.contextmanager
 def _folder_with(config: t.Mapping[str, t.Any]) -> t.Iterator[str]:
     """Give a folder that holds a model's configuration and nothing else."""
-    folder = tempfile.mkdtemp(prefix="private_llm-dry-fit-")
+    os.makedirs(_paths.DRY_FIT, mode=0o755, exist_ok=True)
+    _sweep()
+    folder = tempfile.mkdtemp(dir=_paths.DRY_FIT)
     try:
         with open(os.path.join(folder, _model_files.CONFIG), "w", encoding="utf-8") as stream:
             json.dump(config, stream)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep() -> None:
+    """Remove the folders of runs that were killed; no engine that is tried now is as old as they are."""
+    for entry in os.scandir(_paths.DRY_FIT):
+        with contextlib.suppress(OSError):
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > LEFT_BEHIND:
+                shutil.rmtree(entry.path)
 
 
 def with_made_up_weights(spec: _spec.ServerSpec) -> _spec.ServerSpec:

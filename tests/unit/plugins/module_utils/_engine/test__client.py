@@ -102,7 +102,9 @@ def test_address_of_the_engine(text: str, address: Address) -> None:
     assert address_here({"DOCKER_HOST": text}) == address
 
 
-@pytest.mark.parametrize("text", ["ssh://root:geheim@host", "unix://", "tcp://", "npipe:////./pipe", "tcp://a:b", "tcp://[::1"])
+@pytest.mark.parametrize(
+    "text", ["ssh://root:geheim@host", "unix://", "tcp://", "npipe:////./pipe", "tcp://a:b", "tcp://[::1"]
+)
 def test_an_address_that_cannot_be_used_is_refused_without_its_password(text: str) -> None:
     with pytest.raises(EngineError, match="DOCKER_HOST") as caught:
         address_of(text)

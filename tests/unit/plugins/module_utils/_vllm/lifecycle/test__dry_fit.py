@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pathlib
+import time
 import typing as t
 
 import pytest
 
+from ansible_collections.private_llm.fleet.plugins.module_utils import _paths
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._api import EngineError, EngineTimeout
 from ansible_collections.private_llm.fleet.plugins.module_utils._engine._driver import Ran
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.container import _spec
@@ -81,6 +84,35 @@ def server_of(**more: t.Any) -> _converge.Server:
 
 def try_it(engine: Engine, config: dict[str, t.Any] | None = None, **more: t.Any) -> dict[str, t.Any]:
     return _dry_fit.dry_fit(server_of(**more), t.cast(t.Any, engine), config)
+
+
+@pytest.fixture(autouse=True)
+def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
+    """Where the configurations are put."""
+    monkeypatch.setattr(_paths, "DRY_FIT", str(tmp_path / "dry_fit"))
+    return tmp_path / "dry_fit"
+
+
+def test_what_a_killed_run_left_behind_is_removed(folders: pathlib.Path) -> None:
+    left, other = folders / "left", folders / "of-another-run"
+    for folder in (left, other):
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+    long_ago = time.time() - 2 * _dry_fit.LEFT_BEHIND
+    os.utime(left, (long_ago, long_ago))
+    try_it(Engine(), {"model_type": "qwen3"})
+    assert list(folders.iterdir()) == [other]
+
+
+def test_a_disk_without_room_is_not_the_server(folders: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_arguments: t.Any, **_named: t.Any) -> t.NoReturn:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(json, "dump", full)
+    found = try_it(Engine(), {"model_type": "qwen3"})
+    assert found["verdict"] == "unclear"
+    assert found["why"] == f"its configuration cannot be written below {folders}: No space left on device"
+    assert list(folders.iterdir()) == []
 
 
 def test_a_configuration_is_enough_to_try_a_server() -> None:
