@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.tests.support import playbooks
 
-PACKAGES = "Install what makes virtual environments"
+PACKAGES = "Check which packages are missing"
 
 
 @pytest.mark.parametrize("complete", [True, False])
