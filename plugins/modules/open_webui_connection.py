@@ -128,6 +128,7 @@ options:
       - Ask Open WebUI afterwards which models its connections offer, and return them in RV(declared[].models). A
         server that does
         not answer offers none, and may delay the task by ten seconds.
+      - Ask it, too, which of these models everybody may use, and return them in RV(declared[].public).
       - In check mode the answer is that of the connections as they are.
     type: bool
     default: false
@@ -241,6 +242,13 @@ declared:
       type: list
       elements: str
       sample: [gpu-01.qwen3-32b]
+    public:
+      description:
+        - Those of the models that everybody who is signed in may use. M(private_llm.fleet.open_webui_model_access) changes that.
+        - Null without O(discover), and where the models are null.
+      type: list
+      elements: str
+      sample: [gpu-01.qwen3-32b]
 purged:
   description: The addresses of the connections removed because of O(purge).
   returned: success
@@ -264,6 +272,7 @@ import typing as t
 
 from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import (
+    _access,
     _client,
     _connections,
     _module,
@@ -329,6 +338,7 @@ class ConnectionManager(_module.WebUiModule):
             if self.params["discover"] and plan.before.enable:
                 listing = client.read("/openai/models", _connections.offered)
                 self._offer(plan, listing, [one.origin for one in plan.planned])
+            self._tell_public(client)
             return
         if self.params["verify"]:
             self._verify(client, plan)
@@ -337,6 +347,7 @@ class ConnectionManager(_module.WebUiModule):
         if self.params["discover"] and plan.after.enable:
             listing = client.read("/openai/models", _connections.offered)
             self._offer(plan, listing, [one.index for one in plan.planned])
+        self._tell_public(client)
 
     def _plan(self, client: _client.Client, wanted: list[_connections.Wanted]) -> _connections.Plan:
         before = client.read(CONFIG, _connections.from_api)
@@ -381,7 +392,7 @@ class ConnectionManager(_module.WebUiModule):
             if planned.index is not None and plan.after.connections[planned.index].setting("enable"):
                 models = _connections.visible_ids(plan.after.connections[planned.index], None)
             self.result["declared"].append(
-                {"url": planned.wanted.url, "action": planned.action, "verified": False, "models": models}
+                {"url": planned.wanted.url, "action": planned.action, "verified": False, "models": models, "public": None}
             )
 
     def _offer(self, plan: _connections.Plan, listing: dict[int, list[str]], places: list[int | None]) -> None:
@@ -389,6 +400,12 @@ class ConnectionManager(_module.WebUiModule):
             served = planned.index is not None and plan.after.connections[planned.index].setting("enable")
             if served and place is not None and entry["models"] is None:
                 entry["models"] = listing.get(place, [])
+
+    def _tell_public(self, client: _client.Client) -> None:
+        """Tell which models everybody may use, so that a task that shares them need not be run to find that out."""
+        for entry in self.result["declared"]:
+            if self.params["discover"] and entry["models"] is not None:
+                entry["public"] = [model for model in entry["models"] if _access.read(client, model).public]
 
     def _verify(self, client: _client.Client, plan: _connections.Plan) -> None:
         for planned, entry in zip(plan.planned, self.result["declared"]):

@@ -132,7 +132,6 @@ webui_version:
 """
 
 import typing as t
-import urllib.parse
 
 from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import (
@@ -140,7 +139,6 @@ from ..module_utils._open_webui import (
     _chat,
     _client,
     _module,
-    _shape,
 )
 
 
@@ -173,7 +171,7 @@ class AccessManager(_module.WebUiModule):
             self.warn(f"Open WebUI at {client.url} has no {', no '.join(taken_on_trust)} yet")
         plans = []
         for model in models:
-            before = self._read(client, model)
+            before = _access.read(client, model)
             after = _access.make_plan(before, wanted, directory)
             plans.append((before, after))
             self.result["models"].append(_access.describe(after, directory))
@@ -185,15 +183,6 @@ class AccessManager(_module.WebUiModule):
             return
         for before, after in plans:
             self._write(client, before, after)
-
-    def _read(self, client: _client.Client, model: str) -> _access.Access:
-        path = f"/api/v1/models/model?{urllib.parse.urlencode({'id': model})}"
-        try:
-            return client.read(path, lambda row: _access.access_from_api(model, _shape.mapping(row)))
-        except _client.ApiError as error:
-            if error.status != 404:
-                raise
-        return _access.access_from_api(model, None)
 
     def _refuse_unknown(self, client: _client.Client, plans: list[tuple[_access.Access, _access.Access]]) -> None:
         new = [after.model for before, after in plans if before.row is None and _access.needs(before, after)]
@@ -222,7 +211,7 @@ class AccessManager(_module.WebUiModule):
             body = {"id": after.model, "name": after.name, "access_grants": grants}
             client.post("/api/v1/models/model/access/update", body)
         if calls:
-            problems = _access.ignored(after, self._read(client, after.model))
+            problems = _access.ignored(after, _access.read(client, after.model))
             if problems:
                 raise _client.OpenWebUiError(
                     f"Open WebUI at {client.url} took the access of {after.model} but did not keep it: "

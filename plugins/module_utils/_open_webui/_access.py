@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
+import urllib.parse
 
-from . import _shape
+from . import _client, _shape
 
 EVERYBODY = ("user", "*", "read")
 
@@ -80,6 +81,11 @@ class Access:
     description: str
     hidden: bool
     row: t.Mapping[str, t.Any] | None = None
+
+    @property
+    def public(self) -> bool:
+        """Whether everybody who is signed in may use the model."""
+        return EVERYBODY in self.grants
 
     def same_as(self, other: Access) -> bool:
         return self.facts() == other.facts()
@@ -152,6 +158,17 @@ def _grant(one: t.Any) -> Grant:
     return (kind, principal, permission)
 
 
+def read(client: _client.Client, model: str) -> Access:
+    """Return the access of a model as Open WebUI has it now."""
+    path = f"/api/v1/models/model?{urllib.parse.urlencode({'id': model})}"
+    try:
+        return client.read(path, lambda row: access_from_api(model, _shape.mapping(row)))
+    except _client.ApiError as error:
+        if error.status != 404:
+            raise
+    return access_from_api(model, None)
+
+
 def make_plan(before: Access, wanted: Wanted, directory: Directory) -> Access:
     """Return the model's access as it shall be. Rights to write, and kinds of rights that are not declared, stay."""
     grants = set(before.grants)
@@ -219,7 +236,7 @@ def describe(access: Access, directory: Directory) -> dict[str, t.Any]:
     readers = [one for one in access.grants if one[2] == "read" and one != EVERYBODY]
     return {
         "model": access.model,
-        "public": EVERYBODY in access.grants,
+        "public": access.public,
         "groups": sorted(directory.group_name(one[1]) for one in readers if one[0] == "group"),
         "users": sorted(directory.user_email(one[1]) for one in readers if one[0] == "user"),
         "name": access.name,

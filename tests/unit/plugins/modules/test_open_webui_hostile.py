@@ -51,6 +51,7 @@ ANSWERS: dict[str, tuple[str, ...]] = {
         "POST /openai/config/update",
         "POST /openai/verify",
         "GET /openai/models",
+        "GET /api/v1/models/model",
     ),
     "open_webui_group": ("GET /api/v1/users/all", "GET /api/v1/groups/", "GET /api/v1/groups/id/g1/export"),
     "open_webui_info": ("GET /ready", "GET /api/config", "GET /openai/config", "GET /api/v1/groups/"),
