@@ -244,7 +244,8 @@ declared:
       sample: [gpu-01.qwen3-32b]
     public:
       description:
-        - Those of the models that everybody who is signed in may use. M(private_llm.fleet.open_webui_model_access) changes that.
+        - Those of the models that everybody who is signed in may use. M(private_llm.fleet.open_webui_model_access)
+          changes that.
         - Null without O(discover), and where the models are null.
       type: list
       elements: str
@@ -391,9 +392,8 @@ class ConnectionManager(_module.WebUiModule):
             models = None
             if planned.index is not None and plan.after.connections[planned.index].setting("enable"):
                 models = _connections.visible_ids(plan.after.connections[planned.index], None)
-            self.result["declared"].append(
-                {"url": planned.wanted.url, "action": planned.action, "verified": False, "models": models, "public": None}
-            )
+            entry = {"url": planned.wanted.url, "action": planned.action, "verified": False}
+            self.result["declared"].append({**entry, "models": models, "public": None})
 
     def _offer(self, plan: _connections.Plan, listing: dict[int, list[str]], places: list[int | None]) -> None:
         for planned, place, entry in zip(plan.planned, places, self.result["declared"]):

@@ -153,8 +153,8 @@ from ..module_utils._open_webui import (
     _connections,
     _module,
     _people,
+    _presence,
     _settings,
-    _shape,
 )
 from ..module_utils._printable import printable
 
@@ -167,22 +167,13 @@ RESTARTS = 2
 PARTS = ["connections", "models", "users", "groups", "settings"]
 
 
-def look(client: _client.Client) -> tuple[str, str]:
-    """Return the status of what answers at the address now, and a sentence about it."""
-    try:
-        reply = client.exchange("GET", "/ready")
-    except _client.UnreachableError as error:
-        return "unreachable", str(error)
-    return _client.judge_readiness(client.url, reply)
-
-
 def wait_until_ready(
     client: _client.Client, patience: float, why_hopeless: t.Callable[[], str] = str
 ) -> tuple[str, str]:
     """Ask until Open WebUI is ready, something else answers, or waiting is of no use; return status and sentence."""
     started = time.monotonic()
     while True:
-        status, message = look(client)
+        status, message = _presence.look(client)
         if status in ("ready", "other") or time.monotonic() - started >= patience:
             return status, message
         why = why_hopeless()
@@ -201,12 +192,6 @@ def restarts(module: t.Any, container: str) -> str:
     if rc or not (count.isascii() and count.isdecimal()) or int(count) < RESTARTS:
         return ""
     return f"container {container} has ended by itself {int(count)} times since it was started"
-
-
-def has_accounts(public: t.Any) -> bool:
-    """Say whether any account exists, by Open WebUI's public settings, which have a word more while none does."""
-    _shape.text_field(public, "version")
-    return not public.get("onboarding")
 
 
 def gather(client: _client.Client, parts: t.Sequence[str]) -> dict[str, t.Any]:
@@ -262,7 +247,7 @@ class Info(_module.WebUiModule):
         client = _client.Client(params["webui_url"], **reach)
         result["webui_version"] = client.check_version()
         result["message"] = f"Open WebUI {client.version} at {client.url} is ready"
-        result["has_accounts"] = client.read("/api/config", has_accounts)
+        result["has_accounts"] = client.read("/api/config", _presence.has_accounts)
         if result["has_accounts"] and (params["webui_token"] or params["webui_password"]):
             result.update(gather(self.connect(), params["gather"]))
             result["signed_in"] = True

@@ -37,6 +37,14 @@ options:
     type: str
     choices: [started, absent]
     default: started
+  sign_in:
+    description:
+      - In check mode, ask first what answers on the port, and sign in there as the administrator, with
+        O(admin_password) or the password that is kept in O(config_dir). What was found is in RV(web), a password that
+        is not accepted included.
+      - Without check mode it does nothing.
+    type: bool
+    default: false
 seealso:
   - module: private_llm.fleet.open_webui_backup
   - module: private_llm.fleet.open_webui_restore
@@ -53,6 +61,16 @@ EXAMPLES = r"""
     backup_dir: /srv/open-webui-backups
     env:
       ENABLE_SIGNUP: false
+
+- name: Check what would change, and whether the password is known, change nothing
+  private_llm.fleet.open_webui_server:
+    image: ghcr.io/open-webui/open-webui:v0.12.4
+    data_dir: /srv/open-webui
+    config_dir: /etc/private_llm/open_webui
+    backup_dir: /srv/open-webui-backups
+    sign_in: true
+  check_mode: true
+  register: looked
 """
 
 RETURN = r"""
@@ -109,6 +127,32 @@ settled:
   description: Whether it is in its state now. In check mode, whether a run would have nothing to do.
   returned: success
   type: bool
+web:
+  description: What answers on the port; empty without O(sign_in) and check mode.
+  returned: always
+  type: dict
+  contains:
+    status:
+      description: The same as that of M(private_llm.fleet.open_webui_info).
+      type: str
+      choices: [ready, starting, other, unreachable]
+      sample: ready
+    message:
+      description: The same in a sentence.
+      type: str
+      sample: Open WebUI at http://127.0.0.1:3000 is ready
+    has_accounts:
+      description: Whether anybody has an account. Null when it is not ready.
+      type: bool
+      sample: true
+    signed_in:
+      description: Whether the administrator signed in.
+      type: bool
+      sample: true
+    trouble:
+      description: Why it could not be asked, or did not let the administrator sign in; empty when it did.
+      type: str
+      sample: ""
 """
 
 from ..module_utils._fleet_module import FleetModule
@@ -120,6 +164,7 @@ def main() -> None:
         argument_spec={
             **_server.ARGUMENTS,
             "state": {"type": "str", "choices": ["started", "absent"], "default": "started"},
+            "sign_in": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )

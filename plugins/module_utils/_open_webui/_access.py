@@ -84,7 +84,7 @@ class Access:
 
     @property
     def public(self) -> bool:
-        """Whether everybody who is signed in may use the model."""
+        """Return whether everybody who is signed in may use the model."""
         return EVERYBODY in self.grants
 
     def same_as(self, other: Access) -> bool:

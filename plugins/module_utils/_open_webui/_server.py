@@ -49,6 +49,7 @@ from . import (
     _files,
     _in_image,
     _postgres,
+    _presence,
     _private_folder,
     _readiness,
     _restore,
@@ -173,6 +174,7 @@ class Server(Hooks):
         self._old_image = ""
         self._url = _endpoint.here("http", str(params["bind"]), int(params["port"])).url
         self.warnings: list[str] = []
+        self.secrets: set[str] = set()
         self.result: dict[str, t.Any] = {
             "changed": False,
             "container": "",
@@ -183,6 +185,7 @@ class Server(Hooks):
             "backup": {},
             "waited_for": "",
             "settled": False,
+            "web": {},
         }
 
     @property
@@ -196,6 +199,8 @@ class Server(Hooks):
     def run(self) -> None:
         """Bring it to its state; `result` says what was done."""
         self._warn_of_network()
+        if self._check and self._params.get("sign_in"):
+            self._sign_in()
         with self._held():
             if self._engine is None and self._check:
                 # Before a first run there may be no engine yet. A database that cannot be read stops that one, too.
@@ -345,6 +350,12 @@ class Server(Hooks):
         warning = "" if self._database else _tree.network_warning(str(self._params["data_dir"]), _tree.mounts())
         if warning:
             self.warnings.append(warning)
+
+    def _sign_in(self) -> None:
+        """Tell what answers on the port, and whether the administrator can sign in there; a failure is told, too."""
+        password = self._params["admin_password"] or self._files.kept(_files.PASSWORD_FILE)
+        self.secrets.update({password, password.strip()} - {""})
+        self.result["web"] = _presence.find(self._url, str(self._params["admin_email"]), password, self.warnings.append)
 
     def _look_at_data(self, found: Found) -> None:
         """Ask what runs for its version; without an answer the image's tag tells it."""

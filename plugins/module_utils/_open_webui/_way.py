@@ -28,9 +28,11 @@ def carry_out(
         server = _server.Server(module.params, driver, module.check_mode, archive)
         work(server)
     except (ValueError, OSError) as error:
+        module.no_log_values.update(server.secrets if server else ())
         found = server.result if server else {}
         module.fail_json(msg=str(error), **{key: value for key, value in found.items() if key != "changed"})
         return
+    module.no_log_values.update(server.secrets)
     for warning in server.warnings:
         module.warn(warning)
     module.exit_json(**server.result)

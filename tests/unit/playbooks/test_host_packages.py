@@ -23,15 +23,14 @@ INSTALL = "Install the missing packages by new package lists"
 @pytest.mark.parametrize(
     ("package", "arguments", "missing"), [("bash", [], False), ("private-llm-canary-package", ["--check"], True)]
 )
-def test_only_a_missing_package_is_installed(
-    tmp_path: Path, package: str, arguments: list[str], missing: bool
-) -> None:
+def test_only_a_missing_package_is_installed(tmp_path: Path, package: str, arguments: list[str], missing: bool) -> None:
     variables = {
         "ansible_python_interpreter": "/usr/bin/python3",
         "host_packages_names": [package],
         "host_packages_start": False,
     }
-    play = {"hosts": "localhost", "connection": "local", "vars": variables, "roles": ["private_llm.fleet.host_packages"]}
+    roles = ["private_llm.fleet.host_packages"]
+    play = {"hosts": "localhost", "connection": "local", "vars": variables, "roles": roles}
     path = tmp_path / "play.yml"
     path.write_text(json.dumps([play]), encoding="utf-8")
     done = playbooks.run(str(path), ["localhost,"], *arguments)

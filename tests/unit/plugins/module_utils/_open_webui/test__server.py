@@ -24,6 +24,7 @@ from ansible_collections.private_llm.fleet.plugins.module_utils._open_webui impo
     _client,
     _data,
     _in_image,
+    _presence,
     _private_folder,
     _server,
     _tree,
@@ -212,6 +213,24 @@ def test_check_real_check_real(world: World) -> None:
     assert (again["changed"], again["changes"], again["written"]) == (False, [], [])
     assert world.running() == NEW
     assert world.left() == set()
+
+
+@pytest.mark.parametrize(("check", "given", "used"), [(True, "", "kept"), (True, "given", "given"), (False, "", None)])
+def test_check_mode_signs_in_where_that_is_asked(
+    world: World, monkeypatch: pytest.MonkeyPatch, check: bool, given: str, used: str | None
+) -> None:
+    asked: list[str] = []
+
+    def find(_url: str, _email: str, password: str, _warn: t.Any) -> dict[str, t.Any]:
+        asked.append(password)
+        return {"status": "ready"}
+
+    monkeypatch.setattr(_presence, "find", find)
+    world.run()
+    (world.config / "admin_password").write_text("kept\n", encoding="utf-8")
+    assert world.run(check=True)["web"] == {}
+    found = world.run(check=check, sign_in=True, admin_password=given)
+    assert (found["web"], asked) == (({"status": "ready"}, [used]) if used else ({}, []))
 
 
 def test_check_mode_on_a_bare_host_needs_no_engine(world: World) -> None:
