@@ -28,7 +28,7 @@ def has_accounts(public: t.Any) -> bool:
 
 
 def find(url: str, email: str, password: str, warn: t.Callable[[str], None]) -> dict[str, t.Any]:
-    """Return what answers at the URL; with a password, sign in where there are accounts. `trouble` says why it fails."""
+    """Return what answers at the URL; with a password, sign in where there are accounts. `trouble` is why not."""
     found = {"status": "unreachable", "message": "", "has_accounts": None, "signed_in": False, "trouble": ""}
     try:
         found["status"], message = look(_client.Client(url, retry_pauses=()))
