@@ -23,6 +23,9 @@ CORE_PYTHON ?=
 # Unit tests wait for processes and servers more than they compute.
 UNIT_WORKERS ?= $(shell expr 3 '*' $$(getconf _NPROCESSORS_ONLN))
 
+# The tests start hundreds of modules and playbooks: what Python compiled is kept, and it looks for cycles less often.
+COMPILE_ONCE = PYTHONPATH="$(CURDIR)/scripts/lab/compile_once"
+
 PACKAGES = ansible_collections.private_llm.fleet.plugins
 
 .PHONY: help
@@ -77,7 +80,7 @@ lint-ansible: tools
 
 .PHONY: unit
 unit: tools  ## unit tests
-	$(BIN)/python -m pytest -q -n $(UNIT_WORKERS) --dist worksteal --junitxml=.cache/results/unit.xml
+	$(COMPILE_ONCE) $(BIN)/python -m pytest -q -n $(UNIT_WORKERS) --dist worksteal --junitxml=.cache/results/unit.xml
 
 .PHONY: versions
 versions: tools  ## unit tests and sanity on the newest ansible-core, unit tests on the oldest and the newest Python of hosts, that are here

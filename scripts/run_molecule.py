@@ -24,7 +24,17 @@ AT_ONCE = 2
 MEMORY_EACH = 5
 
 # Those that take longest come first, for one that begins late would run alone at the end.
-LONG = ("site", "gateway", "watch", "groups", "monitoring", "nvidia_toolkit", "air_gap")
+LONG = (
+    "gateway",
+    "site",
+    "watch",
+    "groups",
+    "monitoring",
+    "nvidia_toolkit",
+    "air_gap",
+    "open_webui_data",
+    "docker_engine",
+)
 
 # Run when it is asked for by name: it needs a GPU, which this machine need not have.
 ONLY_BY_NAME = {"gpu"}

@@ -21,8 +21,8 @@ from results import ARTIFACTS, RESULTS, ROOT, Case, duration, failures, total, w
 # How much of what a failed test said is said again at the end, in characters.
 EXCERPT = 2000
 
-# Each takes one processor for minutes, waits for downloads, and is in nobody's way.
-BESIDE = ("sanity", "images")
+# Each takes one processor, waits for downloads, and is in nobody's way.
+BESIDE = ("sanity", "images", "build")
 
 
 def run_stage(make: str, name: str, log: Path | None = None) -> Case:

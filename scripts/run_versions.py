@@ -30,7 +30,7 @@ from pathlib import Path
 
 import yaml
 
-from results import ARTIFACTS, RESULTS, ROOT, Case, duration, run_logged, tail, write_junit
+from results import ARTIFACTS, RESULTS, ROOT, Case, compiling_once, duration, run_logged, tail, write_junit
 
 CACHE = ROOT / ".cache" / "versions"
 # Two runs at a time may want one environment: the first makes it, and the other one waits.
@@ -192,7 +192,8 @@ def run_core(core: str, python: str, interpreter: str) -> tuple[int, Path]:
         *left_out((*LONG_TESTS, *HOSTILE_TESTS, *PROGRAM_TESTS)),
         "tests/unit/plugins",
     ]
-    status, _seconds = run_logged(argv, log, LIMIT_SECONDS, {"PYTHONDONTWRITEBYTECODE": "1"}, show=False)
+    env = {"PYTHONDONTWRITEBYTECODE": "1", **compiling_once()}
+    status, _seconds = run_logged(argv, log, LIMIT_SECONDS, env, show=False)
     return status, log
 
 
@@ -201,7 +202,7 @@ def run_host(python: str, interpreter: str, folder: Path) -> tuple[int, Path]:
     log = ARTIFACTS / "versions" / f"host-py{python}.log"
     tests = ROOT / "tests" / "unit" / "plugins" / "module_utils"
     argv = [interpreter, "-m", "pytest", "-q", "-o", f"cache_dir={CACHE}/pytest-{python}", *left_out(LAB_TESTS)]
-    env = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    env = {"PYTHONPATH": f"{compiling_once()['PYTHONPATH']}{os.pathsep}{folder}", "PYTHONDONTWRITEBYTECODE": "1"}
     where = [str(tests.relative_to(ROOT)), str((tests.parent / "modules").relative_to(ROOT))]
     status, _seconds = run_logged([*argv, *where], log, LIMIT_SECONDS, env, show=False)
     return status, log
@@ -263,7 +264,8 @@ def main() -> int:
     missing = [f"Python {python}" for python in HOST_PYTHONS if python not in pythons]
     missing += [f"ansible-core {core}" for core in CORES if core not in ("2.19", (chosen or ("",))[0])]
     print(f"not run, as it is not here or not the newest: {', '.join(missing) or 'nothing'}", flush=True)
-    with ThreadPoolExecutor(2) as pool:
+    # The tests of modules run on one processor: behind another run they would be alone at the end.
+    with ThreadPoolExecutor() as pool:
         cases = list(pool.map(lambda one: case_of(*one), runs))
     write_junit(RESULTS / "versions.xml", "versions", cases)
     return 1 if any(case.failure for case in cases) or not cases else 0
