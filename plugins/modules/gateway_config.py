@@ -122,12 +122,14 @@ key_files:
   sample: {ann: /etc/private_llm/gateway/keys/ann}
 """
 
+import contextlib
 import os
 import re
 import shutil
 import tempfile
 import typing as t
 
+from ..module_utils._engine import _lock
 from ..module_utils._fleet_module import FleetModule
 from ..module_utils._gateway import _release
 from ..module_utils._gateway._runtime import Runtime, RuntimeSocketError
@@ -161,12 +163,17 @@ def main() -> None:
         "key_files": {},
     }
     try:
-        if module.params["state"] == "absent":
-            remove(module, path, result)
-        else:
-            apply(module, path, result)
-    except (_release.ReleaseError, OSError) as error:
-        reason = str(error) if isinstance(error, _release.ReleaseError) else f"{path}: {error.strerror or error}"
+        with contextlib.ExitStack() as stack:
+            if not module.check_mode:
+                # Each run removes what is not in use, and with it what another one is about to put in use.
+                doing = "changing the gateway's files"
+                stack.enter_context(_lock.hold("gateway", os.path.realpath(path), doing, directory=_lock.DIRECTORY))
+            if module.params["state"] == "absent":
+                remove(module, path, result)
+            else:
+                apply(module, path, result)
+    except (_release.ReleaseError, _lock.LockError, OSError) as error:
+        reason = f"{path}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
         module.fail_json(msg=f"{reason}; the gateway's configuration was left as it is", **{**result, "changed": False})
     module.exit_json(**result)
 

@@ -274,7 +274,7 @@ def main() -> None:
             # A host that has no nft yet gets the distribution's.
             told_of = present(module, table, nft or "/usr/sbin/nft", unit) if wanted else absent(module, table, unit)
         result.update(told_of)
-    except (_table.FirewallError, ReplaceError, OSError) as error:
+    except (_table.FirewallError, _lock.LockError, ReplaceError, OSError) as error:
         module.fail_json(msg=str(error), **result)
     module.exit_json(**result)
 

@@ -91,6 +91,7 @@ judged:
   sample: [promtool, amtool]
 """
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -98,6 +99,7 @@ import tempfile
 import typing as t
 
 from ..module_utils import _owned_files
+from ..module_utils._engine import _lock
 from ..module_utils._fleet_module import FleetModule
 
 # The program that judges a file of each name, if the file is there.
@@ -125,11 +127,16 @@ def main() -> None:
     path: str = module.params["path"]
     result: dict[str, t.Any] = {"changed": False, "path": path, "changed_files": [], "judged": []}
     try:
-        if module.params["state"] == "absent":
-            remove(module, path, result)
-        else:
-            apply(module, path, result)
-    except (_owned_files.OwnedFilesError, Refused, OSError) as error:
+        with contextlib.ExitStack() as stack:
+            if not module.check_mode:
+                # Each run removes the files that it does not want, and with them the drafts of another one.
+                doing = "changing the files of the monitoring"
+                stack.enter_context(_lock.hold("monitoring", os.path.realpath(path), doing, directory=_lock.DIRECTORY))
+            if module.params["state"] == "absent":
+                remove(module, path, result)
+            else:
+                apply(module, path, result)
+    except (_owned_files.OwnedFilesError, _lock.LockError, Refused, OSError) as error:
         reason = f"{path}: {error.strerror or error}" if isinstance(error, OSError) else str(error)
         module.fail_json(msg=f"{reason}; the files in {path} were left as they are", **{**result, "changed": False})
     module.exit_json(**result)

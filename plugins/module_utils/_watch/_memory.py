@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import tempfile
+import time
 import typing as t
 
 from .. import _paths
@@ -18,6 +20,8 @@ from .._replace import read_file
 ROOT = _paths.WATCH_MEMORY
 FILE = "state.json"
 LARGEST = 16 * 1024 * 1024
+DRAFT = ".private_llm-"
+LEFT_BEHIND = 3600.0  # seconds
 
 # How a server is.
 READY = "ready"  # it generated a token
@@ -133,18 +137,31 @@ def write(memories: t.Mapping[str, Memory], root: str = ROOT) -> None:
 
 
 def replace(path: str, text: str, mode: int) -> None:
-    """Write a file in one step, so that no reader sees half of it; its folder is made where it is missing."""
+    """Write a file in one step, so that no reader sees half of it; its folder is made where it is missing.
+
+    The folder may be another user's, such as node_exporter's, who could put a link in the draft's place.
+    """
     folder = os.path.dirname(path)
     os.makedirs(folder, mode=0o755, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=folder)
+    _sweep(folder)
+    descriptor, temporary = tempfile.mkstemp(prefix=DRAFT, dir=folder)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(text)
-        os.chmod(temporary, mode)
+            os.fchmod(stream.fileno(), mode)
         os.replace(temporary, path)
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def _sweep(folder: str) -> None:
+    """Remove the drafts that were left behind when a process was killed or the host lost its power."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            if name.startswith(DRAFT) and time.time() - os.lstat(path).st_mtime > LEFT_BEHIND:
+                os.unlink(path)
 
 
 def told_all(root: str = ROOT) -> list[dict[str, t.Any]]:

@@ -87,7 +87,7 @@ def _write(name: str, wanted: t.Mapping[str, t.Any], root: str) -> None:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             json.dump(wanted, stream, indent=2, sort_keys=True)
             stream.write("\n")
-        os.chmod(temporary, 0o644)
+            os.fchmod(stream.fileno(), 0o644)
         os.replace(temporary, path_of(name, root))
     except BaseException:
         os.unlink(temporary)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.testing import patch_module_args
 
+from ansible_collections.private_llm.fleet.plugins.module_utils._engine import _lock
 from ansible_collections.private_llm.fleet.plugins.modules import gateway_config
 
 CHANGES = ("mkdir", "unlink", "rmdir", "rename", "replace", "symlink", "chmod", "open", "fsync")
@@ -75,6 +76,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     program = tmp_path / "haproxy"
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o755)
+    monkeypatch.setattr(_lock, "DIRECTORY", str(tmp_path / "private_llm" / "locks"))
     monkeypatch.setattr(gateway_config.FleetModule, "get_bin_path", lambda *unused, **more: str(program))
     (tmp_path / "tmp").mkdir()
     return tmp_path
