@@ -133,7 +133,7 @@ def look(module: AnsibleModule, plan: Plan, taken_out: t.Collection[str] = ()) -
 def _empty(module: AnsibleModule) -> dict[str, t.Any]:
     """Return the result before anything is known."""
     path: str = module.params["path"]
-    module.no_log_values.update(secrets_in(module.params))
+    module.no_log_values.update(secrets_in([module.params.get("settings"), module.params["socket"]]))
     return {
         "changed": False,
         "path": path,

@@ -11,6 +11,7 @@ import posixpath
 import re
 import typing as t
 
+from .._secret_env import is_secret
 from ._dockerd import added_runtimes
 from ._needs import RELOAD, RESTART
 
@@ -21,12 +22,28 @@ Info = t.Mapping[str, t.Any]
 _USER_INFO = re.compile(
     r"://(?:[^\s\"]*:[^\s\"]*|[^/\s\"@]+)@|(?<![^\s\"=,])[^\s\"/:@=,]+:(?!//)[^\s\"@]+@(?=[^\s\"@]*[:.\"])"
 )
+# A setting with its value, in the file and on a command line; log drivers have tokens, such as "splunk-token".
+_NAMED = re.compile(
+    r"(?P<file>\"(?P<key>(?:[^\"\\\n]|\\.)*)\"\s*:\s*\")(?P<value>(?:[^\"\\\n]|\\.)+)(?=\")"
+    r"|(?P<flag>(?<![\w\"-])(?:--[a-z-]*-opts?=)?(?P<name>[\w-]+)=)(?P<word>[^\s\",]+)"
+)
 MASKED = "********"
 
 
 def mask(text: str) -> str:
-    """Mask users and passwords in addresses, such as those of proxies."""
-    return _USER_INFO.sub(lambda match: ("://" if match.group().startswith("://") else "") + f"{MASKED}@", text)
+    """Mask users and passwords in addresses, such as those of proxies, and what is named a secret."""
+    found = _USER_INFO.sub(lambda match: ("://" if match.group().startswith("://") else "") + f"{MASKED}@", text)
+    return _NAMED.sub(_masked, found)
+
+
+def _masked(match: re.Match[str]) -> str:
+    name, value = match["key"] or match["name"] or "", match["value"] or match["word"]
+    return (match["file"] or match["flag"]) + MASKED if _is_named_secret(name, value) else match.group()
+
+
+def _is_named_secret(name: str, value: str) -> bool:
+    """Return whether a setting's name says that its value is a secret; the path of a key's file is not."""
+    return is_secret(name.replace("-", "_"), "") and not value.startswith("/")
 
 
 def holds_secret(text: str) -> bool:
@@ -35,9 +52,12 @@ def holds_secret(text: str) -> bool:
 
 
 def secrets_in(value: t.Any) -> set[str]:
-    """Return what must not be shown of a setting: in each address, all that stands before its last "@"."""
+    """Return what must not be shown of a setting: in each address, all that stands before its last "@", and what is
+    named a secret."""
     if isinstance(value, dict):
-        return {found for one in value.values() for found in secrets_in(one)}
+        named = {one for key, one in value.items() if isinstance(one, str) and _is_named_secret(str(key), one)}
+        # A short one would be found, and blotted out, in words that are no secret.
+        return {one for one in named if len(one) > 3} | {found for one in value.values() for found in secrets_in(one)}
     if isinstance(value, (list, tuple)):
         return {found for one in value for found in secrets_in(one)}
     if not isinstance(value, str) or not holds_secret(value):

@@ -436,3 +436,20 @@ def test_a_number_that_no_program_can_hold_is_refused(number: str) -> None:
 
 def test_a_build_of_the_sources_is_not_taken_for_an_old_release() -> None:
     assert parse_major("Docker version 0.0.0-20250101000000-abcdef, build abcdef") is None
+
+
+@pytest.mark.parametrize("name", ["splunk-token", "logentries-token", "registry_password", "api-key"])
+def test_a_setting_that_is_named_a_secret_is_not_shown(name: str) -> None:
+    """Log drivers take tokens, in "log-opts" and after --log-opt."""
+    text = json.dumps({"log-driver": "splunk", "log-opts": {name: 't0ken "of" x', "splunk-url": "https://h"}}, indent=2)
+    for shown in (mask(text), mask(f"{BOM}{text}"), mask(f"--log-opt={name}=t0ken"), mask(f"{name}=t0ken")):
+        assert "t0ken" not in shown
+        assert name in shown
+    assert json.loads(mask(text))["log-opts"]["splunk-url"] == "https://h"
+    assert secrets_in({"log-opts": {name: "t0ken", "tag": "plain"}}) == {"t0ken"}
+
+
+def test_the_path_of_a_key_is_shown() -> None:
+    text = '{"tlskey": "/etc/docker/key.pem", "splunk-token": ""}'
+    assert mask(text) == text
+    assert secrets_in({"tlskey": "/etc/docker/key.pem", "splunk-token": ""}) == set()
