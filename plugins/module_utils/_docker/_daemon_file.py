@@ -152,7 +152,7 @@ def _failing(module: AnsibleModule, result: dict[str, t.Any]) -> t.Iterator[None
     try:
         yield
     except (DaemonJsonError, EngineError) as error:
-        module.fail_json(msg=f"{path}: {error}", **dict(result, changed=False))
+        module.fail_json(msg=f"{path}: {mask(str(error))}", **dict(result, changed=False))
     except (BusyError, LockError, ReplaceError) as error:
         module.fail_json(msg=str(error), **dict(result, changed=False))
     except OSError as error:

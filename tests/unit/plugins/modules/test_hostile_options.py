@@ -391,3 +391,14 @@ def complaint(ended: Ended) -> str:
     if ended.result.get("failed") and len(said[0]) < 15:
         return f"says little: {said[0]!r}"
     return "changed, and failed" if ended.result.get("failed") and ended.result.get("changed") else ""
+
+
+@pytest.mark.parametrize("module", ["docker_daemon_config", "docker_engine_info", "nvidia_runtime"])
+def test_a_broken_file_is_told_without_its_passwords(
+    module: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A quote that is missing makes a key of what was a value, and the message names the key."""
+    (folder / "daemon.json").write_text('{"log-opts": {"gelf-address": "x", "udp://me:canary@log"}}', encoding="utf-8")
+    ended = run(module, folder, capsys, options_of(module, folder))
+    assert "line 1 column" in ended.result["msg"]
+    assert "canary" not in json.dumps(ended.result)
