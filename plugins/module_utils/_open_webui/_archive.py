@@ -409,7 +409,11 @@ def name_for(when: str, label: str = "") -> str:
     return f"open-webui-{when}{'-' + label if label else ''}.tar.gz"
 
 
-def surplus(names: t.Iterable[str], keep: int) -> list[str]:
-    """Return the backups that are too many, oldest first; leave other files alone. C(0) keeps all."""
-    found = sorted(name for name in names if _NAME.fullmatch(name))
-    return found[: max(0, len(found) - keep)] if keep else []
+def surplus(names: t.Iterable[str], made: str, keep: int) -> list[str]:
+    """Return the backups that are too many beside the one just made, oldest first; leave other files alone.
+
+    One that is named later than it is from a time when the clock was ahead, and older. C(0) keeps all.
+    """
+    others = [name for name in names if _NAME.fullmatch(name) and name != made]
+    others.sort(key=lambda name: (name < made, name))
+    return others[: max(0, len(others) + 1 - keep)] if keep else []

@@ -86,7 +86,7 @@ class Job:
 
     def _surplus(self, path: str) -> list[str]:
         there = os.listdir(self.backup_dir) if os.path.isdir(self.backup_dir) else []
-        return _archive.surplus({*there, os.path.basename(path)}, self.keep)
+        return _archive.surplus(there, os.path.basename(path), self.keep)
 
     def _look(self) -> None:
         if not os.path.isdir(self.data_dir):

@@ -30,8 +30,16 @@ def keep(name: str, begun: float, lines: t.Sequence[str], root: str = ROOT) -> s
     path = os.path.join(directory, stamp + _SUFFIX)
     # The first failure of a start is the one that tells; running again does not write over it.
     with contextlib.suppress(FileExistsError), open(path, "x", encoding="utf-8") as stream:
-        os.chmod(path, 0o600)
-        stream.writelines(line + "\n" for line in lines)
-    for old in sorted(file for file in os.listdir(directory) if file.endswith(_SUFFIX))[:-KEPT]:
+        try:
+            os.fchmod(stream.fileno(), 0o600)
+            stream.writelines(line + "\n" for line in lines)
+            stream.flush()
+        except OSError:
+            os.unlink(path)  # half a log would be taken for the whole one
+            raise
+    others = [file for file in os.listdir(directory) if file.endswith(_SUFFIX) and file != os.path.basename(path)]
+    # What is newer than this start is from a time when the clock was ahead, and older than this.
+    others.sort(key=lambda file: (file < os.path.basename(path), file))
+    for old in others[: 1 - KEPT]:
         os.unlink(os.path.join(directory, old))
     return path

@@ -320,3 +320,13 @@ def test_an_upgrade_works_on_a_copy_and_what_was_there_comes_back(host: Host) ->
     # What people brought since is theirs, and does no harm.
     assert sorted(os.listdir(host.data / "uploads")) == ["broken.sqlite", "new.pdf", "report.pdf"]
     assert sorted(os.listdir(host.data)) == ["cache", "uploads", "vector_db", "webui.db"]
+
+
+def test_the_backup_just_made_stays_where_the_clock_was_ahead(host: Host) -> None:
+    ahead = [f"open-webui-209{number}0101T000000Z.tar.gz" for number in range(3)]
+    host.backups.mkdir()
+    for name in ("open-webui-20250101T000000Z.tar.gz", *ahead):
+        (host.backups / name).write_text("")
+    made = host.job(keep=2).make()
+    assert os.path.exists(made["path"])
+    assert made["pruned"] == ahead

@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import pathlib
+import typing as t
+
+import pytest
 
 from ansible_collections.private_llm.fleet.plugins.module_utils._vllm.diagnosis._saved_logs import KEPT, keep
 
@@ -22,3 +27,20 @@ def test_what_is_known_of_a_start_is_not_written_over_and_old_logs_go(tmp_path: 
     assert sorted(path for path in paths if path.exists()) == paths[2:]
     keep("alpha", 1000.0 * (KEPT + 1), ["again"], str(tmp_path))
     assert paths[-1].read_text(encoding="utf-8") == f"{KEPT + 1}\n"
+
+
+def test_a_log_stays_when_the_clock_was_ahead_before(tmp_path: pathlib.Path) -> None:
+    ahead = [pathlib.Path(keep("alpha", 1e9 + 1000.0 * number, ["x"], str(tmp_path))) for number in range(KEPT)]
+    first, second = (pathlib.Path(keep("alpha", begun, ["y"], str(tmp_path))) for begun in (1000.0, 2000.0))
+    assert sorted(path for path in (first, second, *ahead) if path.exists()) == [first, second, *ahead[2:]]
+
+
+def test_half_a_log_is_not_kept(tmp_path: pathlib.Path) -> None:
+    def lines() -> t.Iterator[str]:
+        yield "one"
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space"):
+        keep("alpha", 1000.0, t.cast("t.Any", lines()), str(tmp_path))
+    path = pathlib.Path(keep("alpha", 1000.0, ["whole"], str(tmp_path)))
+    assert path.read_text(encoding="utf-8") == "whole\n"
