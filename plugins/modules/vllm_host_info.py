@@ -121,88 +121,13 @@ measured:
   type: dict
 """
 
-import os
-import typing as t
-
-from ..module_utils._engine._api import EngineError
-from ..module_utils._engine._client import Engine
 from ..module_utils._fleet_module import FleetModule
-from ..module_utils._gpu import _look
-from ..module_utils._vllm.container import _labels, _model_files
-from ..module_utils._vllm.lifecycle import _measurements
-
-IMAGE_FOLDER = "/var/lib/docker"
-GPU_TOOL_FOLDERS = ["/usr/lib/wsl/lib", "/run/nvidia/driver/usr/bin", "/opt/bin"]
-GPU_TIMEOUT = 20.0
-
-
-def existing(folder: str) -> str:
-    """Return the folder, or the nearest one above it that is there."""
-    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
-        folder = os.path.dirname(folder)
-    return folder or os.curdir
-
-
-def room(folder: str) -> dict[str, int]:
-    """Return the bytes that are free where the folder is, or will be."""
-    there = existing(folder)
-    numbers = os.statvfs(there)
-    return {"free": numbers.f_bavail * numbers.f_frsize, "device": os.stat(there).st_dev}
-
-
-def running(engine: Engine) -> list[dict[str, t.Any]]:
-    """Return the containers that run, and which of them are servers of this collection."""
-    rows = []
-    for row in engine.containers():
-        labels = row.get("Labels") or {}
-        server = labels.get(_labels.LABEL_NAME) if _labels.is_managed({"Config": {"Labels": labels}}) else None
-        names = [str(name).lstrip("/") for name in row.get("Names") or []]
-        rows.append({"id": str(row["Id"]), "name": names[0] if names else "", "server": server})
-    return rows
-
-
-def ask_engine(module: FleetModule, result: dict[str, t.Any]) -> None:
-    """Fill in what only the engine knows; a host where it cannot be asked keeps what is there."""
-    try:
-        engine = Engine.connect()
-        result["image_folder"]["path"] = str(engine.info().get("DockerRootDir") or IMAGE_FOLDER)
-        result["images"] = {image: engine.inspect_image(image) is not None for image in module.params["images"]}
-        result["containers"] = running(engine)
-    except EngineError:
-        return
+from ..module_utils._vllm.lifecycle import _host_facts
 
 
 def main() -> None:
-    module = FleetModule(
-        argument_spec={
-            "names": {"type": "list", "elements": "str", "default": []},
-            "models": {"type": "list", "elements": "path", "default": []},
-            "images": {"type": "list", "elements": "str", "default": []},
-            "folders": {"type": "list", "elements": "path", "default": []},
-            "paths": {"type": "list", "elements": "path", "default": []},
-            "gpus": {"type": "bool", "default": True},
-        },
-        supports_check_mode=True,
-    )
-    wanted = module.params
-    result: dict[str, t.Any] = {
-        "changed": False,
-        "gpu": None,
-        "models": {},
-        "images": dict.fromkeys(wanted["images"]),
-        "image_folder": {"path": IMAGE_FOLDER},
-        "folders": {folder: room(folder) for folder in wanted["folders"]},
-        "paths": {path: os.path.exists(path) for path in wanted["paths"]},
-        "containers": [],
-        "measured": {name: _measurements.read(name) for name in wanted["names"]},
-    }
-    ask_engine(module, result)
-    result["image_folder"].update(room(result["image_folder"]["path"]))
-    result["models"] = {folder: _model_files.look(folder) for folder in wanted["models"]}
-    if wanted["gpus"]:
-        program = module.get_bin_path("nvidia-smi", opt_dirs=GPU_TOOL_FOLDERS)
-        result["gpu"] = _look.look(_look.asker(program, GPU_TIMEOUT) if program else None, GPU_TIMEOUT)
-    module.exit_json(**result)
+    module = FleetModule(argument_spec=_host_facts.ARGUMENTS, supports_check_mode=True)
+    module.exit_json(changed=False, **_host_facts.look(module.params, module.get_bin_path))
 
 
 if __name__ == "__main__":

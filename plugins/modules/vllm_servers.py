@@ -30,6 +30,42 @@ attributes:
     support: full
   idempotent:
     support: full
+options:
+  host:
+    description:
+      - Options of M(private_llm.fleet.vllm_host_info), whose result is then in RV(host), also where a server fails. So
+        a plan looks at a host once.
+    type: dict
+    suboptions:
+      names:
+        description: Servers of which the last measurement is wanted.
+        type: list
+        elements: str
+        default: []
+      models:
+        description: Folders of models.
+        type: list
+        elements: path
+        default: []
+      images:
+        description: References of images.
+        type: list
+        elements: str
+        default: []
+      folders:
+        description: Folders, there yet or not, of which the free space is wanted.
+        type: list
+        elements: path
+        default: []
+      paths:
+        description: Files and folders of which only is wanted whether they are there.
+        type: list
+        elements: path
+        default: []
+      gpus:
+        description: Whether to ask the driver for the GPUs.
+        type: bool
+        default: true
 seealso:
   - module: private_llm.fleet.vllm_server
   - module: private_llm.fleet.vllm_server_info
@@ -49,6 +85,14 @@ EXAMPLES = r"""
         model: /srv/models/Qwen/Qwen3-8B/current
         gpus: [1]
         port: 18006
+
+- name: Look what would change, and what room the host has for models
+  private_llm.fleet.vllm_servers:
+    servers: "{{ my_servers }}"
+    host:
+      folders: [/srv/models]
+  check_mode: true
+  register: looked
 """
 
 RETURN = r"""
@@ -88,10 +132,18 @@ servers:
       status: ready
       watch: {}
       actions: [recreate, start]
+host:
+  description: What M(private_llm.fleet.vllm_host_info) returns.
+  returned: with O(host)
+  type: dict
+  sample:
+    gpu: null
+    models: {}
+    images: {}
 """
 
 from ..module_utils._fleet_module import FleetModule
-from ..module_utils._vllm.lifecycle import _converge
+from ..module_utils._vllm.lifecycle import _converge, _host_facts
 from ..module_utils._vllm.lifecycle._ansible import (
     host_of,
     take_options,
@@ -110,20 +162,23 @@ def main() -> None:
                 "options": _converge.ARGUMENTS,
                 "required_if": _converge.REQUIRED_IF,
             },
+            "host": {"type": "dict", "options": _host_facts.ARGUMENTS},
         },
         supports_check_mode=True,
     )
+    wanted = module.params["host"]
+    told = {"host": _host_facts.look(wanted, module.get_bin_path)} if wanted is not None else {}
     host = host_of(module)
     servers = [_converge.Server(params, host) for params in take_options(module)]
     try:
         _converge.check_all(servers)
         outcomes = _converge.run(servers, way_to_engine(module, servers))
     except ValueError as error:
-        module.fail_json(msg=str(error), servers=[])
-    result = _converge.summary(outcomes)
+        module.fail_json(msg=str(error), servers=[], **told)
+    result = {**_converge.summary(outcomes), **told}
     watched = _memory.read()
-    for told in result["servers"]:
-        told["watch"] = _memory.told(watched.get(told["name"]))
+    for server in result["servers"]:
+        server["watch"] = _memory.told(watched.get(server["name"]))
     problems = [outcome.problem for outcome in outcomes if outcome.problem]
     if problems:
         module.fail_json(msg="\n".join(problems), **result)
