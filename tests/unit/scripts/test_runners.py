@@ -199,6 +199,23 @@ def test_the_longest_scenarios_are_started_first() -> None:
     assert run_molecule.longest_first(["a", "gateway", "site", "z"]) == ["gateway", "site", "a", "z"]
 
 
-@pytest.mark.parametrize(("gib", "lanes"), [(1, 1), (7, 1), (11, 2), (16, 2), (500, 2)])
-def test_a_small_machine_runs_fewer_scenarios_at_a_time(gib: int, lanes: int) -> None:
-    assert run_molecule.at_once(gib * 2**18, 4096) == lanes
+@pytest.mark.parametrize(("gib", "scenarios"), [(1, 1), (7, 1), (11, 2), (16, 3), (500, 100)])
+def test_a_small_machine_has_room_for_fewer_scenarios(gib: int, scenarios: int) -> None:
+    assert run_molecule.room(gib * 2**18, 4096) == scenarios
+
+
+@pytest.mark.parametrize(
+    ("name", "running", "most", "begins"),
+    [
+        ("a", [], 1, True),
+        ("a", ["b"], 1, False),
+        ("a", ["b"], 3, True),
+        ("a", ["b", "c"], 3, False),
+        ("a", ["watch", "b"], 3, True),
+        ("a", ["watch", "b"], 2, False),
+        ("watch", ["a", "b"], 3, True),
+        ("watch", ["a", "b"], 2, False),
+    ],
+)
+def test_the_scenario_that_waits_runs_beside_the_others(name: str, running: list[str], most: int, begins: bool) -> None:
+    assert run_molecule.may_begin(name, running, most) is begins
