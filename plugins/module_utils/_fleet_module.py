@@ -33,9 +33,27 @@ class FleetModule(AnsibleModule):
         super().fail_json(msg=printable(str(msg), len(str(msg))), **result)
         raise AssertionError("fail_json came back")
 
+    def exit_json(self, **result: t.Any) -> t.NoReturn:
+        """End the module with a result; what programs said stands in it under ``message``, also of a part of it."""
+        super().exit_json(**shown(result))
+        raise AssertionError("exit_json came back")
+
     def warn(self, warning: str, **details: t.Any) -> None:
         """Warn of something, whatever other programs put into the text."""
         super().warn(printable(warning), **details)
+
+
+def shown(value: t.Any, name: str = "") -> t.Any:
+    """Return a result whose messages a terminal can show.
+
+    >>> shown({"servers": [{"message": "a\x1b[2Jb", "data": "\x1b"}]})
+    {'servers': [{'message': 'a\\x1b[2Jb', 'data': '\x1b'}]}
+    """
+    if isinstance(value, dict):
+        return {key: shown(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [shown(inner, name) for inner in value]
+    return printable(value, len(value)) if isinstance(value, str) and name == "message" else value
 
 
 def nuls(value: t.Any, place: str = "") -> t.Iterator[str]:

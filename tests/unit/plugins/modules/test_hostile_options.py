@@ -23,6 +23,7 @@ from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
 
 from ansible_collections.private_llm.fleet.plugins.module_utils import _progress
+from ansible_collections.private_llm.fleet.plugins.module_utils._fleet_module import FleetModule
 from ansible_collections.private_llm.fleet.tests.support import hostile
 
 MODULES = sorted(
@@ -402,3 +403,11 @@ def test_a_broken_file_is_told_without_its_passwords(
     ended = run(module, folder, capsys, options_of(module, folder))
     assert "line 1 column" in ended.result["msg"]
     assert "canary" not in json.dumps(ended.result)
+
+
+def test_what_a_program_says_is_written_out_in_a_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with patch_module_args({}), pytest.raises(SystemExit):
+        FleetModule({}).exit_json(message="a\x1b[2Jb", servers=[{"message": "\x1b]0;t\x07", "answer": "\x1b"}])
+    ended = json.loads(capsys.readouterr().out)
+    assert ended["message"] == "a\\x1b[2Jb"
+    assert ended["servers"] == [{"message": "\\x1b]0;t\\x07", "answer": "\x1b"}], "data stays as it is"
