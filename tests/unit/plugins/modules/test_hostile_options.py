@@ -10,6 +10,7 @@ WebUI are in test_open_webui_hostile.py, with a server that answers; model_snaps
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -240,7 +241,9 @@ RELATIVE = (
     "os.link",
 )
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+# The folder in which alone something may be changed; or that nothing can be changed at all.
 _guarded: list[str] = []
+READ_ONLY = "read-only"
 
 
 def _guard(event: str, arguments: tuple[t.Any, ...]) -> None:
@@ -250,7 +253,11 @@ def _guard(event: str, arguments: tuple[t.Any, ...]) -> None:
     if isinstance(path, (str, bytes, os.PathLike)):
         within = f"/proc/self/fd/{arguments[-1]}" if event in RELATIVE and arguments[-1] not in (-1, None) else ""
         told = os.path.realpath(os.path.join(within, os.fsdecode(path)))
-        if not f"{told}/".startswith((f"{_guarded[0]}/", "/dev/null/", "/proc/")):
+        if f"{told}/".startswith("/dev/null/") or "ansible-moduletmp-" in told:
+            return
+        if _guarded[0] == READ_ONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), told)
+        if not f"{told}/".startswith((f"{_guarded[0]}/", "/proc/")):
             raise _Wrote(f"{event} {told}")
 
 
@@ -297,8 +304,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Path]:
     os.environ.update(environment)
 
 
-def run(module: str, folder: Path, capsys: pytest.CaptureFixture[str], options: dict[str, t.Any]) -> Ended:
-    """Run a module's main in check mode."""
+def run(
+    module: str, folder: Path, capsys: pytest.CaptureFixture[str], options: dict[str, t.Any], read_only: bool = False
+) -> Ended:
+    """Run a module's main in check mode; or for real, where the file system takes no change."""
     main = importlib.import_module(f"ansible_collections.private_llm.fleet.plugins.modules.{module}").main
     made: list[basic.AnsibleModule] = []
     initialized = basic.AnsibleModule.__init__
@@ -307,8 +316,9 @@ def run(module: str, folder: Path, capsys: pytest.CaptureFixture[str], options: 
         initialized(self, *arguments, **named)
         made.append(self)
 
-    given = {**options, "_ansible_check_mode": True, "_ansible_diff": True, "_ansible_remote_tmp": str(folder / "tmp")}
-    _guarded.append(str(folder))
+    ansible = {"check_mode": not read_only, "diff": True, "remote_tmp": str(folder), "keep_remote_files": True}
+    given = {**options, **{f"_ansible_{name}": value for name, value in ansible.items()}}
+    _guarded.append(READ_ONLY if read_only else str(folder))
     try:
         with pytest.MonkeyPatch.context() as patch, patch_module_args(given):
             patch.setattr(basic.AnsibleModule, "__init__", remember)
@@ -411,3 +421,18 @@ def test_what_a_program_says_is_written_out_in_a_result(capsys: pytest.CaptureFi
     ended = json.loads(capsys.readouterr().out)
     assert ended["message"] == "a\\x1b[2Jb"
     assert ended["servers"] == [{"message": "\\x1b]0;t\\x07", "answer": "\x1b"}], "data stays as it is"
+
+
+@pytest.mark.parametrize("state", ["as it is", "absent"])
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_system_that_takes_no_change_is_told(
+    module: str, state: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = options_of(module, folder)
+    if state == "absent":
+        if "absent" not in specification(module, folder, capsys).get("state", {}).get("choices", ()):
+            pytest.skip("takes nothing away")
+        options["state"] = state
+    ended = run(module, folder, capsys, options, read_only=True)
+    assert not complaint(ended)
+    assert ended.result.get("failed") or not ended.result.get("changed"), "nothing can have changed"
