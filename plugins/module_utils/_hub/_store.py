@@ -719,9 +719,17 @@ def _make_folder(path: str) -> None:
 
 
 def _make_readable(path: str, mode: int) -> None:
-    """Set the mode where it is another one: setting it anew would change the stamp of a file."""
-    if stat.S_IMODE(os.stat(path).st_mode) != mode:
-        os.chmod(path, mode)
+    """Set the mode where it is another one: setting it anew would change the stamp of a file.
+
+    Whoever downloads by hand may write to the root of the models, and could put a link to any file in the place of one.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(descriptor).st_mode
+        if not stat.S_ISLNK(found) and stat.S_IMODE(found) != mode:
+            os.chmod(f"/proc/self/fd/{descriptor}", mode)
+    finally:
+        os.close(descriptor)
 
 
 def sync(path: str) -> None:

@@ -287,3 +287,14 @@ def test_partial_size(tmp_path: Path) -> None:
     (tmp_path / "y").write_bytes(b"4")
     assert _store.partial_size(str(tmp_path)) == 4
     assert _store.partial_size(str(tmp_path / "nothing")) == 0
+
+
+def test_the_mode_of_what_a_link_leads_to_stays(tmp_path: Path) -> None:
+    secret, link = tmp_path / "shadow", tmp_path / "config.json"
+    secret.write_text("x", encoding="utf-8")
+    secret.chmod(0o600)
+    link.symlink_to(secret)
+    _store._make_readable(str(link), 0o644)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+    _store._make_readable(str(secret), 0o644)
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o644
