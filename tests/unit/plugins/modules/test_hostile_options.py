@@ -47,6 +47,13 @@ SERVER = {
     "member": {"nodes": ["gpu-01"], "rank": 0, "address": "10.0.0.1"},
 }
 DOOR = {"bind": "127.0.0.1", "port": 1}
+LOOK = {
+    "names": ["alpha"],
+    "models": ["FOLDER/m"],
+    "images": ["a:1"],
+    "folders": ["FOLDER"],
+    "paths": ["FOLDER/p"],
+}
 WEB = {
     "image": "127.0.0.1:1/open-webui:v0.12.4",
     "data_dir": "FOLDER/data",
@@ -185,19 +192,13 @@ RUNS: dict[str, dict[str, t.Any]] = {
         "step": "look",
         "peers": [{"node": "gpu-01", "address": "10.0.0.1", "port": 1}],
     },
-    "vllm_host_info": {
-        "names": ["alpha"],
-        "models": ["FOLDER/m"],
-        "images": ["a:1"],
-        "folders": ["FOLDER"],
-        "paths": ["FOLDER/p"],
-    },
+    "vllm_host_info": LOOK,
     "vllm_server": SERVER,
     "vllm_server_info": {"names": ["alpha"], "timeout": 1},
-    "vllm_servers": {"servers": [SERVER]},
+    "vllm_servers": {"servers": [SERVER], "host": LOOK},
 }
 # Each place gets one value of so many, where a module has that many places.
-SHARES = 12
+SHARES = 24
 
 
 def test_every_module_is_fed() -> None:
