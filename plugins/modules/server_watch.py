@@ -183,8 +183,15 @@ from ..module_utils._watch import _config, _falls, _main, _memory, _metrics, _pr
 PROGRAM = (_main, _falls, _definition)
 
 
+# More seconds than a host runs.
+MOST = 10**9
+
+
 def wanted_config(params: t.Mapping[str, t.Any]) -> str:
-    """Return the text of the configuration."""
+    """Return the text of the configuration; ValueError for a number that nothing can wait for."""
+    for name in ("idle_seconds", "busy_seconds", "start_seconds", "window_seconds", "backoff_seconds", "restarts"):
+        if not 0 <= params[name] <= MOST:
+            raise ValueError(f"{name} is out of range; give a number from 0 to {MOST:,}")
     limits = _config.Limits(
         idle=float(params["idle_seconds"]),
         busy=float(params["busy_seconds"]),
