@@ -27,7 +27,7 @@ MEMORY_EACH = 5
 # It lets servers hang, and waits until that is noticed: it runs beside as many others as there may be without it.
 WAITING = "watch"
 
-# Those that take longest come first, for one that begins late would run alone at the end.
+# The longest come first, for one that begins late would run alone at the end.
 LONG = (
     WAITING,
     "gateway",

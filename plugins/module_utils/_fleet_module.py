@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What all modules have in common: options that some program can take, and messages that a terminal can show."""
+"""The base of all modules: it refuses options that no program can take, and writes messages for a terminal."""
 
 from __future__ import annotations
 

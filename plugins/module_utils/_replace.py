@@ -15,10 +15,12 @@ import contextlib
 import os
 import stat
 import tempfile
+import time
 
 from ._regular import regular
 
-_MARK = ".private_llm-"
+MARK = ".private_llm-"
+LEFT_BEHIND = 3600.0  # seconds after which nobody is still writing a draft
 
 
 class ReplaceError(ValueError):
@@ -105,6 +107,35 @@ def sweep(path: str) -> list[str]:
     return swept
 
 
+def write_text(path: str, text: str, mode: int) -> None:
+    """Write a file of our own in one step, so that no reader sees half of it, and raise OSError where that fails.
+
+    No lock is needed, and nobody waits for the disk. The folder is made where it is missing. It may be another user's,
+    such as node_exporter's, who could put a link in the draft's place.
+    """
+    folder = os.path.dirname(path)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    _sweep_old(folder)
+    descriptor, temporary = tempfile.mkstemp(prefix=MARK, dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            os.fchmod(stream.fileno(), mode)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _sweep_old(folder: str) -> None:
+    """Remove the drafts that were left behind when a process was killed or the host lost its power."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        with contextlib.suppress(OSError):
+            if name.startswith(MARK) and time.time() - os.lstat(path).st_mtime > LEFT_BEHIND:
+                os.unlink(path)
+
+
 def mode_of(path: str, default: int = 0o644) -> int:
     """Return the mode of a file, or the default where there is none."""
     try:
@@ -114,7 +145,7 @@ def mode_of(path: str, default: int = 0o644) -> int:
 
 
 def _prefix(path: str) -> str:
-    return f".{os.path.basename(path)}{_MARK}"
+    return f".{os.path.basename(path)}{MARK}"
 
 
 def _take_over(descriptor: int, path: str) -> None:

@@ -171,7 +171,7 @@ import shutil
 import sys
 import typing as t
 
-from ..module_utils import _systemd
+from ..module_utils import _replace, _systemd
 from ..module_utils._engine import _lock
 from ..module_utils._fleet_module import FleetModule
 from ..module_utils._open_webui import _definition
@@ -242,9 +242,9 @@ def present(module: FleetModule) -> None:
         with _lock.hold("server_watch", "pass", "changing the program"):
             _program.install(files)
             os.makedirs(os.path.dirname(_config.ROOT), mode=0o700, exist_ok=True)
-            _memory.replace(path, text, 0o600)
+            _replace.write_text(path, text, 0o600)
             for name in units:
-                _memory.replace(os.path.join(folder, name), wanted[name], 0o644)
+                _replace.write_text(os.path.join(folder, name), wanted[name], 0o644)
             if moved and os.path.lexists(metrics):
                 remove(metrics)
     module.exit_json(

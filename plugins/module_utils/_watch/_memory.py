@@ -6,22 +6,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import os
-import tempfile
-import time
 import typing as t
 
 from .. import _paths
-from .._replace import read_file
+from .._replace import read_file, write_text
 
 ROOT = _paths.WATCH_MEMORY
 FILE = "state.json"
 LARGEST = 16 * 1024 * 1024
-DRAFT = ".private_llm-"
-LEFT_BEHIND = 3600.0  # seconds
 
 # How a server is.
 READY = "ready"  # it generated a token
@@ -133,35 +128,7 @@ def read(root: str = ROOT) -> dict[str, Memory]:
 def write(memories: t.Mapping[str, Memory], root: str = ROOT) -> None:
     """Keep it, in one step."""
     text = json.dumps({"servers": {name: dataclasses.asdict(one) for name, one in memories.items()}}, indent=1)
-    replace(path_of(root), text + "\n", 0o600)
-
-
-def replace(path: str, text: str, mode: int) -> None:
-    """Write a file in one step, so that no reader sees half of it; its folder is made where it is missing.
-
-    The folder may be another user's, such as node_exporter's, who could put a link in the draft's place.
-    """
-    folder = os.path.dirname(path)
-    os.makedirs(folder, mode=0o755, exist_ok=True)
-    _sweep(folder)
-    descriptor, temporary = tempfile.mkstemp(prefix=DRAFT, dir=folder)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            os.fchmod(stream.fileno(), mode)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _sweep(folder: str) -> None:
-    """Remove the drafts that were left behind when a process was killed or the host lost its power."""
-    for name in os.listdir(folder):
-        path = os.path.join(folder, name)
-        with contextlib.suppress(OSError):
-            if name.startswith(DRAFT) and time.time() - os.lstat(path).st_mtime > LEFT_BEHIND:
-                os.unlink(path)
+    write_text(path_of(root), text + "\n", 0o600)
 
 
 def told_all(root: str = ROOT) -> list[dict[str, t.Any]]:

@@ -16,9 +16,8 @@ import stat
 import sys
 import typing as t
 
-from .. import _paths
+from .. import _paths, _replace
 from .._regular import regular
-from . import _memory
 
 ROOT = _paths.WATCH_PROGRAM
 PACKAGE = "private_llm_fleet"
@@ -82,7 +81,7 @@ def install(files: t.Mapping[str, str], root: str = ROOT) -> None:
     for path in set(installed(root)) - set(files):
         os.unlink(os.path.join(root, path))
     for path, text in files.items():
-        _memory.replace(os.path.join(root, path), text, 0o644)
+        _replace.write_text(os.path.join(root, path), text, 0o644)
 
 
 def check_owner(path: str) -> None:

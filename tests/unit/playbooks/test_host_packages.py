@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.private_llm.fleet.tests.support import playbooks
 
-pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt on this machine")
+pytestmark = pytest.mark.skipif(shutil.which("apt-get") is None, reason="the play asks apt, which is not here")
 
 LOOK = "Check which packages are missing"
 INSTALL = "Install the missing packages by new package lists"

@@ -38,7 +38,7 @@ def keep(name: str, begun: float, lines: t.Sequence[str], root: str = ROOT) -> s
             os.unlink(path)  # half a log would be taken for the whole one
             raise
     others = [file for file in os.listdir(directory) if file.endswith(_SUFFIX) and file != os.path.basename(path)]
-    # What is newer than this start is from a time when the clock was ahead, and older than this.
+    # A log with a later time than this start's was written while the clock was ahead, so it is older.
     others.sort(key=lambda file: (file < os.path.basename(path), file))
     for old in others[: 1 - KEPT]:
         os.unlink(os.path.join(directory, old))

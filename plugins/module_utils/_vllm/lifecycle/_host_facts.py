@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a host has for its vLLM servers; looks, and changes nothing."""
+"""Facts of a host that matter to its vLLM servers: models, images, free space, GPUs, containers. Changes nothing."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a server measured of itself the last time it got ready, kept on the host for the next plan."""
+"""The measurements of a server from the last time it got ready, kept on the host for the next plan."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ import contextlib
 import datetime
 import json
 import os
-import tempfile
-import time
 import typing as t
 
 from ... import _paths
 from ..._regular import regular
+from ..._replace import write_text
 from ..options._release import as_text, release_of
 
 ROOT = _paths.MEASURED
-LEFT_BEHIND = 3600.0  # seconds after which nobody is still writing a file
 
 _FROM_START = ("kv_cache_tokens", "max_concurrency", "max_model_len")
 
@@ -75,31 +73,8 @@ def read(name: str, root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> d
 def write(name: str, wanted: t.Mapping[str, t.Any], root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> None:
     """Keep it, in one step; what is there already is left alone, and what was kept before goes."""
     if read(name, root, root) != dict(wanted):
-        _write(name, wanted, root)
+        write_text(path_of(name, root), json.dumps(wanted, indent=2, sort_keys=True) + "\n", 0o644)
     _forget(name, before)
-
-
-def _write(name: str, wanted: t.Mapping[str, t.Any], root: str) -> None:
-    os.makedirs(root, mode=0o755, exist_ok=True)
-    _sweep(root)
-    descriptor, temporary = tempfile.mkstemp(prefix=".", dir=root)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(wanted, stream, indent=2, sort_keys=True)
-            stream.write("\n")
-            os.fchmod(stream.fileno(), 0o644)
-        os.replace(temporary, path_of(name, root))
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _sweep(root: str) -> None:
-    """Remove what runs that were killed left half-written."""
-    for name in os.listdir(root):
-        path = os.path.join(root, name)
-        if name.startswith(".") and os.path.isfile(path) and time.time() - os.lstat(path).st_mtime > LEFT_BEHIND:
-            os.unlink(path)
 
 
 def remove(name: str, root: str = ROOT, before: str = _paths.MEASURED_BEFORE) -> None:

@@ -222,7 +222,7 @@ class _Wrote(BaseException):
     """A module in check mode changes something outside of the test's folder."""
 
 
-# What Python tells of itself before it changes a file, and which of its arguments is the path of that.
+# Events by which Python tells that it is about to change a file, and the place of the path among their arguments.
 CHANGES = {
     **dict.fromkeys(
         ("open", "os.mkdir", "os.remove", "os.rmdir", "os.chmod", "os.chown", "os.utime", "os.truncate"), 0
@@ -266,7 +266,7 @@ sys.addaudithook(_guard)
 
 
 class Ended(t.NamedTuple):
-    """How a module ended: what it printed, and whether it came so far as to look at its options."""
+    """The end of a module: its output, and whether it came so far as to look at its options."""
 
     result: dict[str, t.Any]
     options_were_taken: bool
@@ -391,7 +391,7 @@ def test_a_hostile_value_at_any_place(module: str, folder: Path, capsys: pytest.
 
 
 def complaint(ended: Ended) -> str:
-    """What is wrong with how a module ended; empty where nothing is."""
+    """Return the faults in the way a module ended; empty where there are none."""
     if not ended.options_were_taken:
         return ""  # in Ansible's own words, about an option of the wrong type
     said = [str(ended.result.get(name, "")) for name in ("msg", "message")]
@@ -436,5 +436,5 @@ def test_a_file_system_that_takes_no_change_is_told(
         options["state"] = state
     ended = run(module, folder, capsys, options, read_only=True)
     assert not complaint(ended)
-    # What systemd_unit changes it has systemctl do, which does nothing here.
+    # systemd_unit has its changes made by systemctl, which does nothing here.
     assert ended.result.get("failed") or not ended.result.get("changed") or module == "systemd_unit"

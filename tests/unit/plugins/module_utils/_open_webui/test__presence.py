@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What answers on a port is told, and why it lets the administrator in or does not; nothing of it is an error."""
+"""The look at a port tells its answer, and why the administrator can sign in there or not; nothing is an error."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-import typing as t
 
 import pytest
 
@@ -98,32 +97,3 @@ def test_what_prometheus_is_told() -> None:
     helped = [line.split()[2] for line in lines if line.startswith("# HELP")]
     assert helped == [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(set(helped)) == len(helped)
-
-
-def test_a_link_in_the_place_of_a_draft_changes_no_other_file(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder of the metrics may be node_exporter's, and root's program writes there."""
-    secret = tmp_path / "shadow"
-    secret.write_text("x", encoding="utf-8")
-    secret.chmod(0o600)
-    opened = os.fdopen
-
-    def swapped(descriptor: int, *arguments: t.Any, **named: t.Any) -> t.Any:
-        draft = pathlib.Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        draft.unlink()
-        draft.symlink_to(secret)
-        return opened(descriptor, *arguments, **named)
-
-    monkeypatch.setattr(os, "fdopen", swapped)
-    _memory.replace(str(tmp_path / "metrics" / "a.prom"), "a 1\n", 0o644)
-    assert secret.stat().st_mode & 0o777 == 0o600
-    assert secret.read_text(encoding="utf-8") == "x"
-
-
-def test_what_a_killed_pass_left_behind_is_removed(tmp_path: pathlib.Path) -> None:
-    for name, age in ((f"{_memory.DRAFT}old", 2 * _memory.LEFT_BEHIND), (f"{_memory.DRAFT}new", 0.0), (".other", 1e6)):
-        (tmp_path / name).touch()
-        os.utime(tmp_path / name, (os.stat(tmp_path).st_mtime - age,) * 2)
-    _memory.replace(str(tmp_path / "a.prom"), "a 1\n", 0o644)
-    assert sorted(os.listdir(tmp_path)) == [".other", f"{_memory.DRAFT}new", "a.prom"]

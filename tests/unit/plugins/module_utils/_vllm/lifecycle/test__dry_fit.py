@@ -88,7 +88,7 @@ def try_it(engine: Engine, config: dict[str, t.Any] | None = None, **more: t.Any
 
 @pytest.fixture(autouse=True)
 def folders(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> pathlib.Path:
-    """Where the configurations are put."""
+    """The folder of the configurations."""
     monkeypatch.setattr(_paths, "DRY_FIT", str(tmp_path / "dry_fit"))
     return tmp_path / "dry_fit"
 
